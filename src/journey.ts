@@ -1,0 +1,31 @@
+/**
+ * START HERE. A request is a value that travels through five small functions. `parse` (ingress/parse.ts) has filled the
+ * exchange; what is hard (sockets, tunnels, feeds) lives behind a port and obeys the exchange's one signal.
+ */
+import type { Authenticate, Carry, Exchange, Principal, Reach, Scope, Tally } from "./ports.ts";
+
+export interface Steps {
+  readonly authenticate: Authenticate;
+  /** The allocation with its namespace and node, or the node; an unknown allocation is refused here. */
+  readonly resolve: (exchange: Exchange) => Scope | Promise<Scope>;
+  /** Throws `permission_denied`. */
+  readonly authorize: (principal: Principal, scope: Scope, exchange: Exchange) => void;
+  /** Enters the exchange in the ledger of live ones, which ends it when the right to it ends. */
+  readonly admit: (exchange: Exchange, principal: Principal, scope: Scope) => void;
+  /** A way to the agent that owns the scope; refuses what no agent can answer (node down, allocation ended). */
+  readonly reach: (scope: Scope, exchange: Exchange) => Reach;
+  readonly carry: Carry;
+  /** The registry's own answers: lists, documents, stop. */
+  readonly answer: (exchange: Exchange, principal: Principal, scope: Scope) => Promise<void>;
+}
+
+export const journey =
+  ({ authenticate, resolve, authorize, admit, reach, carry, answer }: Steps) =>
+  async (exchange: Exchange, tally: Tally): Promise<void> => {
+    const principal = await authenticate(exchange.credential, exchange.signal);
+    const scope = await resolve(exchange);
+    authorize(principal, scope, exchange);
+    admit(exchange, principal, scope);
+    if (exchange.route.carriage === "registry") return answer(exchange, principal, scope);
+    return carry(exchange, reach(scope, exchange), tally);
+  };

@@ -1,0 +1,197 @@
+/** The types the parts are written against. No code here: each part states what it needs with these. */
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Duplex } from "node:stream";
+import type { Dispatcher } from "undici";
+import type { AllocationDocument, ClientStatus, NodeDocument } from "./documents.ts";
+import type { GatewayError } from "./errors.ts";
+import type { JsonObject } from "./lib/json.ts";
+import type { Parameters, RawQuery } from "./parameters.ts";
+import type { Route } from "./routes.ts";
+
+/* ---- who asks ---- */
+
+export interface Credential {
+  /** An ACL token's secret or a JWT; undefined is anonymous. Never logged, never a cache key. */
+  readonly secret: string | undefined;
+  readonly source: "header" | "bearer" | "handshake" | "none";
+}
+
+export type Level = "read" | "write";
+
+/** A compiled set of policies (nomad-acl.md §1.6 to §1.8). Pure look-ups, no I/O. */
+export interface Acl {
+  readonly management: boolean;
+  /** A namespace capability; for `*` true when any rule holds it. */
+  namespace(namespace: string, capability: string): boolean;
+  /** Any right at all in a namespace. */
+  anyIn(namespace: string): boolean;
+  node(level: Level): boolean;
+  agent(level: Level): boolean;
+}
+
+export interface Principal {
+  /** Public id for audit and logs: an ACL accessor, `anonymous`, or `jwt:<issuer>:<sub>`. */
+  readonly accessorId: string;
+  readonly name: string;
+  readonly type: "client" | "management";
+  readonly policies: readonly string[];
+  readonly acl: Acl;
+  /** Milliseconds since the epoch; undefined never expires. */
+  readonly expiresAtMs: number | undefined;
+}
+
+/** Throws `permission_denied` for every refused credential, `identity_unavailable` when its source is away. */
+export type Authenticate = (
+  credential: Credential,
+  signal: AbortSignal,
+) => Principal | Promise<Principal>;
+
+/* ---- where it lives ---- */
+
+/** An allocation's entry in the directory. `terminal` is its status once it has ended. */
+export interface Placement {
+  readonly id: string;
+  readonly nodeId: string;
+  readonly namespace: string;
+  readonly jobId: string;
+  readonly taskGroup: string;
+  readonly terminal: Exclude<ClientStatus, "pending" | "running" | "unknown"> | undefined;
+}
+
+/** A node's entry in the directory. */
+export interface NodeEntry {
+  readonly id: string;
+  readonly name: string;
+  readonly status: NodeDocument["Status"];
+  /** `host:port` of its agent. */
+  readonly address: string;
+  readonly tls: boolean;
+}
+
+/** Bounded, fed by a feed; look-ups touch memory alone. */
+export interface Directory {
+  /** The entry now; the id in its canonical form (lib/uuid.ts). */
+  allocation(id: string): Placement | undefined;
+  node(id: string): NodeEntry | undefined;
+  /** On a miss asks the feed once per id (single flight, negative entry 1-2 s). */
+  find(id: string, signal: AbortSignal): Promise<Placement | undefined>;
+  readonly size: { readonly allocations: number; readonly nodes: number };
+}
+
+/** What an exchange is about, once resolved. */
+export type Scope =
+  | {
+      readonly kind: "allocation";
+      readonly placement: Placement;
+      readonly node: NodeEntry | undefined;
+    }
+  | { readonly kind: "node"; readonly nodeId: string; readonly node: NodeEntry | undefined }
+  | { readonly kind: "namespace"; readonly namespace: string }
+  | { readonly kind: "cluster" };
+
+/* ---- the documents behind the registry's own answers ---- */
+
+export type Table = "allocs" | "nodes" | "evals";
+
+/** Whole documents of allocations, nodes and evaluations, with Nomad's index discipline (nomad-http.md §1.8). */
+export interface Registry {
+  allocation(id: string): AllocationDocument | undefined;
+  /** By create index, then id. */
+  allocations(): Iterable<AllocationDocument>;
+  node(id: string): NodeDocument | undefined;
+  /** By id. */
+  nodes(): Iterable<NodeDocument>;
+  evaluation(id: string): JsonObject | undefined;
+  evaluations(): Iterable<JsonObject>;
+  /** The last index that touched a table; at least 1. */
+  index(table: Table): number;
+  /** Resolves when a table's index passes `index`, or when the signal aborts (without throwing). */
+  changed(table: Table, index: number, signal: AbortSignal): Promise<void>;
+  /** Marks an allocation for stop, tells its agent, returns the evaluation made for it. */
+  stop(
+    id: string,
+    credential: Credential,
+    signal: AbortSignal,
+  ): Promise<{ readonly evaluationId: string; readonly index: number }>;
+}
+
+/* ---- how to get there ---- */
+
+/** A way to an agent. Carriage never asks which kind it got. */
+export interface Reach {
+  readonly node: NodeEntry;
+  readonly origin: string;
+  readonly dispatcher: Dispatcher;
+  /** A raw connection to the agent (TLS done), for WebSocket and bulk; closed by who asked. */
+  connect(signal: AbortSignal): Promise<Duplex>;
+  /** Told by carriage so that the node's circuit learns. */
+  failed(error: GatewayError): void;
+  succeeded(): void;
+}
+
+/* ---- one request on its way ---- */
+
+/** The caller's side of the wire; only ingress and carriage look inside. */
+export type Wire =
+  | { readonly kind: "http"; readonly request: IncomingMessage; readonly response: ServerResponse }
+  | { readonly kind: "websocket"; readonly socket: import("ws").WebSocket };
+
+export interface Exchange {
+  /** Request id: answered as `X-Request-Id`, in every log line. */
+  readonly id: string;
+  readonly route: Route;
+  readonly method: string;
+  /** The allocation or node id of the path, query or body as given; "" when the route has none. */
+  readonly key: string;
+  readonly raw: RawQuery;
+  /** The route's own parameters, validated. */
+  readonly parameters: Parameters;
+  /** A small JSON body, rebuilt from the documented fields; undefined without one. */
+  readonly body: JsonObject | undefined;
+  readonly credential: Credential;
+  readonly client: {
+    /** Address after `trust_proxy`. */
+    readonly address: string;
+    /** Host (and port) as the caller used it. */
+    readonly authority: string;
+    readonly scheme: "http" | "https";
+  };
+  /** Aborts when the client leaves, a deadline passes, the right ends or the gateway drains; reason: GatewayError. */
+  readonly signal: AbortSignal;
+  /** Ends the exchange from outside with a reason. */
+  end(reason: GatewayError): void;
+  readonly wire: Wire;
+  readonly startedAtMs: number;
+}
+
+/** Counts and times of one exchange, filled by carriage, read once at its end. */
+export interface Tally {
+  bytesIn: number;
+  bytesOut: number;
+  firstByteMs: number | undefined;
+  exitCode: number | undefined;
+}
+
+export type Carry = (exchange: Exchange, reach: Reach, tally: Tally) => Promise<void>;
+
+/* ---- seams to the outside world ---- */
+
+export interface Clock {
+  /** Wall clock, milliseconds since the epoch. */
+  now(): number;
+  /** Monotonic milliseconds. */
+  monotonic(): number;
+}
+
+/** One line an event; fields never hold a secret. pino's `Logger` fits. */
+export interface Log {
+  debug(fields: object, message: string): void;
+  info(fields: object, message: string): void;
+  warn(fields: object, message: string): void;
+  error(fields: object, message: string): void;
+}
+
+/** Whoever creates, closes. `signal` aborts when patience ends. */
+export interface Closer {
+  close(signal: AbortSignal): Promise<void>;
+}

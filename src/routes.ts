@@ -1,0 +1,140 @@
+/**
+ * THE ROUTE TABLE. One row an endpoint drives the router, the capability, the routing key, the deadline, the metric's
+ * label, the ACL test matrix and the README's endpoint table. Adding an endpoint is adding a row.
+ * Facts: nomad-http.md §2 (methods, rights), §14 (order of checks).
+ */
+import {
+  logsParameters,
+  lsParameters,
+  noParameters,
+  type Parameters,
+  pathParameters,
+  type RawQuery,
+  readAtParameters,
+  streamParameters,
+  taskParameters,
+} from "./parameters.ts";
+import type { Level } from "./ports.ts";
+
+/** The right a route needs. `anyOf`: one of them in the scope's namespace is enough. */
+export type Rule =
+  | { readonly on: "namespace"; readonly anyOf: readonly string[] }
+  | { readonly on: "node"; readonly level: Level }
+  | { readonly on: "agent"; readonly level: Level }
+  /** The answer itself decides, item by item (lists over namespaces, ACL objects). */
+  | { readonly on: "answer" }
+  | { readonly on: "nobody" };
+
+/** Where the routing key is: the allocation or node that the request is about. */
+export type Key = "allocation" | "allocation_namespace" | "node" | "namespace" | "none";
+
+export type Carriage = "unary" | "download" | "follow" | "websocket" | "registry";
+
+export type Body = "none" | "metadata" | "restart" | "signal" | "pause" | "search";
+
+export interface Route {
+  /** Closed label; with `endpoint:` before it, the operation of the ACL vectors where they have one. */
+  readonly name: string;
+  /** Accepted methods; undefined accepts any (as Nomad does), HEAD included. */
+  readonly methods: readonly string[] | undefined;
+  /** Express path and metric label. `*` takes the rest, slashes included. */
+  readonly path: string;
+  readonly key: Key;
+  readonly rule: Rule;
+  readonly carriage: Carriage;
+  readonly body: Body;
+  readonly parameters: (raw: RawQuery) => Parameters;
+  /** Milliseconds until the first byte of the answer; undefined: as long as it takes. */
+  readonly deadlineMs: number | undefined;
+  /** What the audit log calls it; undefined is not audited. */
+  readonly audit: "read" | "exec" | "change" | undefined;
+  /** One line for people: the README's endpoint table. */
+  readonly about: string;
+}
+
+const unaryDeadlineMs = 10_000;
+/** Restart, gc and stop wait for processes to end: kill timeouts are minutes at most. */
+const actionDeadlineMs = 330_000;
+
+const namespaced = (...anyOf: readonly string[]): Rule => ({ on: "namespace", anyOf });
+const nodeRead: Rule = { on: "node", level: "read" };
+const nodeWrite: Rule = { on: "node", level: "write" };
+const agentRead: Rule = { on: "agent", level: "read" };
+const answerDecides: Rule = { on: "answer" };
+const nobody: Rule = { on: "nobody" };
+
+const base = { body: "none", parameters: noParameters, audit: undefined } as const;
+
+const file = {
+  ...base, key: "allocation", methods: undefined, rule: namespaced("read-fs"), deadlineMs: unaryDeadlineMs, audit: "read",
+} as const satisfies Partial<Route>; // biome-ignore format: a row
+
+const action = {
+  ...base,
+  key: "allocation",
+  carriage: "unary",
+  deadlineMs: unaryDeadlineMs,
+} as const satisfies Partial<Route>;
+
+const answered = {
+  ...base, key: "none", methods: ["GET"], carriage: "registry", deadlineMs: undefined,
+} as const satisfies Partial<Route>; // biome-ignore format: a row
+
+// biome-ignore format: a table
+export const routes: readonly Route[] = [
+  // Files and logs
+  { ...file, name: "fs.ls", path: "/v1/client/fs/ls/*id", carriage: "unary", parameters: lsParameters, about: "list a directory of an allocation" },
+  { ...file, name: "fs.stat", path: "/v1/client/fs/stat/*id", carriage: "unary", parameters: pathParameters, about: "describe a file" },
+  { ...file, name: "fs.cat", path: "/v1/client/fs/cat/*id", carriage: "download", parameters: pathParameters, about: "read a whole file" },
+  { ...file, name: "fs.readat", path: "/v1/client/fs/readat/*id", carriage: "download", parameters: readAtParameters, about: "read a part of a file" },
+  { ...file, name: "fs.stream", path: "/v1/client/fs/stream/*id", carriage: "follow", parameters: streamParameters, about: "follow a file in frames" },
+  { ...file, name: "fs.logs", path: "/v1/client/fs/logs/*id", carriage: "follow", rule: namespaced("read-logs", "read-fs"), parameters: logsParameters, about: "read or follow a task's log" },
+  // An allocation on its node
+  { ...action, name: "alloc.stats", path: "/v1/client/allocation/:id/stats", methods: undefined, rule: namespaced("read-job"), parameters: taskParameters, about: "resource usage of an allocation" },
+  { ...action, name: "alloc.checks", path: "/v1/client/allocation/:id/checks", methods: undefined, rule: namespaced("read-job"), about: "results of its service checks" },
+  { ...action, name: "alloc.checks", path: "/v1/allocation/:id/checks", methods: undefined, rule: namespaced("read-job"), about: "the same by its other name" },
+  { ...action, name: "alloc.restart", path: "/v1/client/allocation/:id/restart", methods: undefined, rule: namespaced("alloc-lifecycle"), body: "restart", deadlineMs: actionDeadlineMs, audit: "change", about: "restart a task or all tasks" },
+  { ...action, name: "alloc.signal", path: "/v1/client/allocation/:id/signal", methods: ["POST", "PUT"], rule: namespaced("alloc-lifecycle"), body: "signal", audit: "change", about: "send a signal to a task or all tasks" },
+  { ...action, name: "alloc.gc", path: "/v1/client/allocation/:id/gc", methods: undefined, rule: namespaced("submit-job", "gc-allocation"), deadlineMs: actionDeadlineMs, audit: "change", about: "collect a finished allocation's files" },
+  { ...action, name: "alloc.pause.get", path: "/v1/client/allocation/:id/pause", methods: ["GET"], rule: namespaced("read-job"), parameters: taskParameters, about: "Nomad Enterprise's pause: refused as Nomad's community edition does" },
+  { ...action, name: "alloc.pause.set", path: "/v1/client/allocation/:id/pause", methods: ["POST", "PUT"], rule: namespaced("submit-job", "pause-allocation"), body: "pause", audit: "change", about: "the same, set" },
+  { ...action, name: "alloc.exec", path: "/v1/client/allocation/:id/exec", methods: ["GET"], carriage: "websocket", rule: namespaced("alloc-exec"), audit: "exec", about: "run a command in a task (WebSocket)" },
+  // A node's agent
+  { ...base, name: "client.metadata.get", path: "/v1/client/metadata", methods: ["GET"], key: "node", rule: nodeRead, carriage: "unary", deadlineMs: unaryDeadlineMs, about: "dynamic node metadata" },
+  { ...base, name: "client.metadata.post", path: "/v1/client/metadata", methods: ["POST"], key: "node", rule: nodeWrite, carriage: "unary", body: "metadata", deadlineMs: unaryDeadlineMs, audit: "change", about: "set or unset dynamic node metadata" },
+  { ...base, name: "client.stats", path: "/v1/client/stats", methods: undefined, key: "node", rule: nodeRead, carriage: "unary", deadlineMs: unaryDeadlineMs, about: "resource usage of a node" },
+  { ...base, name: "client.gc", path: "/v1/client/gc", methods: undefined, key: "node", rule: nodeWrite, carriage: "unary", deadlineMs: actionDeadlineMs, audit: "change", about: "collect all finished allocations of a node" },
+  // Allocations
+  { ...answered, name: "allocs.list", path: "/v1/allocations", key: "namespace", rule: namespaced("read-job"), about: "list allocations (prefix, filter, paging, blocking)" },
+  { ...answered, name: "alloc.read", path: "/v1/allocation/:id", rule: answerDecides, about: "one allocation (blocking)" },
+  { ...answered, name: "alloc.stop", path: "/v1/allocation/:id/stop", methods: ["POST", "PUT"], key: "allocation_namespace", rule: namespaced("alloc-lifecycle"), audit: "change", about: "stop an allocation" },
+  { ...answered, name: "alloc.services", path: "/v1/allocation/:id/services", key: "namespace", rule: namespaced("read-job"), about: "services an allocation registered" },
+  // Nodes
+  { ...answered, name: "nodes.list", path: "/v1/nodes", rule: nodeRead, about: "list nodes" },
+  { ...answered, name: "node.allocations", path: "/v1/node/:id/allocations", rule: nodeRead, about: "allocations of a node" },
+  { ...answered, name: "node.read", path: "/v1/node/*id", rule: nodeRead, about: "one node (blocking)" },
+  // What clients ask besides
+  { ...answered, name: "evaluation.allocations", path: "/v1/evaluation/:id/allocations", rule: answerDecides, about: "allocations of an evaluation" },
+  { ...answered, name: "evaluation.read", path: "/v1/evaluation/:id", rule: answerDecides, about: "one evaluation" },
+  { ...answered, name: "jobs.list", path: "/v1/jobs", key: "namespace", rule: namespaced("list-jobs"), about: "list jobs" },
+  { ...answered, name: "job.allocations", path: "/v1/job/:id/allocations", key: "namespace", rule: namespaced("read-job"), about: "allocations of a job" },
+  { ...answered, name: "job.read", path: "/v1/job/:id", key: "namespace", rule: namespaced("read-job"), about: "one job" },
+  { ...answered, name: "search", path: "/v1/search", methods: ["POST", "PUT"], key: "namespace", rule: answerDecides, body: "search", about: "prefix search (shell completion)" },
+  { ...answered, name: "agent.self", path: "/v1/agent/self", rule: agentRead, about: "the gateway, described as Nomad describes an agent" },
+  { ...answered, name: "agent.health", path: "/v1/agent/health", rule: nobody, about: "health as Nomad's agents give it" },
+  { ...answered, name: "agent.members", path: "/v1/agent/members", rule: nodeRead, about: "servers: the gateway itself" },
+  { ...answered, name: "status.leader", path: "/v1/status/leader", rule: nobody, about: "the gateway's own address" },
+  { ...answered, name: "regions.list", path: "/v1/regions", rule: nobody, about: "the one region" },
+  { ...answered, name: "namespaces.list", path: "/v1/namespaces", rule: answerDecides, about: "namespaces the caller has a right in" },
+  { ...answered, name: "acl.token.self", path: "/v1/acl/token/self", rule: answerDecides, about: "the caller's own token" },
+  { ...answered, name: "acl.policies", path: "/v1/acl/policies", rule: answerDecides, about: "the caller's policies" },
+  { ...answered, name: "acl.policy", path: "/v1/acl/policy/*id", rule: answerDecides, about: "one policy with its rules" },
+  // serai's own
+  { ...answered, name: "serai.announce", path: "/v1/serai/node/:id", methods: ["PUT"], rule: nobody, about: "an agent announces itself with its join token" },
+];
+
+export const routeNamed = (name: string): Route => {
+  const route = routes.find((row) => row.name === name);
+  if (route === undefined) throw new RangeError(`no route is named ${name}`);
+  return route;
+};
