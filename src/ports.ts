@@ -115,6 +115,20 @@ export interface Registry {
   ): Promise<{ readonly evaluationId: string; readonly index: number }>;
 }
 
+/** One of the registry's own answers. `refusal` lets a 404 carry Nomad's index headers. */
+export interface Answered {
+  /** Written as JSON; undefined is an empty 200. */
+  readonly document?: unknown;
+  readonly refusal?: GatewayError;
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
+export type Answer = (
+  exchange: Exchange,
+  principal: Principal,
+  scope: Scope,
+) => Answered | Promise<Answered>;
+
 /* ---- how to get there ---- */
 
 /** A way to an agent. Carriage never asks which kind it got. */

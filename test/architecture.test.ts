@@ -4,13 +4,15 @@ import { globSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { test } from "node:test";
 
-const everywhere = ["lib", "errors", "ports", "documents", "parameters"];
+const everywhere = ["lib", "errors", "ports", "documents", "parameters", "bodies", "answer"];
 
 const mayImport: Readonly<Record<string, readonly string[] | "all">> = {
   lib: [],
   errors: [],
   documents: ["lib"],
   parameters: ["errors", "lib"],
+  bodies: ["errors", "lib", "routes"],
+  answer: ["errors", "lib"],
   ports: ["errors", "lib", "documents", "parameters", "routes"],
   routes: ["errors", "ports", "parameters"],
   journey: ["ports"],

@@ -1,0 +1,77 @@
+/** Writes answers as Nomad writes them (nomad-http.md §1.3, §1.6). Gateway and agent share it. */
+import type { ServerResponse } from "node:http";
+import type { GatewayError } from "./errors.ts";
+import { prettyJson, stringifyJson } from "./lib/json.ts";
+
+export interface AnswerOptions {
+  readonly pretty?: boolean;
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
+const plain = "text/plain; charset=utf-8";
+
+const writeBody = (
+  response: ServerResponse,
+  status: number,
+  type: string,
+  body: string,
+  headers: Readonly<Record<string, string>>,
+): void => {
+  const bytes = Buffer.from(body);
+  response.writeHead(status, { ...headers, "Content-Type": type, "Content-Length": bytes.length });
+  response.end(response.req.method === "HEAD" ? undefined : bytes);
+};
+
+/** 200 with a JSON document, no newline at its end unless pretty. */
+export const writeJson = (
+  response: ServerResponse,
+  document: unknown,
+  options: AnswerOptions = {},
+): void => {
+  const body = options.pretty ? prettyJson(document) : stringifyJson(document);
+  writeBody(response, 200, "application/json", body, options.headers ?? {});
+};
+
+/** 200 with no body and no type: Nomad's answer where a handler returns nothing. */
+export const writeEmpty = (
+  response: ServerResponse,
+  headers: Readonly<Record<string, string>> = {},
+): void => {
+  response.writeHead(200, { ...headers, "Content-Length": 0 });
+  response.end();
+};
+
+const retryAfterSeconds = "1";
+
+/**
+ * The one writer of refusals: the row's status and words as plain text. Once a head was sent there is one way left to
+ * report a failure, and that is to cut the connection.
+ */
+export const writeError = (
+  response: ServerResponse,
+  error: GatewayError,
+  headers: Readonly<Record<string, string>> = {},
+): void => {
+  if (response.headersSent) {
+    response.destroy();
+    return;
+  }
+  writeBody(response, error.status, plain, error.words, {
+    ...headers,
+    "X-Serai-Error": error.code,
+    "X-Content-Type-Options": "nosniff",
+    ...(error.facts.node === undefined ? {} : { "X-Serai-Node": encodeURI(error.facts.node) }),
+    ...(error.retryable ? { "Retry-After": retryAfterSeconds } : {}),
+  });
+};
+
+const maxReasonBytes = 123; // RFC 6455 §5.5: a control frame carries 125 bytes, two of them the code
+
+/** An error as a close frame: its code, its words cut to what a frame can carry. */
+export const toClose = (
+  error: GatewayError,
+): { readonly code: number; readonly reason: string } => {
+  let reason = error.words;
+  while (Buffer.byteLength(reason) > maxReasonBytes) reason = reason.slice(0, -1);
+  return { code: error.close, reason };
+};
