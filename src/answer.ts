@@ -18,7 +18,8 @@ const writeBody = (
   headers: Readonly<Record<string, string>>,
 ): void => {
   const bytes = Buffer.from(body);
-  response.writeHead(status, { ...headers, "Content-Type": type, "Content-Length": bytes.length });
+  const typed = bytes.length === 0 ? {} : { "Content-Type": type };
+  response.writeHead(status, { ...headers, ...typed, "Content-Length": bytes.length });
   response.end(response.req.method === "HEAD" ? undefined : bytes);
 };
 

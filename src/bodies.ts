@@ -3,13 +3,15 @@
  * agents decode these bodies into a whole request, so a stray `AuthToken` or `Region` must not travel on
  * (nomad-acl.md §2.4). Pure: gateway and agent share it.
  */
-import { failed, type GatewayError, invalidRequest } from "./errors.ts";
+import { failed, GatewayError, invalidRequest } from "./errors.ts";
 import { decodeStream, decodeWhole, GoJsonError, type Shape } from "./lib/go-json.ts";
-import { isJsonObject, type JsonObject } from "./lib/json.ts";
+import { isJsonObject, type Json, type JsonObject, parseJson } from "./lib/json.ts";
 import type { Body } from "./routes.ts";
 
 /** Bytes of any body that a route reads. */
 export const maxBodyBytes = 64 * 1024;
+/** Bytes of an agent's announcement: a node document with all its attributes. */
+export const maxAnnouncementBytes = 256 * 1024;
 
 const string: Shape = { kind: "string", goType: "string" };
 const bool: Shape = { kind: "bool", goType: "bool" };
@@ -22,7 +24,7 @@ const struct = (goType: string, name: string, fields: Struct["fields"]): Struct 
   fields,
 });
 
-const shapes: Readonly<Record<Exclude<Body, "none">, Struct>> = {
+const shapes: Readonly<Record<Exclude<Body, "none" | "announce">, Struct>> = {
   metadata: struct("structs.NodeMetaApplyRequest", "NodeMetaApplyRequest", {
     NodeID: string,
     Meta: { kind: "map", goType: "map[string]*string", of: string, optional: true },
@@ -77,8 +79,25 @@ const pauseBody = (text: string | undefined): JsonObject => {
   return body;
 };
 
+const wholeJson = (text: string): Json => {
+  try {
+    return parseJson(text);
+  } catch (cause) {
+    throw new GatewayError("bad_request", { text: "the body is not JSON" }, { cause });
+  }
+};
+
 const restartBody = (text: string | undefined): JsonObject =>
   decode(text === undefined || text.trim() === "" ? "{}" : text, shapes.restart, failed);
+
+const announcement = (text: string): JsonObject => {
+  const node = wholeJson(text);
+  if (!isJsonObject(node))
+    throw new GatewayError("bad_request", {
+      text: "the announcement must be a JSON object: a Nomad node",
+    });
+  return node;
+};
 
 /**
  * The body of a route, rebuilt. `text` is undefined when the request has none (no length, or length 0). Throws Nomad's
@@ -97,6 +116,8 @@ export const parseBody = (kind: Body, text: string | undefined): JsonObject | un
       return decode(text, shapes.signal, signalFault);
     case "pause":
       return pauseBody(text);
+    case "announce":
+      return announcement(text ?? "");
     case "search":
       if (text === undefined) throw invalidRequest("Request body is empty");
       return decode(text, shapes.search, invalidRequest);

@@ -148,7 +148,17 @@ export interface Reach {
 /** The caller's side of the wire; only ingress and carriage look inside. */
 export type Wire =
   | { readonly kind: "http"; readonly request: IncomingMessage; readonly response: ServerResponse }
-  | { readonly kind: "websocket"; readonly socket: import("ws").WebSocket };
+  | {
+      readonly kind: "websocket";
+      readonly socket: import("ws").WebSocket;
+      /** Messages that came before anybody listened, in order; called once, when carriage has attached its listener. */
+      readonly takeHeld: () => readonly HeldMessage[];
+    };
+
+export interface HeldMessage {
+  readonly data: Buffer;
+  readonly isBinary: boolean;
+}
 
 export interface Exchange {
   /** Request id: answered as `X-Request-Id`, in every log line. */
@@ -160,6 +170,8 @@ export interface Exchange {
   readonly raw: RawQuery;
   /** The route's own parameters, validated. */
   readonly parameters: Parameters;
+  /** JSON answers made here are printed for people. */
+  readonly pretty: boolean;
   /** A small JSON body, rebuilt from the documented fields; undefined without one. */
   readonly body: JsonObject | undefined;
   readonly credential: Credential;

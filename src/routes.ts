@@ -30,7 +30,7 @@ export type Key = "allocation" | "allocation_namespace" | "node" | "namespace" |
 
 export type Carriage = "unary" | "download" | "follow" | "websocket" | "registry";
 
-export type Body = "none" | "metadata" | "restart" | "signal" | "pause" | "search";
+export type Body = "none" | "metadata" | "restart" | "signal" | "pause" | "search" | "announce";
 
 export interface Route {
   /** Closed label; with `endpoint:` before it, the operation of the ACL vectors where they have one. */
@@ -130,7 +130,7 @@ export const routes: readonly Route[] = [
   { ...answered, name: "acl.policies", path: "/v1/acl/policies", rule: answerDecides, about: "the caller's policies" },
   { ...answered, name: "acl.policy", path: "/v1/acl/policy/*id", rule: answerDecides, about: "one policy with its rules" },
   // serai's own
-  { ...answered, name: "serai.announce", path: "/v1/serai/node/:id", methods: ["PUT"], rule: nobody, about: "an agent announces itself with its join token" },
+  { ...answered, name: "serai.announce", path: "/v1/serai/node/:id", methods: ["PUT"], rule: nobody, body: "announce", about: "an agent announces itself with its join token" },
 ];
 
 export const routeNamed = (name: string): Route => {

@@ -1,0 +1,240 @@
+/**
+ * The HTTP edge: one express application made from the route table. A request is checked, parsed into an Exchange and
+ * sent on its journey; this file and `answer.ts` are the only ones that write a refusal to an HTTP client.
+ */
+import type { IncomingMessage, RequestListener, ServerResponse } from "node:http";
+import express, { type NextFunction, type Request, type Response } from "express";
+import { writeError } from "../answer.ts";
+import { decodeCommand } from "../bodies.ts";
+import { failed, GatewayError, notFound, toGatewayError } from "../errors.ts";
+import { parseQuery, type RawQuery } from "../parameters.ts";
+import type { Exchange, Log, Tally } from "../ports.ts";
+import { type Route, routes } from "../routes.ts";
+import { clientOf } from "./client.ts";
+import { applyCors } from "./cors.ts";
+import { newExchange, newTally } from "./exchange.ts";
+import { checkCrossSite, checkRequest, readCredential } from "./guards.ts";
+import { type ParseNeeds, parseRequest, rowFor } from "./parse.ts";
+import { readTarget } from "./target.ts";
+
+/** How a request ended, for metrics, log and audit. */
+export interface Ending {
+  readonly id: string;
+  readonly method: string;
+  /** Undefined when no row matched. */
+  readonly route: Route | undefined;
+  readonly exchange: Exchange | undefined;
+  readonly status: number;
+  readonly error: GatewayError | undefined;
+  readonly tally: Tally;
+  readonly durationMs: number;
+  readonly client: Exchange["client"];
+}
+
+export interface EdgeNeeds extends ParseNeeds {
+  readonly travel: (exchange: Exchange, tally: Tally) => Promise<void>;
+  readonly ended: (ending: Ending) => void;
+  readonly nextId: () => string;
+  readonly log: Log;
+  readonly isDraining: () => boolean;
+}
+
+export interface EdgeOptions {
+  readonly isTrustedProxy: (address: string) => boolean;
+  readonly allowedOrigins: readonly string[];
+}
+
+/** One request while it is here; `route` and `exchange` are filled as they become known. */
+interface Visit {
+  readonly id: string;
+  readonly method: string;
+  readonly raw: RawQuery;
+  readonly client: Exchange["client"];
+  readonly startedAtMs: number;
+  readonly tally: Tally;
+  route: Route | undefined;
+  exchange: Exchange | undefined;
+}
+
+const rowsByPath = (): ReadonlyMap<string, readonly Route[]> =>
+  Map.groupBy(routes, ({ path }) => path);
+
+/** `*id` of the table takes the rest of the path, also an empty one. */
+const toExpressPath = (path: string): string => path.replace("*id", "{*id}");
+
+const idOf = (request: Request): string => {
+  const id: string | readonly string[] | undefined = request.params["id"];
+  return typeof id === "string" ? id : (id ?? []).join("/");
+};
+
+const redirect = (request: IncomingMessage, response: ServerResponse, location: string): void => {
+  const isRead = request.method === "GET" || request.method === "HEAD";
+  const escaped = location
+    .replaceAll("&", "&amp;")
+    .replaceAll('"', "&#34;")
+    .replaceAll("<", "&lt;")
+    .replaceAll(">", "&gt;");
+  const body = isRead ? `<a href="${escaped}">Temporary Redirect</a>.\n\n` : "";
+  response.writeHead(307, {
+    ...(isRead ? { "Content-Type": "text/html; charset=utf-8" } : {}),
+    Location: location,
+    "Content-Length": Buffer.byteLength(body),
+  });
+  response.end(request.method === "HEAD" ? undefined : body);
+};
+
+/** A request whose body nobody read must not be followed by another on the same connection. */
+const closeAfterUnreadBody = (request: IncomingMessage, response: ServerResponse): void => {
+  if (!request.complete && !response.headersSent) response.setHeader("Connection", "close");
+};
+
+/** Trees whose bare name redirects to itself with a slash, and what Nomad says below them for no route. */
+const bareTrees = ["/v1/client/fs", "/v1/client/allocation", "/v1/allocation", "/v1/node"] as const;
+const unknownBelow = [
+  ["/v1/client/fs", "Invalid method"],
+  ["/v1/client/allocation", "resource not found"],
+  ["/v1/allocation", "resource not found"],
+] as const;
+
+const queryOf = (url: string): string => {
+  const mark = url.indexOf("?");
+  return mark < 0 ? "" : url.slice(mark + 1);
+};
+
+const greeting = "serai: a gateway in front of Nomad client agents. The API is under /v1/.\n";
+
+/** A plain request to exec: Nomad's words (nomad-http.md §7.1). */
+const refusePlainExec = (raw: RawQuery): never => {
+  decodeCommand(raw.get("command")?.[0] ?? "");
+  throw failed("websocket connection not found in context");
+};
+
+const refuse = (request: IncomingMessage, response: ServerResponse, error: GatewayError): void => {
+  if (error.code === "client_closed" || response.destroyed) return;
+  closeAfterUnreadBody(request, response);
+  writeError(response, error);
+};
+
+const endWithClient = (exchange: Exchange, response: ServerResponse): void => {
+  const left = (): void => {
+    if (!response.writableFinished) exchange.end(new GatewayError("client_closed"));
+  };
+  response.once("close", left);
+  if (response.destroyed) left();
+};
+
+export const createEdge = (needs: EdgeNeeds, options: EdgeOptions): RequestListener => {
+  const parse = parseRequest(needs);
+  const visits = new WeakMap<IncomingMessage, Visit>();
+
+  const depart = (
+    visit: Visit,
+    response: ServerResponse,
+    error: GatewayError | undefined,
+  ): void => {
+    const { id, method, route, exchange, tally, client } = visit;
+    const status = error?.code === "client_closed" ? error.status : response.statusCode;
+    const durationMs = performance.now() - visit.startedAtMs;
+    needs.ended({ id, method, route, exchange, status, error, tally, durationMs, client });
+  };
+
+  const arrive = (request: Request, response: Response, next: NextFunction): void => {
+    const visit: Visit = {
+      id: needs.nextId(),
+      method: request.method,
+      raw: parseQuery(queryOf(request.url)),
+      client: clientOf(request, options.isTrustedProxy),
+      startedAtMs: performance.now(),
+      tally: newTally(),
+      route: undefined,
+      exchange: undefined,
+    };
+    visits.set(request, visit);
+    response.setHeader("X-Request-Id", visit.id);
+    if (needs.isDraining()) response.setHeader("Connection", "close");
+    const target = readTarget(request.url);
+    checkRequest(request);
+    if (target.kind === "redirect") {
+      redirect(request, response, target.location);
+      return;
+    }
+    request.url = target.path;
+    if (!applyCors(request, response, target.path)) next();
+  };
+
+  const toExchange = async (
+    visit: Visit,
+    route: Route,
+    request: Request,
+    response: Response,
+  ): Promise<Exchange> => {
+    if (route.audit === "change")
+      checkCrossSite(request, visit.client.authority, options.allowedOrigins);
+    const { id, method, raw, client, startedAtMs } = visit;
+    const credential = readCredential(request);
+    const parsed = await parse(request, route, idOf(request), raw);
+    const wire = { kind: "http", request, response } as const;
+    const exchange = newExchange({
+      id,
+      method,
+      raw,
+      credential,
+      client,
+      wire,
+      startedAtMs,
+      ...parsed,
+    });
+    endWithClient(exchange, response);
+    return exchange;
+  };
+
+  const serve = async (
+    rows: readonly Route[],
+    request: Request,
+    response: Response,
+  ): Promise<void> => {
+    const visit = visits.get(request);
+    if (visit === undefined) return;
+    let error: GatewayError | undefined;
+    try {
+      visit.route = rowFor(rows, request.method);
+      if (visit.route.carriage === "websocket") refusePlainExec(visit.raw);
+      visit.exchange = await toExchange(visit, visit.route, request, response);
+      await needs.travel(visit.exchange, visit.tally);
+    } catch (thrown) {
+      error = toGatewayError(thrown, visit.exchange?.signal);
+      refuse(request, response, error);
+    }
+    depart(visit, response, error);
+  };
+
+  const refuseUnrouted = (request: Request, response: Response, error: GatewayError): void => {
+    const visit = visits.get(request);
+    refuse(request, response, error);
+    if (visit) depart(visit, response, error);
+  };
+
+  const app = express();
+  app.set("case sensitive routing", true);
+  app.set("strict routing", true);
+  app.set("query parser", false);
+  app.set("etag", false);
+  app.set("x-powered-by", false);
+  app.use(arrive);
+  for (const [path, rows] of rowsByPath())
+    app.all(toExpressPath(path), (request, response) => serve(rows, request, response));
+  app.get("/", (_request, response) => {
+    response.type("text/plain").send(greeting);
+  });
+  for (const tree of bareTrees)
+    app.all(tree, (request, response) => redirect(request, response, `${tree}/`));
+  for (const [tree, words] of unknownBelow)
+    app.all(`${tree}/{*rest}`, (request, response) =>
+      refuseUnrouted(request, response, notFound(words)),
+    );
+  app.use((request, response) => refuseUnrouted(request, response, notFound("")));
+  app.use((thrown: unknown, request: Request, response: Response, _next: NextFunction) =>
+    refuseUnrouted(request, response, toGatewayError(thrown)),
+  );
+  return app;
+};

@@ -1,0 +1,28 @@
+/** Makes an Exchange: a request as a value with one abort signal, and its tally. */
+import type { GatewayError } from "../errors.ts";
+import type { Exchange, Tally } from "../ports.ts";
+
+export const newTally = (): Tally => ({
+  bytesIn: 0,
+  bytesOut: 0,
+  firstByteMs: undefined,
+  exitCode: undefined,
+});
+
+export type ExchangeFacts = Omit<Exchange, "signal" | "end">;
+
+/** The signal aborts once, with the first reason given to `end`. */
+export const newExchange = (facts: ExchangeFacts): Exchange => {
+  const controller = new AbortController();
+  return {
+    ...facts,
+    signal: controller.signal,
+    end: (reason: GatewayError) => controller.abort(reason),
+  };
+};
+
+/** Request ids: unique in this process' life, short, and cheap to make. */
+export const requestIds = (prefix: string): (() => string) => {
+  let last = 0;
+  return () => `${prefix}-${(++last).toString(36)}`;
+};

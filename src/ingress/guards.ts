@@ -1,0 +1,91 @@
+/** What makes a request a proper one, beyond what Node's strict parser already refuses (hardening rules F, H, A12). */
+import type { IncomingMessage } from "node:http";
+import { GatewayError } from "../errors.ts";
+import type { Credential } from "../ports.ts";
+
+const refuse = (text: string): GatewayError => new GatewayError("bad_request", { text });
+
+const hostPattern = /^(?:\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(?::\d{1,5})?$/;
+const connectionTokens: ReadonlySet<string> = new Set([
+  "",
+  "close",
+  "keep-alive",
+  "upgrade",
+  "http2-settings",
+  "te",
+]);
+
+/** How often a header was sent. */
+const count = (request: IncomingMessage, name: string): number =>
+  request.headersDistinct[name]?.length ?? 0;
+
+const checkHost = (request: IncomingMessage): void => {
+  const hosts = count(request, "host");
+  if (hosts === 0 && request.httpVersion === "1.0") return;
+  if (hosts !== 1 || !hostPattern.test(request.headers.host ?? ""))
+    throw refuse("the request must name exactly one valid Host");
+};
+
+const checkFraming = (request: IncomingMessage): void => {
+  if (request.httpVersion !== "1.1" && request.httpVersion !== "1.0")
+    throw refuse(`HTTP/${request.httpVersion} is not spoken here`);
+  const coding = request.headers["transfer-encoding"];
+  if (coding === undefined) return;
+  if (request.httpVersion === "1.0" || coding.toLowerCase() !== "chunked")
+    throw refuse("Transfer-Encoding must be exactly chunked, on HTTP/1.1");
+};
+
+const checkConnection = (request: IncomingMessage): void => {
+  for (const token of (request.headers.connection ?? "").split(","))
+    if (!connectionTokens.has(token.trim().toLowerCase()))
+      throw refuse("the Connection header names a field that is not hop-by-hop");
+};
+
+/** Throws `bad_request` or `unsupported_coding`. */
+export const checkRequest = (request: IncomingMessage): void => {
+  checkHost(request);
+  checkFraming(request);
+  checkConnection(request);
+  if (request.headers["content-encoding"] !== undefined)
+    throw new GatewayError("unsupported_coding");
+};
+
+const bearer = /^bearer +(\S+)/i;
+
+/**
+ * The caller's credential (nomad-http.md §1.5): `X-Nomad-Token` wins over `Authorization: Bearer`; other schemes are
+ * ignored. The same header twice is refused: two readers might take different ones.
+ */
+export const readCredential = (request: IncomingMessage): Credential => {
+  if (count(request, "x-nomad-token") > 1 || count(request, "authorization") > 1)
+    throw refuse("the same credential header is given more than once");
+  const token = (request.headersDistinct["x-nomad-token"]?.[0] ?? "").trim();
+  if (token !== "") return { secret: token, source: "header" };
+  const secret = bearer.exec(request.headers.authorization ?? "")?.[1];
+  return secret === undefined
+    ? { secret: undefined, source: "none" }
+    : { secret, source: "bearer" };
+};
+
+/** True when an Origin header names the very host and port that was asked, or one on the list. */
+export const isOwnOrigin = (
+  request: IncomingMessage,
+  authority: string,
+  allowed: readonly string[],
+): boolean => {
+  const origin = request.headers.origin;
+  if (origin === undefined || allowed.includes(origin)) return true;
+  return origin.replace(/^[a-z][a-z0-9+.-]*:\/\//i, "").toLowerCase() === authority.toLowerCase();
+};
+
+/** A browser on another site must not change anything here, with whatever method. */
+export const checkCrossSite = (
+  request: IncomingMessage,
+  authority: string,
+  allowed: readonly string[],
+): void => {
+  if (!isOwnOrigin(request, authority, allowed)) throw new GatewayError("forbidden_origin");
+  const site = request.headers["sec-fetch-site"];
+  if (site === "cross-site" && !allowed.includes(request.headers.origin ?? ""))
+    throw new GatewayError("forbidden_origin", { reason: "Sec-Fetch-Site is cross-site" });
+};

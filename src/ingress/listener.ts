@@ -1,0 +1,162 @@
+/**
+ * The public socket: node:http (or https) with every limit set on purpose, strict parsing, Nomad's words for what is no
+ * HTTP at all, a bound on connections per address, and a drain.
+ */
+import { createServer, type RequestListener, type Server } from "node:http";
+import { createServer as createTlsServer } from "node:https";
+import type { Socket } from "node:net";
+import type { SecureContextOptions } from "node:tls";
+import type { Log } from "../ports.ts";
+import { isExecUpgrade, type UpgradeListener } from "./upgrade.ts";
+
+export interface ListenerOptions {
+  readonly host: string;
+  readonly port: number;
+  readonly maxHeaderBytes: number;
+  readonly headersTimeoutMs: number;
+  readonly requestTimeoutMs: number;
+  readonly keepAliveTimeoutMs: number;
+  readonly maxSocketsPerAddress: number;
+  readonly maxSockets: number;
+  /** TLS when given. */
+  readonly tls:
+    | (SecureContextOptions & {
+        readonly requestCert?: boolean;
+        readonly rejectUnauthorized?: boolean;
+      })
+    | undefined;
+}
+
+export interface Listener {
+  readonly server: Server;
+  /** `host:port` as bound. */
+  readonly address: string;
+  /** Connections open now. */
+  readonly sockets: number;
+  /** Stops accepting; resolves when the last connection has ended, or is cut when the signal aborts. */
+  close(signal: AbortSignal): Promise<void>;
+}
+
+const overLimitText =
+  "Your IP is issuing too many concurrent connections, please rate limit your calls\n";
+const overLimit = `HTTP/1.1 429 Too Many Requests\r\nContent-Type: text/plain\r\nContent-Length: ${overLimitText.length}\r\nConnection: close\r\n\r\n${overLimitText}`;
+
+const refusalOf = (code: string | undefined): string => {
+  if (code === "HPE_HEADER_OVERFLOW") return "431 Request Header Fields Too Large";
+  if (code === "ERR_HTTP_REQUEST_TIMEOUT") return "408 Request Timeout";
+  return "400 Bad Request";
+};
+
+const answerClientError = (error: Error & { readonly code?: string }, socket: Socket): void => {
+  if (!socket.writable || error.code === "ECONNRESET") {
+    socket.destroy();
+    return;
+  }
+  const status = refusalOf(error.code);
+  socket.end(
+    `HTTP/1.1 ${status}\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n${status}`,
+    () => socket.destroy(),
+  );
+};
+
+/** Counts connections per address; one over the bound gets Nomad's raw 429 (nomad-http.md §1.1) and is closed. */
+const limitPerAddress = (server: Server, max: number): { readonly all: ReadonlySet<Socket> } => {
+  const all = new Set<Socket>();
+  const perAddress = new Map<string, number>();
+  server.on("connection", (socket: Socket) => {
+    socket.on("error", () => socket.destroy());
+    const address = socket.remoteAddress ?? "";
+    const now = (perAddress.get(address) ?? 0) + 1;
+    if (now > max) {
+      socket.end(overLimit, () => socket.destroy());
+      return;
+    }
+    all.add(socket);
+    perAddress.set(address, now);
+    socket.once("close", () => {
+      all.delete(socket);
+      const left = (perAddress.get(address) ?? 1) - 1;
+      if (left > 0) perAddress.set(address, left);
+      else perAddress.delete(address);
+    });
+  });
+  return { all };
+};
+
+const create = (options: ListenerOptions, onRequest: RequestListener): Server => {
+  const limits = {
+    maxHeaderSize: options.maxHeaderBytes,
+    headersTimeout: options.headersTimeoutMs,
+    requestTimeout: options.requestTimeoutMs,
+    keepAliveTimeout: options.keepAliveTimeoutMs,
+    connectionsCheckingInterval: 1_000,
+    insecureHTTPParser: false,
+    noDelay: true,
+    shouldUpgradeCallback: isExecUpgrade,
+  };
+  const server = options.tls
+    ? createTlsServer(
+        { ...limits, handshakeTimeout: 10_000, minVersion: "TLSv1.2", ...options.tls },
+        onRequest,
+      )
+    : createServer(limits, onRequest);
+  server.maxConnections = options.maxSockets;
+  return server;
+};
+
+const listen = (server: Server, host: string, port: number): Promise<void> =>
+  new Promise((resolve, reject) => {
+    server.once("error", reject);
+    server.listen(port, host, () => {
+      server.off("error", reject);
+      resolve();
+    });
+  });
+
+const addressOf = (server: Server): string => {
+  const bound = server.address();
+  if (bound === null || typeof bound === "string") return String(bound);
+  return bound.family === "IPv6"
+    ? `[${bound.address}]:${bound.port}`
+    : `${bound.address}:${bound.port}`;
+};
+
+/** Listens; rejects with the system's error (`EADDRINUSE`, ...). */
+export const openListener = async (
+  {
+    log,
+    onRequest,
+    onUpgrade,
+  }: {
+    readonly log: Log;
+    readonly onRequest: RequestListener;
+    readonly onUpgrade: UpgradeListener;
+  },
+  options: ListenerOptions,
+): Promise<Listener> => {
+  const server = create(options, onRequest);
+  const { all } = limitPerAddress(server, options.maxSocketsPerAddress);
+  server.on("clientError", answerClientError);
+  server.on("upgrade", onUpgrade);
+  server.on("tlsClientError", (err: Error) => log.debug({ err }, "TLS handshake failed"));
+  await listen(server, options.host, options.port);
+  server.on("error", (err) => log.error({ err }, "listener error"));
+  return {
+    server,
+    address: addressOf(server),
+    get sockets() {
+      return all.size;
+    },
+    close: async (signal) => {
+      const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+      const cut = (): void => {
+        for (const socket of all) socket.destroy();
+      };
+      server.closeIdleConnections();
+      if (signal.aborted) cut();
+      else signal.addEventListener("abort", cut, { once: true });
+      await closed;
+      signal.removeEventListener("abort", cut);
+    },
+  };
+};

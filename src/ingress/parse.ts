@@ -1,0 +1,68 @@
+/** Parses a request into an Exchange, in Nomad's order of checks (nomad-http.md §14): what is wrong is said before any look-up. */
+import type { IncomingMessage } from "node:http";
+import { maxAnnouncementBytes, maxBodyBytes, parseBody } from "../bodies.ts";
+import { failed, GatewayError, invalidRequest } from "../errors.ts";
+import type { JsonObject } from "../lib/json.ts";
+import { commonParameters, one, type Parameters, type RawQuery } from "../parameters.ts";
+import type { Route } from "../routes.ts";
+import { readBody } from "./body.ts";
+
+/** What the row says about a request, read off it. */
+export interface Parsed {
+  readonly route: Route;
+  readonly key: string;
+  readonly parameters: Parameters;
+  readonly body: JsonObject | undefined;
+  readonly pretty: boolean;
+}
+
+export interface ParseNeeds {
+  readonly region: string;
+  /** The faults of a registry route's own query, in Nomad's order. */
+  readonly checkRegistryParameters: (routeName: string, raw: RawQuery) => void;
+}
+
+/** The row for a method among those of one path. Throws Nomad's 405. */
+export const rowFor = (rows: readonly Route[], method: string): Route => {
+  const row = rows.find(({ methods }) => methods === undefined || methods.includes(method));
+  if (row === undefined) throw new GatewayError("invalid_method");
+  return row;
+};
+
+const bodyOf = async (request: IncomingMessage, route: Route): Promise<JsonObject | undefined> => {
+  if (route.body === "none") return undefined;
+  const maxBytes = route.body === "announce" ? maxAnnouncementBytes : maxBodyBytes;
+  return parseBody(route.body, await readBody(request, maxBytes));
+};
+
+/** `node_id` of the query wins over `NodeID` of the body (nomad-http.md §3.2). */
+const nodeKey = (raw: RawQuery, body: JsonObject | undefined): string => {
+  const fromBody = body?.["NodeID"];
+  const key = one(raw, "node_id") || (typeof fromBody === "string" ? fromBody : "");
+  if (key === "") throw invalidRequest("No local Node and node_id not provided");
+  return key;
+};
+
+const checkFileId = (route: Route, id: string): void => {
+  if (route.name.startsWith("fs.") && id === "")
+    throw invalidRequest("must provide a valid alloc id");
+};
+
+/** SDKs send `region=global` on a second hop when their user set none (nomad-clients.md §1.3). */
+const checkRegion = (asked: string | undefined, own: string): void => {
+  if (asked !== undefined && asked !== own && asked !== "global") throw failed("No path to region");
+};
+
+/** Reads key, parameters and body of a request for a row. Throws Nomad's refusals. */
+export const parseRequest =
+  ({ region, checkRegistryParameters }: ParseNeeds) =>
+  async (request: IncomingMessage, route: Route, id: string, raw: RawQuery): Promise<Parsed> => {
+    const body = await bodyOf(request, route);
+    checkFileId(route, id);
+    const parameters = route.parameters(raw);
+    const common = commonParameters(raw);
+    if (route.carriage === "registry") checkRegistryParameters(route.name, raw);
+    const key = route.key === "node" ? nodeKey(raw, body) : id;
+    checkRegion(common.region, region);
+    return { route, key, parameters, body, pretty: common.pretty };
+  };

@@ -1,0 +1,322 @@
+/**
+ * WebSocket upgrades: only on the rows that are WebSockets, with Nomad's refusals before the 101 (nomad-http.md §7.1).
+ * After it every refusal is a close frame, and the exchange takes the same journey as any other.
+ */
+import type { IncomingMessage } from "node:http";
+import type { Duplex } from "node:stream";
+import { type RawData, type WebSocket, WebSocketServer } from "ws";
+import { toClose } from "../answer.ts";
+import { decodeCommand, decodeHandshake } from "../bodies.ts";
+import { GatewayError, invalidRequest, toGatewayError } from "../errors.ts";
+import { parseGoBool } from "../lib/go.ts";
+import { execParameters, one, parseQuery, type RawQuery } from "../parameters.ts";
+import type { Credential, Exchange, HeldMessage, Tally } from "../ports.ts";
+import { type Route, routes } from "../routes.ts";
+import { clientOf } from "./client.ts";
+import type { EdgeNeeds, EdgeOptions } from "./edge.ts";
+import { newExchange, newTally } from "./exchange.ts";
+import { checkRequest, isOwnOrigin, readCredential } from "./guards.ts";
+import { readTarget } from "./target.ts";
+
+export interface UpgradeOptions extends EdgeOptions {
+  readonly maxMessageBytes: number;
+  readonly handshakeTimeoutMs: number;
+  readonly maxHandshakeBytes: number;
+  /** Sockets of one address that have not shown their token yet. */
+  readonly maxUnauthenticatedPerAddress: number;
+}
+
+const rows = routes.filter(({ carriage }) => carriage === "websocket");
+
+interface Match {
+  readonly route: Route;
+  readonly key: string;
+  readonly raw: RawQuery;
+}
+
+const matchRow = (url: string): Match | undefined => {
+  const target = readTarget(url);
+  if (target.kind === "redirect") return undefined;
+  const segments = target.path.split("/");
+  for (const route of rows) {
+    const template = route.path.split("/");
+    if (template.length !== segments.length) continue;
+    const at = template.indexOf(":id");
+    if (template.every((part, index) => index === at || part === segments[index]))
+      return { route, key: decodeURIComponent(segments[at] ?? ""), raw: parseQuery(target.query) };
+  }
+  return undefined;
+};
+
+const upgradesToWebSocket = (request: IncomingMessage): boolean =>
+  (request.headers.upgrade ?? "").toLowerCase() === "websocket";
+
+/** For node:http's `shouldUpgradeCallback`: any other upgrade is ignored and answered as plain HTTP, as Nomad does. */
+export const isExecUpgrade = (request: IncomingMessage): boolean => {
+  if (!upgradesToWebSocket(request)) return false;
+  try {
+    return matchRow(request.url ?? "") !== undefined;
+  } catch {
+    return false; // a bad target is refused by the edge, in HTTP
+  }
+};
+
+interface Refusal {
+  readonly status: 400 | 403 | 405 | 503;
+  readonly words: string;
+}
+
+const statusTexts = {
+  400: "Bad Request",
+  403: "Forbidden",
+  405: "Method Not Allowed",
+  503: "Service Unavailable",
+} as const;
+
+const refuseUpgrade = (socket: Duplex, { status, words }: Refusal): void => {
+  const body = `${statusTexts[status]}\n${words}`;
+  socket.end(
+    [
+      `HTTP/1.1 ${status} ${statusTexts[status]}`,
+      "Content-Type: text/plain; charset=utf-8",
+      "Sec-Websocket-Version: 13",
+      "X-Content-Type-Options: nosniff",
+      `Content-Length: ${Buffer.byteLength(body)}`,
+      "Connection: close",
+      "",
+      body,
+    ].join("\r\n"),
+  );
+};
+
+const keyPattern = /^[A-Za-z0-9+/]{22}==$/;
+const failedUpgrade = "failed to upgrade connection: websocket: ";
+
+/** Nomad's checks before the 101, in its order. */
+const faultOf = (
+  request: IncomingMessage,
+  authority: string,
+  allowed: readonly string[],
+): Refusal | undefined => {
+  if (request.method !== "GET")
+    return {
+      status: 405,
+      words: `${failedUpgrade}the client is not using the websocket protocol: request method is not GET`,
+    };
+  if (request.headers["sec-websocket-version"] !== "13")
+    return {
+      status: 400,
+      words: `${failedUpgrade}unsupported version: 13 not found in 'Sec-Websocket-Version' header`,
+    };
+  if (!isOwnOrigin(request, authority, allowed))
+    return {
+      status: 403,
+      words: `${failedUpgrade}request origin not allowed by Upgrader.CheckOrigin`,
+    };
+  if (!keyPattern.test(request.headers["sec-websocket-key"] ?? ""))
+    return {
+      status: 400,
+      words: `${failedUpgrade}not a websocket handshake: 'Sec-WebSocket-Key' header must be Base64 encoded value of 16-byte in length`,
+    };
+  if (
+    request.headers["content-length"] !== undefined ||
+    request.headers["transfer-encoding"] !== undefined
+  )
+    return { status: 400, words: "an upgrade request must have no body" };
+  return undefined;
+};
+
+const toBuffer = (data: RawData): Buffer =>
+  Buffer.isBuffer(data) ? data : Buffer.concat(Array.isArray(data) ? data : [Buffer.from(data)]);
+
+/** Keeps messages until somebody listens; beyond its bound the socket is paused, and nothing is lost. */
+const hold = (
+  socket: WebSocket,
+): {
+  readonly first: (signal: AbortSignal) => Promise<Buffer>;
+  readonly takeHeld: () => readonly HeldMessage[];
+} => {
+  const held: HeldMessage[] = [];
+  let wake: (() => void) | undefined;
+  const keep = (data: RawData, isBinary: boolean): void => {
+    held.push({ data: toBuffer(data), isBinary });
+    socket.pause(); // frames of the same chunk still come, and are kept
+    wake?.();
+  };
+  socket.on("message", keep);
+  return {
+    first: async (signal) => {
+      if (held.length === 0)
+        await new Promise<void>((resolve) => {
+          wake = resolve;
+          signal.addEventListener("abort", () => resolve(), { once: true });
+        });
+      signal.throwIfAborted();
+      return held.shift()?.data ?? Buffer.alloc(0);
+    },
+    takeHeld: () => {
+      socket.off("message", keep);
+      socket.resume();
+      return held.splice(0);
+    },
+  };
+};
+
+const wantsHandshake = (raw: RawQuery): boolean => {
+  const text = one(raw, "ws_handshake");
+  if (text === undefined || text === "") return false;
+  const parsed = parseGoBool(text);
+  if (!parsed.ok) throw invalidRequest(`ws_handshake value is not a boolean: ${parsed.text}`);
+  return parsed.value;
+};
+
+export type UpgradeListener = (request: IncomingMessage, socket: Duplex, head: Buffer) => void;
+
+export const createUpgrade = (needs: EdgeNeeds, options: UpgradeOptions): UpgradeListener => {
+  const sockets = new WebSocketServer({
+    noServer: true,
+    maxPayload: options.maxMessageBytes,
+    perMessageDeflate: false,
+    handleProtocols: () => false,
+    clientTracking: false,
+  });
+  const unauthenticated = new Map<string, number>();
+
+  const change = (address: string, by: 1 | -1): void => {
+    const now = (unauthenticated.get(address) ?? 0) + by;
+    if (now > 0) unauthenticated.set(address, now);
+    else unauthenticated.delete(address);
+  };
+
+  /** The token of the first message (§7.2), which must not contradict the header's. */
+  const shakeHands = async (
+    first: (signal: AbortSignal) => Promise<Buffer>,
+    header: Credential,
+    signal: AbortSignal,
+  ): Promise<Credential> => {
+    const message = await first(signal);
+    if (message.length > options.maxHandshakeBytes)
+      throw new GatewayError("message_too_large", {
+        limit: `${options.maxHandshakeBytes / 1024} KiB`,
+      });
+    const token = decodeHandshake(message.toString());
+    if (header.secret !== undefined && header.secret !== token)
+      throw invalidRequest("handshake auth token mismatched auth header token");
+    return token === ""
+      ? { secret: undefined, source: "none" }
+      : { secret: token, source: "handshake" };
+  };
+
+  const credentialOf = async (
+    socket: WebSocket,
+    held: ReturnType<typeof hold>,
+    header: Credential,
+    {
+      raw,
+      address,
+      gone,
+    }: { readonly raw: RawQuery; readonly address: string; readonly gone: AbortSignal },
+  ): Promise<Credential> => {
+    if (!wantsHandshake(raw)) return header;
+    change(address, 1);
+    const late = new AbortController();
+    const timer = setTimeout(
+      () => late.abort(new GatewayError("handshake_timeout")),
+      options.handshakeTimeoutMs,
+    );
+    try {
+      return await shakeHands(held.first, header, AbortSignal.any([gone, late.signal]));
+    } finally {
+      clearTimeout(timer);
+      change(address, -1);
+      if (socket.isPaused) socket.resume();
+    }
+  };
+
+  const converse = async (
+    socket: WebSocket,
+    request: IncomingMessage,
+    match: Match,
+  ): Promise<void> => {
+    const { route, key, raw } = match;
+    const startedAtMs = performance.now();
+    const tally: Tally = newTally();
+    const client = clientOf(request, options.isTrustedProxy);
+    const id = needs.nextId();
+    const gone = new AbortController();
+    const held = hold(socket);
+    let exchange: Exchange | undefined;
+    let error: GatewayError | undefined;
+    socket.on("error", (cause) => needs.log.debug({ id, err: cause }, "websocket error"));
+    socket.once("close", () => gone.abort(new GatewayError("client_closed")));
+    try {
+      const credential = await credentialOf(socket, held, readCredential(request), {
+        raw,
+        address: client.address,
+        gone: gone.signal,
+      });
+      const { task, command, tty } = execParameters(raw, decodeCommand);
+      const wire = { kind: "websocket", socket, takeHeld: held.takeHeld } as const;
+      const facts = {
+        id,
+        route,
+        method: "GET",
+        key,
+        raw,
+        credential,
+        client,
+        wire,
+        startedAtMs,
+        pretty: false,
+      };
+      exchange = newExchange({ ...facts, parameters: { task, command, tty }, body: undefined });
+      const { end } = exchange;
+      gone.signal.addEventListener("abort", () => end(new GatewayError("client_closed")), {
+        once: true,
+      });
+      if (gone.signal.aborted) end(new GatewayError("client_closed"));
+      await needs.travel(exchange, tally);
+    } catch (thrown) {
+      error = toGatewayError(thrown, exchange?.signal ?? gone.signal);
+      const { code, reason } = toClose(error);
+      socket.resume(); // a paused socket would not see the answer to its close
+      if (error.code !== "client_closed") socket.close(code, reason);
+    }
+    const status = error?.status ?? 101;
+    const durationMs = performance.now() - startedAtMs;
+    needs.ended({ id, method: "GET", route, exchange, status, error, tally, durationMs, client });
+  };
+
+  return (request, socket, head) => {
+    socket.on("error", (err) => needs.log.debug({ err }, "socket error during an upgrade"));
+    try {
+      checkRequest(request);
+      readCredential(request);
+      const match = matchRow(request.url ?? "");
+      const client = clientOf(request, options.isTrustedProxy);
+      const fault = faultOf(request, client.authority, options.allowedOrigins);
+      if (match === undefined || fault !== undefined) {
+        refuseUpgrade(socket, fault ?? { status: 400, words: "not a WebSocket route" });
+        return;
+      }
+      if (
+        (unauthenticated.get(client.address) ?? 0) >= options.maxUnauthenticatedPerAddress ||
+        needs.isDraining()
+      ) {
+        refuseUpgrade(socket, {
+          status: 503,
+          words: "too many sockets wait for their token, or the gateway is shutting down",
+        });
+        return;
+      }
+      sockets.handleUpgrade(
+        request,
+        socket,
+        head,
+        (webSocket) => void converse(webSocket, request, match),
+      );
+    } catch (thrown) {
+      refuseUpgrade(socket, { status: 400, words: toGatewayError(thrown).words });
+    }
+  };
+};
