@@ -101,6 +101,11 @@ const queryOf = (url: string): string => {
   return mark < 0 ? "" : url.slice(mark + 1);
 };
 
+const withQuery = (path: string, url: string): string => {
+  const query = queryOf(url);
+  return query === "" ? path : `${path}?${query}`;
+};
+
 const greeting = "serai: a gateway in front of Nomad client agents. The API is under /v1/.\n";
 
 /** A plain request to exec: Nomad's words (nomad-http.md §7.1). */
@@ -227,7 +232,9 @@ export const createEdge = (needs: EdgeNeeds, options: EdgeOptions): RequestListe
     response.type("text/plain").send(greeting);
   });
   for (const tree of bareTrees)
-    app.all(tree, (request, response) => redirect(request, response, `${tree}/`));
+    app.all(tree, (request, response) =>
+      redirect(request, response, withQuery(`${tree}/`, request.originalUrl)),
+    );
   for (const [tree, words] of unknownBelow)
     app.all(`${tree}/{*rest}`, (request, response) =>
       refuseUnrouted(request, response, notFound(words)),
