@@ -1,0 +1,85 @@
+/**
+ * May this principal do that to this? The rule is the route's row, the namespace is the resolved scope's own: never what
+ * the query says (nomad-acl.md §4.2).
+ */
+import { GatewayError } from "../errors.ts";
+import type { Acl, Exchange, Principal, Scope } from "../ports.ts";
+import { type Rule, routes } from "../routes.ts";
+
+const namespaceOf = (scope: Scope): string | undefined => {
+  switch (scope.kind) {
+    case "allocation":
+      return scope.placement.namespace;
+    case "namespace":
+      return scope.namespace;
+    case "node":
+    case "cluster":
+      return undefined;
+  }
+};
+
+/** Pure decision. A rule about a namespace holds nowhere that has none. */
+export const permits = (acl: Acl, rule: Rule, scope: Scope): boolean => {
+  switch (rule.on) {
+    case "namespace": {
+      const namespace = namespaceOf(scope);
+      if (namespace === undefined) return false;
+      return rule.anyOf.some((capability) => acl.namespace(namespace, capability));
+    }
+    case "node":
+      return acl.node(rule.level);
+    case "agent":
+      return acl.agent(rule.level);
+    case "answer":
+    case "nobody":
+      return true;
+  }
+};
+
+/** What a rule asks for, as a metric's label: `read-logs|read-fs`, `node:read`, `answer`, `nobody`. */
+export const capabilityLabel = (rule: Rule): string => {
+  switch (rule.on) {
+    case "namespace":
+      return rule.anyOf.join("|");
+    case "node":
+    case "agent":
+      return `${rule.on}:${rule.level}`;
+    case "answer":
+    case "nobody":
+      return rule.on;
+  }
+};
+
+/** Every label there is: the route table's rules. */
+export const capabilityLabels: readonly string[] = [
+  ...new Set(routes.map(({ rule }) => capabilityLabel(rule))),
+].sort();
+
+export type Decision = "allowed" | "refused";
+
+export interface AuthorizeOptions {
+  /** Told each decision; the capability is one of `capabilityLabels`. */
+  readonly onDecision?: (capability: string, decision: Decision) => void;
+}
+
+/** The step of the journey. Throws `permission_denied`. */
+export const createAuthorize =
+  ({ onDecision }: AuthorizeOptions = {}) =>
+  (principal: Principal, scope: Scope, exchange: Pick<Exchange, "route">): void => {
+    const { rule } = exchange.route;
+    const allowed = permits(principal.acl, rule, scope);
+    onDecision?.(capabilityLabel(rule), allowed ? "allowed" : "refused");
+    if (!allowed) throw new GatewayError("permission_denied");
+  };
+
+/** Without a counter. */
+export const authorize = createAuthorize();
+
+const isolating: ReadonlySet<string> = new Set(["chroot", "image", "unveil"]);
+
+/**
+ * exec's second right: where the task's driver does not isolate the file system, `alloc-node-exec` is needed as well
+ * (nomad-acl.md §4.3). An isolation that is not known counts as none.
+ */
+export const mayExecOnNode = (acl: Acl, namespace: string, isolation: string): boolean =>
+  isolating.has(isolation) || acl.namespace(namespace, "alloc-node-exec");
