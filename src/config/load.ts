@@ -1,0 +1,74 @@
+/**
+ * Reads one document's settings in layers: file, then environment, then flags. Nothing is half-read: every mistake of
+ * every layer is told at once, each with its origin, and nothing starts.
+ */
+import { readFileSync } from "node:fs";
+import type { z } from "zod";
+import { type AgentConfig, agentDocument } from "./agent-schema.ts";
+import { type Layered, layersOf, type Sources, told } from "./layers.ts";
+import { type ServerConfig, serverDocument } from "./server-schema.ts";
+import type { Document, Rows } from "./settings.ts";
+import { readTree } from "./tree.ts";
+
+export interface Loaded<T> {
+  readonly config: T;
+  readonly rows: Rows;
+  readonly layered: Layered;
+  /** Sound, but likely not meant. */
+  readonly warnings: readonly string[];
+}
+
+/** Every mistake, one a line. */
+export class ConfigError extends Error {
+  readonly mistakes: readonly string[];
+
+  constructor(mistakes: readonly string[]) {
+    super(mistakes.join("\n"));
+    this.name = "ConfigError";
+    this.mistakes = mistakes;
+  }
+}
+
+const dotted = (path: readonly PropertyKey[]): string => path.map(String).join(".");
+
+const issueMistakes = (issue: z.core.$ZodIssue, layered: Layered): readonly string[] => {
+  const path = dotted(issue.path);
+  if (issue.code !== "unrecognized_keys") return [told(layered, path, issue.message)];
+  return issue.keys.map((key) =>
+    told(layered, path === "" ? key : `${path}.${key}`, "unknown setting"),
+  );
+};
+
+const faultMistake = (fault: string, layered: Layered): string => {
+  const colon = fault.indexOf(": ");
+  return told(layered, fault.slice(0, colon), fault.slice(colon + 2));
+};
+
+/** Throws `ConfigError` with every mistake found. */
+const load = <T>(document: Document<T>, sources: Sources): Loaded<T> => {
+  const tree = sources.file === undefined ? { value: {}, mistakes: [] } : readTree(sources.file);
+  const layered = layersOf(document, tree.value, sources, (file) => readFileSync(file, "utf8"));
+  const parsed = document.root.schema.safeParse(layered.value);
+  const mistakes = [
+    ...tree.mistakes,
+    ...layered.mistakes,
+    ...(parsed.success || tree.mistakes.length > 0
+      ? []
+      : parsed.error.issues.flatMap((issue) => issueMistakes(issue, layered))),
+  ];
+  if (!parsed.success || mistakes.length > 0) throw new ConfigError([...new Set(mistakes)]);
+  const faults = document.faults(parsed.data).map((fault) => faultMistake(fault, layered));
+  if (faults.length > 0) throw new ConfigError(faults);
+  return {
+    config: parsed.data,
+    rows: document.root.rows,
+    layered,
+    warnings: [...layered.warnings, ...document.warnings(parsed.data)],
+  };
+};
+
+export const loadServerConfig = (sources: Sources): Loaded<ServerConfig> =>
+  load(serverDocument, sources);
+
+export const loadAgentConfig = (sources: Sources): Loaded<AgentConfig> =>
+  load(agentDocument, sources);

@@ -1,0 +1,198 @@
+/** Every setting of `serai server`, a row each. Limits and time-outs stand here and nowhere else. */
+import type { z } from "zod";
+import { algorithms } from "./algorithms.ts";
+import {
+  argumentList,
+  duration,
+  durationOrZero,
+  filePath,
+  flag,
+  hostPort,
+  httpUrl,
+  integer,
+  listOf,
+  networks,
+  origins,
+  plainName,
+  secretText,
+  size,
+  text,
+  textMap,
+  texts,
+} from "./kinds.ts";
+import { logRows } from "./log-rows.ts";
+import { isLoopback } from "./loopback.ts";
+import { type Document, list, optional, required, secret, section, setting } from "./settings.ts";
+
+const binding = list("Who gets what: the first binding whose claims all match decides", {
+  claims: required(textMap, "claims and the texts they must equal, or hold when a claim is a list"),
+  policies: setting(texts, [], "policies that a matching caller gets"),
+  management: setting(flag, false, "a matching caller may do everything"),
+});
+
+const issuers = list("Issuers whose JWTs are taken as credentials", {
+  issuer: required(text, "the `iss` claim, compared exactly"),
+  jwks_uri: optional(httpUrl, "where its keys are fetched"),
+  jwks_file: optional(filePath, "a JWKS file, read at start and at SIGHUP, instead of `jwks_uri`"),
+  public_keys: setting(argumentList, [], "public keys in PEM, instead of either"),
+  audiences: required(texts, "one of these must be in the `aud` claim"),
+  algorithms: setting(listOf(...algorithms), ["RS256"], "algorithms a token may be signed with; one family an issuer"),
+  max_lifetime: setting(duration, "24h", "a token that lives longer is refused"),
+  leeway: setting(durationOrZero, "30s", "how far clocks may differ"),
+  bindings: binding,
+}); // biome-ignore format: a table
+
+// biome-ignore format: a table
+export const serverRows = section("The gateway", {
+  name: setting(plainName, "serai", "this gateway's name among others, in logs and in `agent/self`"),
+  region: setting(plainName, "global", "the region it serves; part of its agents' TLS names"),
+  datacenter: setting(plainName, "dc1", "its datacenter, as `agent/self` shows it"),
+  data_dir: setting(filePath, ".serai/gateway", "where it keeps its state"),
+  http: section("The public listener", {
+    listen: setting(hostPort, "127.0.0.1:4646", "where callers connect"),
+    trust_proxy: setting(networks, [], "proxies whose X-Forwarded-For and -Proto are believed"),
+    allowed_origins: setting(origins, [], "browser origins that may call; requests without Origin always may"),
+  }),
+  tls: section("TLS of the public listener; off without a certificate", {
+    cert_file: optional(filePath, "certificate chain in PEM; read again at SIGHUP"),
+    key_file: optional(filePath, "its private key in PEM"),
+    client_ca_file: optional(filePath, "callers must show a certificate of these authorities"),
+  }),
+  admin: section("The listener for metrics and health", {
+    listen: setting(hostPort, "127.0.0.1:9464", "where Prometheus and probes connect; off loopback a token is needed"),
+    token: secret(optional(secretText, "asked for as `Authorization: Bearer` by all but /livez and /readyz")),
+  }),
+  acl: section("Who may do what", {
+    enabled: setting(flag, true, "false lets everyone do everything"),
+    tokens_file: optional(filePath, "ACL tokens (their hashes); `serai token create` writes it"),
+    policies_dir: optional(filePath, "one policy a file, `<name>.yaml` or `<name>.json`; `anonymous` is for callers without a token"),
+    join_tokens_file: optional(filePath, "tokens that agents announce themselves with"),
+    jwt: section("JSON Web Tokens", { issuers }),
+  }),
+  reach: section("The way to the agents", {
+    allow: setting(networks, [], "networks agents may live in; when empty, anywhere but loopback, link-local, multicast and metadata addresses"),
+    deny: setting(networks, [], "networks never dialled, whatever `allow` says"),
+    connections_per_agent: setting(integer(1, 99), 64, "connections to one agent; Nomad's admit 100 from an address"),
+    ca_file: optional(filePath, "authorities of the agents' certificates; the system's without it"),
+    cert_file: optional(filePath, "certificate shown to agents that ask for one"),
+    key_file: optional(filePath, "its private key"),
+  }),
+  limits: section("Bounds; beyond one a request is refused, never queued without end", {
+    max_header: setting(size("1KiB", "1MiB"), "16KiB", "header of a request"),
+    max_body: setting(size("1KiB", "16MiB"), "64KiB", "body of a request"),
+    max_sockets: setting(integer(16, 1_000_000), 16_384, "connections of all callers"),
+    sockets_per_address: setting(integer(1, 1_000_000), 2048, "connections from one address; many callers may share one"),
+    live_per_principal: setting(integer(1, 1_000_000), 256, "follows, downloads and execs of one caller at a time"),
+    blocking_queries: setting(integer(1, 1_000_000), 4096, "blocking queries waiting at a time"),
+    stream_buffer: setting(size("16KiB", "16MiB"), "256KiB", "bytes held for a slow reader, each direction"),
+    exec_message: setting(size("4KiB", "64MiB"), "1MiB", "one WebSocket message of an exec"),
+    handshake: setting(duration, "5s", "time for the first message of an exec that brings its token there"),
+    handshake_message: setting(size("1KiB", "1MiB"), "64KiB", "size of that message"),
+    handshakes_per_address: setting(integer(1, 100_000), 64, "execs from one address whose token has not come yet"),
+    max_allocations: setting(integer(1, 16_000_000), 2_000_000, "allocations in the directory"),
+    max_nodes: setting(integer(1, 1_000_000), 20_000, "nodes in the directory"),
+  }),
+  timeouts: section("Waits; each ends", {
+    headers: setting(duration, "5s", "a caller's whole header, from the first byte of the connection"),
+    request: setting(duration, "30s", "a caller's whole request"),
+    keep_alive: setting(duration, "75s", "an idle connection; longer than the balancer's in front, or it sees resets"),
+    tls_handshake: setting(duration, "10s", "a caller's TLS handshake"),
+    connect: setting(duration, "2s", "connecting to an agent"),
+    first_byte: setting(duration, "10s", "an agent's first byte of an answer"),
+    idle: setting(duration, "60s", "a stream that makes no progress"),
+    drain: setting(duration, "30s", "what is live at SIGTERM may go on for this long"),
+    drain_delay: setting(durationOrZero, "5s", "not ready, but still accepting, after SIGTERM: time for balancers to notice"),
+  }),
+  node: section("Nodes", {
+    down_after: setting(duration, "30s", "a node that said nothing for this long is down"),
+  }),
+  metadata: section("Node metadata", {
+    interval: setting(duration, "10s", "changed metadata reaches the node registry once in this time"),
+  }),
+  audit: section("Who did what", {
+    output: setting(text, "stdout", "`stdout`, or a file that is opened again at SIGHUP"),
+    required: setting(flag, true, "not ready while audit records cannot be written"),
+  }),
+  log: logRows,
+});
+
+export type ServerConfig = z.output<typeof serverRows.schema>;
+
+type Rule = (config: ServerConfig) => string | false | undefined;
+
+/** What no single row can say. Each mistake names the setting to change. */
+const faults: readonly Rule[] = [
+  ({ admin }) =>
+    admin.token === undefined &&
+    !isLoopback(admin.listen.host) &&
+    "admin.token: is required when admin.listen is not a loopback address",
+  ({ tls }) =>
+    (tls.certFile === undefined) !== (tls.keyFile === undefined) &&
+    "tls.cert_file: needs tls.key_file, and the other way round",
+  ({ tls }) =>
+    tls.clientCaFile !== undefined &&
+    tls.certFile === undefined &&
+    "tls.client_ca_file: needs tls.cert_file and tls.key_file",
+  ({ reach }) =>
+    (reach.certFile === undefined) !== (reach.keyFile === undefined) &&
+    "reach.cert_file: needs reach.key_file, and the other way round",
+  ({ timeouts }) =>
+    timeouts.headersMs > timeouts.requestMs &&
+    "timeouts.headers: must not be longer than timeouts.request",
+  ({ http, admin }) =>
+    http.listen.port !== 0 &&
+    http.listen.port === admin.listen.port &&
+    http.listen.host === admin.listen.host &&
+    "admin.listen: must differ from http.listen",
+];
+
+type Issuer = ServerConfig["acl"]["jwt"]["issuers"][number];
+
+const family = (algorithm: string): string =>
+  algorithm.startsWith("ES") ? "ES" : algorithm === "EdDSA" ? "EdDSA" : "RSA";
+
+const issuerFaults = (issuer: Issuer, at: number): readonly string[] => {
+  const sources = [issuer.jwksUri, issuer.jwksFile, issuer.publicKeys[0]].filter(
+    (source) => source !== undefined,
+  );
+  const families = new Set(issuer.algorithms.map(family));
+  return [
+    ...(sources.length === 1
+      ? []
+      : [`acl.jwt.issuers.${at}: needs exactly one of jwks_uri, jwks_file and public_keys`]),
+    ...(families.size === 1
+      ? []
+      : [`acl.jwt.issuers.${at}.algorithms: must be of one family (RS and PS, or ES)`]),
+    ...(issuer.audiences.length > 0
+      ? []
+      : [`acl.jwt.issuers.${at}.audiences: must name at least one`]),
+    ...(issuer.jwksUri?.startsWith("http:") && !isLoopback(new URL(issuer.jwksUri).hostname)
+      ? [`acl.jwt.issuers.${at}.jwks_uri: must be https://`]
+      : []),
+  ];
+};
+
+const warnings: readonly Rule[] = [
+  ({ acl, http }) =>
+    !acl.enabled &&
+    !isLoopback(http.listen.host) &&
+    "acl.enabled is false: whoever reaches http.listen may run commands on every node",
+  ({ acl }) =>
+    acl.enabled &&
+    acl.tokensFile === undefined &&
+    acl.jwt.issuers.length === 0 &&
+    "acl.tokens_file and acl.jwt.issuers are not set: no token is known, every caller is anonymous",
+  ({ acl }) =>
+    acl.joinTokensFile === undefined && "acl.join_tokens_file is not set: no agent can join",
+];
+
+const said = (rules: readonly Rule[], config: ServerConfig): readonly string[] =>
+  rules.map((rule) => rule(config)).filter((words) => typeof words === "string");
+
+export const serverDocument: Document<ServerConfig> = {
+  kind: "server",
+  prefix: "SERAI",
+  root: serverRows,
+  faults: (config) => [...said(faults, config), ...config.acl.jwt.issuers.flatMap(issuerFaults)],
+  warnings: (config) => said(warnings, config),
+};
