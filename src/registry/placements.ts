@@ -1,0 +1,141 @@
+/**
+ * What is known of every allocation, packed: the table holds an id's node, its workload (namespace, job, group) and how it
+ * ended as two numbers; nodes and workloads are interned. Entries carry the epoch in which they were last told, so that a
+ * new whole picture drops what it does not name without a second table.
+ */
+import type { Placement } from "../ports.ts";
+import { readWords, readWordsAt } from "./id-words.ts";
+import { Interned } from "./interned.ts";
+import { PackedTable } from "./packed-table.ts";
+
+/** A placement without its id: what a look-up by bytes gives. */
+export type Located = Omit<Placement, "id">;
+
+type Workload = Pick<Placement, "namespace" | "jobId" | "taskGroup">;
+type Terminal = Placement["terminal"];
+
+const terminals: readonly Terminal[] = [undefined, "complete", "failed", "lost"];
+const terminalMask = 0b011;
+const epochMask = 0b100;
+const nodeShift = 3;
+
+/** Lengths lead, so that no choice of names makes two workloads one. */
+const workloadKey = ({ namespace, jobId, taskGroup }: Workload): string =>
+  `${namespace.length}:${jobId.length}:${namespace}${jobId}${taskGroup}`;
+
+export class Placements {
+  readonly #table: PackedTable;
+  readonly #nodes = new Interned<string>();
+  readonly #workloads = new Interned<Workload>();
+  readonly #words = new Uint32Array(4);
+  readonly #values = new Uint32Array(2);
+  readonly #max: number;
+  #epoch = 0;
+  /** False between `newEpoch` and `settle`: entries of the old epoch still count. */
+  #settled = true;
+  /** Shards below this number hold no entry of an old epoch. */
+  #swept: number;
+
+  constructor(seed: Uint8Array, max: number) {
+    this.#table = new PackedTable(seed);
+    this.#swept = this.#table.shards;
+    this.#max = max;
+  }
+
+  get size(): number {
+    return this.#table.size;
+  }
+
+  get workloads(): number {
+    return this.#workloads.size;
+  }
+
+  get(id: string): Placement | undefined {
+    if (!readWords(id, this.#words) || !this.#held()) return undefined;
+    const { nodeId, namespace, jobId, taskGroup, terminal } = this.#located();
+    return { id, nodeId, namespace, jobId, taskGroup, terminal };
+  }
+
+  at(bytes: Uint8Array, offset: number): Located | undefined {
+    if (!readWordsAt(bytes, offset, this.#words) || !this.#held()) return undefined;
+    return this.#located();
+  }
+
+  /** False when the id is none or the bound is reached. */
+  set(placement: Placement): boolean {
+    if (!readWords(placement.id, this.#words)) return false;
+    const replaced = this.#table.get(this.#words, this.#values);
+    if (!replaced && this.#table.size >= this.#max) return false;
+    const oldWorkload = this.#values[0] ?? 0;
+    const oldNode = this.#values[1] ?? 0;
+    const { namespace, jobId, taskGroup, nodeId, terminal } = placement;
+    const workload = this.#workloads.hold(workloadKey(placement), () => ({
+      namespace,
+      jobId,
+      taskGroup,
+    }));
+    const node = this.#nodes.hold(nodeId, () => nodeId);
+    this.#table.set(
+      this.#words,
+      workload,
+      (node << nodeShift) | this.#epoch | terminals.indexOf(terminal),
+    );
+    if (replaced) this.#release(oldWorkload, oldNode);
+    return true;
+  }
+
+  delete(id: string): boolean {
+    if (!readWords(id, this.#words) || !this.#table.get(this.#words, this.#values)) return false;
+    this.#table.delete(this.#words);
+    this.#release(this.#values[0] ?? 0, this.#values[1] ?? 0);
+    return true;
+  }
+
+  /** From here on entries count as told anew only when set again. */
+  newEpoch(): void {
+    while (this.sweepOne()); // what the last epoch left, or its bit would be mistaken for the new one
+    this.#epoch ^= epochMask;
+    this.#settled = false;
+  }
+
+  /** What was not set since `newEpoch` is gone; `sweepOne` then frees it, a shard a call. */
+  settle(): void {
+    if (this.#settled) return;
+    this.#settled = true;
+    this.#swept = 0;
+  }
+
+  /** True while there is more to sweep. */
+  sweepOne(): boolean {
+    if (this.#swept === this.#table.shards) return false;
+    const stale = (workload: number, node: number): boolean => {
+      if ((node & epochMask) === this.#epoch) return false;
+      this.#release(workload, node);
+      return true;
+    };
+    this.#table.sweep(this.#swept++, stale);
+    return this.#swept < this.#table.shards;
+  }
+
+  #held(): boolean {
+    if (!this.#table.get(this.#words, this.#values)) return false;
+    return !this.#settled || ((this.#values[1] ?? 0) & epochMask) === this.#epoch;
+  }
+
+  #located(): Located {
+    const second = this.#values[1] ?? 0;
+    const { namespace, jobId, taskGroup } = this.#workloads.value(this.#values[0] ?? 0);
+    return {
+      nodeId: this.#nodes.value(second >>> nodeShift),
+      namespace,
+      jobId,
+      taskGroup,
+      terminal: terminals[second & terminalMask],
+    };
+  }
+
+  #release(workload: number, node: number): void {
+    this.#workloads.release(workload);
+    this.#nodes.release(node >>> nodeShift);
+  }
+}
