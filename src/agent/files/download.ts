@@ -1,0 +1,123 @@
+/** `fs.cat` and `fs.readat`: a file's bytes as they are now, once, with back-pressure. */
+import type { FileHandle } from "node:fs/promises";
+import type { ServerResponse } from "node:http";
+import { type Content, type FilesOf, openContent } from "./content.ts";
+import { servedContentType } from "./content-type.ts";
+import { PathFault } from "./fault.ts";
+import { Life } from "./life.ts";
+
+/** Nomad's buffer: what fits whole gets a Content-Length, the rest is chunked. */
+const wholeBytes = 2_048;
+const blockBytes = 128 * 1024;
+
+const emptyHead = { "Content-Type": "text/plain; charset=utf-8", "Content-Length": 0 };
+const contentHead = (beginning: Buffer) => ({
+  "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox",
+  "Content-Type": servedContentType(beginning),
+  "X-Content-Type-Options": "nosniff",
+  "X-Xss-Protection": "1; mode=block",
+});
+
+/** Where to read: both within the file's size at opening, so plain numbers. */
+interface Range {
+  readonly start: number;
+  readonly length: number;
+}
+
+const rangeOf = ({ stats }: Content, offset: bigint, limit: bigint): Range => {
+  const left = stats.size > offset ? stats.size - offset : 0n;
+  const length = limit > 0n && limit < left ? limit : left;
+  return { start: length === 0n ? 0 : Number(offset), length: Number(length) };
+};
+
+/** Fills the buffer from `position` as far as the file goes. */
+const fill = async (
+  handle: FileHandle,
+  buffer: Buffer,
+  length: number,
+  position: number,
+): Promise<Buffer> => {
+  let got = 0;
+  while (got < length) {
+    const { bytesRead } = await handle.read(buffer, got, length - got, position + got);
+    if (bytesRead === 0) break;
+    got += bytesRead;
+  }
+  return buffer.subarray(0, got);
+};
+
+/** Hands a block to the socket; resolves when the buffer may be filled again, or the life has ended. */
+const handOver = (response: ServerResponse, block: Buffer, life: Life): Promise<void> =>
+  new Promise((resolve) => {
+    const forget = life.onEnd(resolve);
+    response.write(block, () => {
+      forget();
+      resolve();
+    });
+  });
+
+/** Two buffers in turn: one is read into while the other is on its way out. */
+const pour = async (
+  { handle }: Content,
+  range: Range,
+  first: Buffer,
+  buffers: readonly [Buffer, Buffer],
+  response: ServerResponse,
+  life: Life,
+): Promise<void> => {
+  const end = range.start + range.length;
+  let position = range.start;
+  let turn = 0;
+  for (let block = first; block.length > 0 && !life.over; ) {
+    position += block.length;
+    const sent = handOver(response, block, life);
+    turn = 1 - turn;
+    const free = buffers[turn === 0 ? 0 : 1];
+    block = await fill(handle, free, Math.min(free.length, end - position), position);
+    await sent;
+  }
+};
+
+const send = async (
+  content: Content,
+  range: Range,
+  response: ServerResponse,
+  life: Life,
+): Promise<void> => {
+  const size = Math.min(blockBytes, range.length);
+  const buffer = Buffer.allocUnsafeSlow(size);
+  const first = await fill(content.handle, buffer, size, range.start);
+  if (life.over) return;
+  if (first.length === 0) {
+    response.writeHead(200, emptyHead).end();
+    return;
+  }
+  const head = contentHead(first);
+  if (range.length <= wholeBytes) {
+    response.writeHead(200, { ...head, "Content-Length": first.length }).end(first);
+    return;
+  }
+  response.writeHead(200, head);
+  if (response.req.method !== "HEAD") {
+    const other = Buffer.allocUnsafeSlow(Math.min(blockBytes, range.length - first.length));
+    await pour(content, range, first, [buffer, other], response, life);
+  }
+  if (!life.over) response.end();
+};
+
+/** Sends `limit` bytes (all when not above 0) from `offset`. Throws PathFault before the head. */
+export const download = async (
+  allocation: FilesOf,
+  {
+    path,
+    offset,
+    limit,
+  }: { readonly path: string; readonly offset: bigint; readonly limit: bigint },
+  response: ServerResponse,
+  signal: AbortSignal,
+): Promise<void> => {
+  using life = new Life(response, signal);
+  await using content = await openContent(allocation, path);
+  if (offset < 0n) throw new PathFault({ kind: "seek", offset, host: content.host });
+  await send(content, rangeOf(content, offset, limit), response, life);
+};

@@ -1,0 +1,104 @@
+/** Reads one open file as it grows and hands its bytes on in frames; knows truncation. Used by `stream` and `logs`. */
+import type { FileHandle } from "node:fs/promises";
+import { type FileEvent, maxFrameBytes, type Sink } from "./frames.ts";
+import type { Life } from "./life.ts";
+
+/** While following, a frame that is not full waits until this long after the last one: many small writes are one frame. */
+const batchMs = 200;
+
+export interface TailOptions {
+  readonly handle: FileHandle;
+  /** `File` of the frames. */
+  readonly file: string;
+  readonly start: number;
+  /** The file's size when it was opened. */
+  readonly size: number;
+  /** Small writes are batched. */
+  readonly follow: boolean;
+  readonly sink: Sink;
+  readonly life: Life;
+}
+
+/** Where one open file was read to. Its handle belongs to who made it. */
+export class Tail {
+  readonly #options: TailOptions;
+  #position: number;
+  #size: number;
+  #event: FileEvent | undefined;
+  #buffer: Buffer | undefined;
+  #sentMs = Number.NEGATIVE_INFINITY;
+
+  constructor(options: TailOptions) {
+    this.#options = options;
+    this.#position = options.start;
+    this.#size = options.size;
+  }
+
+  get position(): number {
+    return this.#position;
+  }
+
+  /** Sends all there is up to the end of the file; false when the life has ended. */
+  async drain(): Promise<boolean> {
+    while (!this.#options.life.over) {
+      const left = await this.#left();
+      const ready = left < maxFrameBytes ? await this.#batch(left) : true;
+      if (!ready) continue; // the pause is over: look again, there may be more
+      if (left === 0 && this.#event === undefined) {
+        this.#buffer = undefined; // an idle tail holds no memory
+        return true;
+      }
+      if (!(await this.#send(left))) return false;
+    }
+    return false;
+  }
+
+  /** Tells an event of its own frame, behind what was sent. */
+  tell(event: FileEvent): Promise<boolean> {
+    const { file, sink } = this.#options;
+    return sink.send({ file, bytes: Buffer.alloc(0), end: this.#position, event });
+  }
+
+  /** Bytes between the position and the end of the file, which is asked for again once it was reached. */
+  async #left(): Promise<number> {
+    if (this.#position >= this.#size) {
+      const size = (await this.#options.handle.stat()).size;
+      if (size < this.#size && size < this.#position) {
+        this.#position = 0;
+        this.#event = "file truncated";
+        this.#sentMs = performance.now(); // its new data usually follows at once
+      }
+      this.#size = size;
+    }
+    return Math.max(0, this.#size - this.#position);
+  }
+
+  /** False after a pause. Nothing to send is no reason to pause, unless an event waits for its data. */
+  async #batch(left: number): Promise<boolean> {
+    const { follow, life } = this.#options;
+    if (!follow || (left === 0 && this.#event === undefined)) return true;
+    const waitMs = this.#sentMs + batchMs - performance.now();
+    if (waitMs <= 0) return true;
+    await life.pause(waitMs);
+    this.#size = Math.min(this.#size, this.#position); // ask for the size again
+    return false;
+  }
+
+  async #send(left: number): Promise<boolean> {
+    const { handle, file, sink } = this.#options;
+    const length = Math.min(maxFrameBytes, left);
+    if (this.#buffer === undefined || this.#buffer.length < length)
+      this.#buffer = Buffer.allocUnsafe(length);
+    const { bytesRead } = await handle.read(this.#buffer, 0, length, this.#position);
+    if (bytesRead === 0 && this.#event === undefined) {
+      this.#size = this.#position; // shorter than it was: ask again
+      return true;
+    }
+    this.#position += bytesRead;
+    const event = this.#event;
+    this.#event = undefined;
+    this.#sentMs = performance.now();
+    const bytes = this.#buffer.subarray(0, bytesRead);
+    return sink.send({ file, bytes, end: this.#position, event });
+  }
+}
