@@ -1,0 +1,149 @@
+/**
+ * A command on a pseudo-terminal of its own. The package's own Terminal drops what was not read 200 ms after the end and
+ * blocks the whole process when the terminal's input is full, so its native part is used here with our own streams.
+ */
+import { writeSync } from "node:fs";
+import { createRequire } from "node:module";
+import { setTimeout as wait } from "node:timers/promises";
+import { ReadStream } from "node:tty";
+import { errnoOf } from "../../errors.ts";
+import type { Command, ExecProcess } from "./process.ts";
+import { startFault } from "./program.ts";
+
+interface NativePty {
+  fork(
+    file: string,
+    args: readonly string[],
+    env: readonly string[],
+    cwd: string,
+    cols: number,
+    rows: number,
+    uid: number,
+    gid: number,
+    utf8: boolean,
+    helperPath: string,
+    onExit: (code: number, signal: number) => void,
+  ): { readonly fd: number; readonly pid: number };
+  resize(fd: number, cols: number, rows: number): void;
+}
+
+const require = createRequire(import.meta.url);
+
+const loadNative = (): NativePty => {
+  const { requireBinary } = require("@lydell/node-pty/requireBinary.js") as {
+    requireBinary(file: string): NativePty;
+  }; // the package types its Terminal alone; its version is pinned
+  return requireBinary("pty.node");
+};
+
+const helperPath = (): string =>
+  process.platform === "darwin"
+    ? require.resolve(`@lydell/node-pty-darwin-${process.arch}/spawn-helper`)
+    : "";
+
+const firstCols = 80;
+const firstRows = 24;
+const sameUser = -1;
+const signalBase = 128;
+const maxCells = 65_535;
+const endOfFile = 0x04;
+const newline = 0x0a;
+const firstRetryMs = 2;
+const maxRetryMs = 100;
+
+/** Bytes the terminal took; 0 when its input is full. */
+const tryWrite = (fd: number, data: Buffer): number => {
+  try {
+    return writeSync(fd, data);
+  } catch (error) {
+    if (errnoOf(error) === "EAGAIN") return 0;
+    throw error;
+  }
+};
+
+class Terminal implements ExecProcess {
+  readonly pid: number;
+  readonly outputs: ExecProcess["outputs"];
+  readonly exited: Promise<number>;
+  readonly #native: NativePty;
+  readonly #fd: number;
+  readonly #stream: ReadStream;
+  #lineIsOpen = false;
+
+  constructor(command: Command) {
+    this.#native = loadNative();
+    const { promise, resolve } = Promise.withResolvers<number>();
+    this.exited = promise;
+    const env = { TERM: "xterm", ...command.env, PWD: command.directory };
+    const forked = this.#native.fork(
+      command.program,
+      command.arguments.slice(1),
+      Object.entries(env).map(([name, value]) => `${name}=${value}`),
+      command.directory,
+      firstCols,
+      firstRows,
+      sameUser,
+      sameUser,
+      false,
+      helperPath(),
+      (code, signal) => resolve(signal > 0 ? signalBase + signal : code),
+    );
+    this.pid = forked.pid;
+    this.#fd = forked.fd;
+    this.#stream = new ReadStream(forked.fd);
+    this.#stream.on("error", () => undefined); // EIO: the last process let go of the terminal
+    this.outputs = [{ name: "stdout", stream: this.#stream }];
+  }
+
+  async writeInput(data: Buffer): Promise<void> {
+    let rest = data;
+    let retryMs = firstRetryMs;
+    while (rest.length > 0 && !this.#stream.destroyed) {
+      const taken = this.#write(rest);
+      if (taken === 0) {
+        await wait(retryMs);
+        retryMs = Math.min(retryMs * 2, maxRetryMs);
+      } else retryMs = firstRetryMs;
+      rest = rest.subarray(taken);
+    }
+    if (data.length > 0) this.#lineIsOpen = data.at(-1) !== newline;
+  }
+
+  /** The first end-of-file only hands over a line that is open; the second is then the end. */
+  endInput(): void {
+    if (this.#stream.destroyed) return;
+    this.#write(Buffer.alloc(this.#lineIsOpen ? 2 : 1, endOfFile));
+  }
+
+  resize(height: number, width: number): void {
+    if (this.#stream.destroyed) return;
+    try {
+      this.#native.resize(this.#fd, Math.min(width, maxCells), Math.min(height, maxCells));
+    } catch {
+      // the terminal was let go of meanwhile
+    }
+  }
+
+  release(): void {
+    this.#stream.destroy();
+  }
+
+  /** Never blocks: the descriptor is non-blocking, and a full terminal takes nothing. */
+  #write(data: Buffer): number {
+    try {
+      return tryWrite(this.#fd, data);
+    } catch {
+      this.#stream.destroy();
+      return 0;
+    }
+  }
+}
+
+/** Throws `failed` with the driver's words. */
+export const startTerminal = (command: Command): ExecProcess => {
+  try {
+    return new Terminal(command);
+  } catch (error) {
+    throw startFault(command.arguments[0] ?? "", error);
+  }
+};

@@ -1,0 +1,184 @@
+/**
+ * The node's metadata (nomad-http.md §3): static from the configuration, dynamic from the API. A change is on disk before
+ * it is seen; changes are applied one after the other.
+ */
+import { mkdir, open, readFile, rename } from "node:fs/promises";
+import path from "node:path";
+import type { MetadataDocument } from "../documents.ts";
+import { errnoOf, failed, invalidRequest } from "../errors.ts";
+import { goQuote } from "../lib/go.ts";
+import { isJsonObject, type Json, type JsonObject, parseJson, stringifyJson } from "../lib/json.ts";
+import type { Log } from "../ports.ts";
+
+export interface MetadataStore {
+  read(): MetadataDocument;
+  /** Throws Nomad's 400 for a bad key or a bound, its 500 when it cannot be kept. Nothing is changed then. */
+  apply(meta: JsonObject): Promise<MetadataDocument>;
+}
+
+/** Bounds of one node's metadata; Nomad has none. */
+export const metadataLimits = { maxKeys: 256, maxKeyBytes: 256, maxValueBytes: 32 * 1024 } as const;
+
+const envoyImage = `docker.io/envoyproxy/envoy:v\${NOMAD_envoy_version}`;
+
+/** What Nomad adds to the configured metadata. */
+const injected: Readonly<Record<string, string>> = {
+  "connect.sidecar_image": envoyImage,
+  "connect.gateway_image": envoyImage,
+  "connect.log_level": "info",
+  "connect.proxy_concurrency": "1",
+  "connect.transparent_proxy.default_uid": "101",
+  "connect.transparent_proxy.default_outbound_port": "15001",
+};
+
+const keyPattern = /^[\p{ID_Start}_][\p{ID_Continue}-]*(?:\.[\p{ID_Start}_][\p{ID_Continue}-]*)*$/u;
+
+const checkKey = (key: string): void => {
+  if (key === "") throw invalidRequest("metadata keys must not be empty");
+  if (Buffer.byteLength(key) > metadataLimits.maxKeyBytes)
+    throw invalidRequest(
+      `metadata keys must not be longer than ${metadataLimits.maxKeyBytes} bytes`,
+    );
+  if (!keyPattern.test(key))
+    throw invalidRequest(
+      `${goQuote(key)} is invalid; metadata keys must be valid dotted hcl identifiers`,
+    );
+};
+
+const checkValue = (key: string, value: Json): string | null => {
+  if (value === null) return null;
+  const text = typeof value === "string" ? value : "";
+  if (Buffer.byteLength(text) > metadataLimits.maxValueBytes)
+    throw invalidRequest(
+      `the value of ${goQuote(key)} is longer than ${metadataLimits.maxValueBytes} bytes`,
+    );
+  return text;
+};
+
+type Dynamic = ReadonlyMap<string, string | null>;
+
+/** Keys are the caller's, so they live in a map and never meet a prototype. */
+const toRecord = <T>(map: ReadonlyMap<string, T>): Readonly<Record<string, T>> => {
+  const record: Record<string, T> = Object.create(null);
+  for (const [key, value] of map) record[key] = value;
+  return record;
+};
+
+const merged = (fixed: ReadonlyMap<string, string>, dynamic: Dynamic): Map<string, string> => {
+  const meta = new Map(fixed);
+  for (const [key, value] of dynamic) {
+    if (value === null) meta.delete(key);
+    else meta.set(key, value);
+  }
+  return meta;
+};
+
+const changed = (
+  fixed: ReadonlyMap<string, string>,
+  dynamic: Dynamic,
+  changes: Dynamic,
+): Map<string, string | null> => {
+  const next = new Map(dynamic);
+  for (const [key, value] of changes) {
+    if (value === null && !fixed.has(key)) next.delete(key);
+    else next.set(key, value);
+  }
+  if (next.size > metadataLimits.maxKeys)
+    throw invalidRequest(`more than ${metadataLimits.maxKeys} dynamic metadata keys`);
+  return next;
+};
+
+const syncFolder = async (folder: string): Promise<void> => {
+  const handle = await open(folder);
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+};
+
+/** Replaces a file so that a crash leaves the old or the new one, whole. */
+const replaceFile = async (file: string, text: string): Promise<void> => {
+  const next = `${file}.next`;
+  const handle = await open(next, "w", 0o600);
+  try {
+    await handle.writeFile(text);
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+  await rename(next, file);
+  await syncFolder(path.dirname(file));
+};
+
+const readText = async (file: string): Promise<string | undefined> => {
+  try {
+    return await readFile(file, "utf8");
+  } catch (error) {
+    if (errnoOf(error) === "ENOENT") return undefined;
+    throw error;
+  }
+};
+
+/** What was kept, checked like input; tombstones whose key is no longer static are dropped. */
+const kept = (text: string, fixed: ReadonlyMap<string, string>): Map<string, string | null> => {
+  const document = parseJson(text);
+  const dynamic = isJsonObject(document) ? document["Dynamic"] : undefined;
+  const entries = Object.entries(isJsonObject(dynamic) ? dynamic : {});
+  for (const [key] of entries) checkKey(key);
+  return changed(
+    fixed,
+    new Map(),
+    new Map(entries.map(([key, value]) => [key, checkValue(key, value)])),
+  );
+};
+
+export const createMetadata = async (
+  needs: { readonly log: Log },
+  options: { readonly dataDirectory: string; readonly meta: Readonly<Record<string, string>> },
+): Promise<MetadataStore> => {
+  const fixed = new Map(Object.entries({ ...injected, ...options.meta }));
+  const file = path.join(options.dataDirectory, "metadata.json");
+  await mkdir(options.dataDirectory, { recursive: true });
+  const text = await readText(file);
+  let dynamic: Dynamic = new Map();
+  try {
+    if (text !== undefined) dynamic = kept(text, fixed);
+  } catch (cause) {
+    throw new Error(`${file} cannot be read; move it away to start without dynamic metadata`, {
+      cause,
+    });
+  }
+  let tail: Promise<unknown> = Promise.resolve();
+
+  const read = (): MetadataDocument => ({
+    Meta: toRecord(merged(fixed, dynamic)),
+    Dynamic: toRecord(dynamic),
+    Static: toRecord(fixed),
+  });
+
+  const applyNow = async (changes: Dynamic): Promise<MetadataDocument> => {
+    const next = changed(fixed, dynamic, changes);
+    try {
+      await replaceFile(file, stringifyJson({ Dynamic: toRecord(next) }));
+    } catch (error) {
+      needs.log.error({ err: error, file }, "metadata cannot be kept");
+      throw failed(`failed to persist dynamic metadata: ${errnoOf(error) ?? "unknown error"}`);
+    }
+    dynamic = next;
+    return read();
+  };
+
+  return {
+    read,
+    async apply(meta) {
+      for (const key of Object.keys(meta)) checkKey(key);
+      const changes = new Map(
+        Object.entries(meta).map(([key, value]) => [key, checkValue(key, value)]),
+      );
+      const turn = tail.then(() => applyNow(changes));
+      tail = turn.catch(() => undefined); // the next one does not mind
+      return turn;
+    },
+  };
+};
