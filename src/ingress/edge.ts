@@ -33,6 +33,8 @@ export interface Ending {
 
 export interface EdgeNeeds extends ParseNeeds {
   readonly travel: (exchange: Exchange, tally: Tally) => Promise<void>;
+  /** Told once before each `ended`. */
+  readonly started: (route: Route | undefined) => void;
   readonly ended: (ending: Ending) => void;
   readonly nextId: () => string;
   readonly log: Log;
@@ -201,8 +203,10 @@ export const createEdge = (needs: EdgeNeeds, options: EdgeOptions): RequestListe
     const visit = visits.get(request);
     if (visit === undefined) return;
     let error: GatewayError | undefined;
+    visit.route = rowFor(rows, request.method);
+    needs.started(visit.route);
     try {
-      visit.route = rowFor(rows, request.method);
+      if (visit.route === undefined) throw new GatewayError("invalid_method");
       if (visit.route.carriage === "websocket") refusePlainExec(visit.raw);
       visit.exchange = await toExchange(visit, visit.route, request, response);
       await needs.travel(visit.exchange, visit.tally);
@@ -216,7 +220,9 @@ export const createEdge = (needs: EdgeNeeds, options: EdgeOptions): RequestListe
   const refuseUnrouted = (request: Request, response: Response, error: GatewayError): void => {
     const visit = visits.get(request);
     refuse(request, response, error);
-    if (visit) depart(visit, response, error);
+    if (visit === undefined) return;
+    needs.started(undefined);
+    depart(visit, response, error);
   };
 
   const app = express();

@@ -1,7 +1,7 @@
 /** Parses a request into an Exchange, in Nomad's order of checks (nomad-http.md §14): what is wrong is said before any look-up. */
 import type { IncomingMessage } from "node:http";
 import { maxAnnouncementBytes, maxBodyBytes, parseBody } from "../bodies.ts";
-import { failed, GatewayError, invalidRequest } from "../errors.ts";
+import { failed, invalidRequest } from "../errors.ts";
 import type { JsonObject } from "../lib/json.ts";
 import { commonParameters, one, type Parameters, type RawQuery } from "../parameters.ts";
 import type { Route } from "../routes.ts";
@@ -22,12 +22,9 @@ export interface ParseNeeds {
   readonly checkRegistryParameters: (routeName: string, raw: RawQuery) => void;
 }
 
-/** The row for a method among those of one path. Throws Nomad's 405. */
-export const rowFor = (rows: readonly Route[], method: string): Route => {
-  const row = rows.find(({ methods }) => methods === undefined || methods.includes(method));
-  if (row === undefined) throw new GatewayError("invalid_method");
-  return row;
-};
+/** The row for a method among those of one path; undefined is Nomad's 405. */
+export const rowFor = (rows: readonly Route[], method: string): Route | undefined =>
+  rows.find(({ methods }) => methods === undefined || methods.includes(method));
 
 const bodyOf = async (request: IncomingMessage, route: Route): Promise<JsonObject | undefined> => {
   if (route.body === "none") return undefined;

@@ -245,6 +245,7 @@ export const createUpgrade = (needs: EdgeNeeds, options: UpgradeOptions): Upgrad
     const id = needs.nextId();
     const gone = new AbortController();
     const held = hold(socket);
+    needs.started(route);
     let exchange: Exchange | undefined;
     let error: GatewayError | undefined;
     socket.on("error", (cause) => needs.log.debug({ id, err: cause }, "websocket error"));

@@ -13,6 +13,7 @@ import { sendRaw } from "../support/raw.ts";
 const quiet = { debug() {}, info() {}, warn() {}, error() {} };
 const endings: Ending[] = [];
 const travelled: Exchange[] = [];
+let started = 0;
 
 const needs = {
   region: "global",
@@ -20,6 +21,9 @@ const needs = {
   log: quiet,
   nextId: requestIds("t"),
   isDraining: () => false,
+  started: () => {
+    started++;
+  },
   ended: (ending: Ending) => endings.push(ending),
   /** Answers what it was asked, so that a test sees what the edge made of a request. */
   travel: (exchange: Exchange) => {
@@ -381,4 +385,5 @@ test("every request that was refused or answered has one ending with a closed ro
   for (const ending of endings)
     assert.ok(ending.route === undefined || ending.route.name.length > 0);
   assert.ok(endings.length >= answered.length + refused.length);
+  assert.equal(started, endings.length);
 });

@@ -1,0 +1,106 @@
+/**
+ * The certificate of a listener. It can be read again while sessions live on; a pair that does not fit is refused and
+ * the old one stays.
+ */
+import { createPrivateKey, X509Certificate } from "node:crypto";
+import { readFileSync } from "node:fs";
+import {
+  createSecureContext,
+  type SecureContextOptions,
+  type Server,
+  type TlsOptions,
+} from "node:tls";
+import type { Log } from "../ports.ts";
+
+export interface TlsFiles {
+  readonly certFile: string;
+  readonly keyFile: string;
+  /** Callers must show a certificate of these authorities. */
+  readonly clientCaFile?: string | undefined;
+}
+
+export interface TlsNeeds {
+  readonly log: Log;
+  /** When the certificate in use ends, milliseconds since the epoch. */
+  readonly expires?: (atMs: number) => void;
+}
+
+export interface TlsContext {
+  /** For `https.createServer` and `tls.createServer`. */
+  readonly options: TlsOptions;
+  /** New handshakes on this server get what a later `reload` reads. */
+  attach(server: Server): void;
+  /** Reads the files again: true when they were taken, false (told in the log) when the old ones stay. */
+  reload(): boolean;
+  readonly expiresAtMs: number;
+}
+
+interface Pair {
+  readonly secure: SecureContextOptions;
+  readonly expiresAtMs: number;
+}
+
+const firstCertificate = (chain: string): X509Certificate => {
+  try {
+    return new X509Certificate(chain);
+  } catch (error) {
+    throw new Error("the certificate is not PEM", { cause: error });
+  }
+};
+
+/** Throws when the files cannot be read, do not parse or do not belong together. */
+const readPair = ({ certFile, keyFile, clientCaFile }: TlsFiles): Pair => {
+  const cert = readFileSync(certFile, "utf8");
+  const key = readFileSync(keyFile, "utf8");
+  const ca = clientCaFile === undefined ? {} : { ca: readFileSync(clientCaFile, "utf8") };
+  const certificate = firstCertificate(cert);
+  if (!certificate.checkPrivateKey(createPrivateKey(key)))
+    throw new Error(`the key of ${keyFile} is not the one of the certificate in ${certFile}`);
+  if ("ca" in ca) firstCertificate(ca.ca);
+  const secure: SecureContextOptions = { cert, key, ...ca, minVersion: "TLSv1.2" };
+  createSecureContext(secure); // what OpenSSL refuses is refused here, not in a handshake
+  return { secure, expiresAtMs: certificate.validToDate.getTime() };
+};
+
+/** Throws when the first pair is not sound: a listener must not start without it. */
+export const createTlsContext = (needs: TlsNeeds, files: TlsFiles): TlsContext => {
+  let pair = readPair(files);
+  const servers: Server[] = [];
+  const tell = (): void => {
+    needs.expires?.(pair.expiresAtMs);
+    if (pair.expiresAtMs < Date.now())
+      needs.log.warn({ file: files.certFile }, "the listener's certificate has expired");
+  };
+  tell();
+
+  const reload = (): boolean => {
+    try {
+      const fresh = readPair(files);
+      for (const server of servers) server.setSecureContext(fresh.secure);
+      pair = fresh;
+      tell();
+      return true;
+    } catch (error) {
+      needs.log.error(
+        { err: error, file: files.certFile },
+        "certificate refused, the old one stays",
+      );
+      return false;
+    }
+  };
+
+  return {
+    get options() {
+      const asks = files.clientCaFile !== undefined;
+      return { ...pair.secure, requestCert: asks, rejectUnauthorized: asks };
+    },
+    get expiresAtMs() {
+      return pair.expiresAtMs;
+    },
+    attach: (server) => {
+      servers.push(server);
+      server.setSecureContext(pair.secure);
+    },
+    reload,
+  };
+};
