@@ -1,0 +1,84 @@
+/**
+ * The first step: a credential becomes a principal or is refused. A refused credential is `permission_denied`, never
+ * anonymous (nomad-acl.md §2.2).
+ */
+import { GatewayError } from "../errors.ts";
+import type { Authenticate, Credential, Principal } from "../ports.ts";
+import { disabledPrincipal, refused } from "./principals.ts";
+import { isTokenShaped, maxSecretBytes } from "./secrets.ts";
+
+/** Throws or rejects with `permission_denied`, or `identity_unavailable` when it cannot say now. */
+export type Resolve = (secret: string, signal: AbortSignal) => Principal | Promise<Principal>;
+
+/** Where principals come from. */
+export interface IdentitySources {
+  readonly anonymous: (signal: AbortSignal) => Principal | Promise<Principal>;
+  /** Secrets shaped like a UUID, in any case. */
+  readonly token: Resolve;
+  /** All other secrets; undefined refuses them. */
+  readonly jwt: Resolve | undefined;
+}
+
+export type CredentialKind = "anonymous" | "token" | "jwt" | "malformed";
+export type Authentication = "accepted" | "refused" | "unavailable";
+
+export interface AuthenticateOptions {
+  /** False: ACLs are off, everything passes and no credential is looked at. */
+  readonly enabled: boolean;
+  /** Told how each attempt ended; both words are from closed sets. */
+  readonly onAuthentication?: (kind: CredentialKind, result: Authentication) => void;
+}
+
+const kindOf = (secret: string): CredentialKind => {
+  if (secret === "") return "anonymous";
+  if (secret.length > maxSecretBytes || Buffer.byteLength(secret) > maxSecretBytes)
+    return "malformed";
+  return isTokenShaped(secret) ? "token" : "jwt";
+};
+
+const resolve = (
+  sources: IdentitySources,
+  kind: CredentialKind,
+  secret: string,
+  signal: AbortSignal,
+): Principal | Promise<Principal> => {
+  if (kind === "anonymous") return sources.anonymous(signal);
+  if (kind === "token") return sources.token(secret, signal);
+  if (kind === "jwt" && sources.jwt) return sources.jwt(secret, signal);
+  throw refused();
+};
+
+const resultOf = (error: unknown): Authentication =>
+  error instanceof GatewayError && error.code === "permission_denied" ? "refused" : "unavailable";
+
+/** The step of the journey. Answers at once, without a promise, when its source does. */
+export const createAuthenticate = (
+  sources: IdentitySources,
+  { enabled, onAuthentication }: AuthenticateOptions,
+): Authenticate => {
+  if (!enabled) return () => disabledPrincipal;
+  const told = (kind: CredentialKind, error: unknown): never => {
+    onAuthentication?.(kind, resultOf(error));
+    throw error;
+  };
+  return (credential: Credential, signal: AbortSignal) => {
+    const secret = credential.secret?.trim() ?? "";
+    const kind = kindOf(secret);
+    try {
+      const principal = resolve(sources, kind, secret, signal);
+      if (!(principal instanceof Promise)) {
+        onAuthentication?.(kind, "accepted");
+        return principal;
+      }
+      return principal.then(
+        (resolved) => {
+          onAuthentication?.(kind, "accepted");
+          return resolved;
+        },
+        (error: unknown) => told(kind, error),
+      );
+    } catch (error) {
+      return told(kind, error);
+    }
+  };
+};

@@ -1,0 +1,114 @@
+/**
+ * What a slow source said about a secret, for a short while: bounded in entries, in time and in questions under way; one
+ * question a secret at a time; a refusal is kept more briefly. A source that is away is never remembered as a refusal.
+ */
+import { LRUCache } from "lru-cache";
+import { GatewayError } from "../errors.ts";
+import type { Clock, Principal } from "../ports.ts";
+import { isExpired, refused, unavailable } from "./principals.ts";
+import { createSecretKeys } from "./secrets.ts";
+
+export interface IdentityCacheOptions {
+  readonly ttlMs: number;
+  readonly refusedTtlMs: number;
+  readonly maxEntries: number;
+  /** Questions under way at once; above it a new one is `identity_unavailable`. */
+  readonly maxFlights: number;
+}
+
+export const defaultCache: IdentityCacheOptions = {
+  ttlMs: 30_000,
+  refusedTtlMs: 2_000,
+  maxEntries: 4_096,
+  maxFlights: 256,
+};
+
+type Verdict = { readonly principal: Principal } | { readonly principal: undefined };
+
+/** Waits for a promise, but no longer than the caller does. The promise itself goes on for the others. */
+const whileWanted = async <T>(promise: Promise<T>, signal: AbortSignal): Promise<T> => {
+  const gone = Promise.withResolvers<never>();
+  const leave = (): void => gone.reject(signal.reason);
+  signal.addEventListener("abort", leave, { once: true });
+  try {
+    return await Promise.race([promise, gone.promise]);
+  } finally {
+    signal.removeEventListener("abort", leave);
+  }
+};
+
+export class IdentityCache {
+  readonly #clock: Clock;
+  readonly #options: IdentityCacheOptions;
+  readonly #ask: (secret: string) => Promise<Principal>;
+  readonly #keyOf = createSecretKeys();
+  readonly #verdicts: LRUCache<string, Verdict>;
+  readonly #flights = new Map<string, Promise<Principal>>();
+  /** Rises with `clear`: an answer to a question asked before it is not kept. */
+  #generation = 0;
+
+  /** `ask` throws `permission_denied` for a refusal; anything else means it cannot say now. */
+  constructor(
+    { clock, ask }: { readonly clock: Clock; readonly ask: (secret: string) => Promise<Principal> },
+    options: Partial<IdentityCacheOptions> = {},
+  ) {
+    this.#clock = clock;
+    this.#ask = ask;
+    this.#options = { ...defaultCache, ...options };
+    this.#verdicts = new LRUCache({
+      max: this.#options.maxEntries,
+      ttl: this.#options.ttlMs,
+      ttlResolution: 0,
+      perf: { now: () => clock.monotonic() + 1 }, // lru-cache takes a start of 0 for none
+    });
+  }
+
+  get size(): number {
+    return this.#verdicts.size;
+  }
+
+  /** Forgets everything; questions under way are answered but not kept. */
+  clear(): void {
+    this.#generation++;
+    this.#verdicts.clear();
+    this.#flights.clear();
+  }
+
+  resolve(secret: string, signal: AbortSignal): Principal | Promise<Principal> {
+    const key = this.#keyOf(secret);
+    const verdict = this.#verdicts.get(key);
+    if (verdict === undefined) {
+      signal.throwIfAborted(); // before the question is asked, so that its failure always has a listener
+      return whileWanted(this.#flight(key, secret), signal);
+    }
+    if (verdict.principal === undefined || isExpired(verdict.principal, this.#clock.now()))
+      throw refused();
+    return verdict.principal;
+  }
+
+  #flight(key: string, secret: string): Promise<Principal> {
+    const flying = this.#flights.get(key);
+    if (flying) return flying;
+    if (this.#flights.size >= this.#options.maxFlights)
+      return Promise.reject(unavailable("too many tokens are being checked at once"));
+    const flight = this.#question(key, secret, this.#generation).finally(() => {
+      if (this.#flights.get(key) === flight) this.#flights.delete(key);
+    });
+    this.#flights.set(key, flight);
+    return flight;
+  }
+
+  async #question(key: string, secret: string, generation: number): Promise<Principal> {
+    try {
+      const principal = await this.#ask(secret);
+      if (isExpired(principal, this.#clock.now())) throw refused();
+      if (generation === this.#generation) this.#verdicts.set(key, { principal });
+      return principal;
+    } catch (error) {
+      const isRefusal = error instanceof GatewayError && error.code === "permission_denied";
+      if (isRefusal && generation === this.#generation)
+        this.#verdicts.set(key, { principal: undefined }, { ttl: this.#options.refusedTtlMs });
+      throw error;
+    }
+  }
+}

@@ -1,0 +1,127 @@
+/**
+ * Join tokens: what an agent proves itself with when it announces its node. The file is the operator's (`serai token join`
+ * writes it); which nodes used which token is kept in a file beside it that the gateway alone writes, so that the two never
+ * overwrite each other.
+ */
+import { statSync } from "node:fs";
+import { z } from "zod";
+import type { Clock } from "../ports.ts";
+import { globMatcher } from "./glob.ts";
+import { readDocument } from "./policy-text.ts";
+import { readIfThere, replaceFile } from "./secret-file.ts";
+import { hashSecret, maxSecretBytes, sameHash, secretHashPattern } from "./secrets.ts";
+
+const time = z.iso.datetime({ offset: true });
+
+const joinToken = z.strictObject({
+  /** A node's id, or a pattern with `*`. */
+  NodeID: z
+    .string()
+    .min(1)
+    .max(128)
+    .regex(/^[0-9a-f*-]+$/, "must be a node's id in lower case, or a pattern of it with *"),
+  /** How many different nodes may join with it. */
+  Uses: z.int().min(1).max(100_000),
+  CreateTime: time.nullish(),
+  ExpirationTime: time.nullish(),
+  SecretHash: z.string().regex(secretHashPattern, "must be sha256:<64 hexadecimal digits>"),
+});
+
+const joinFile = z.strictObject({ tokens: z.array(joinToken).max(10_000).nullish() });
+const claimsFile = z.strictObject({ claims: z.record(z.string(), z.array(z.string())) });
+
+type JoinToken = z.output<typeof joinToken>;
+
+/** A file of join tokens that cannot be used; the message names the file and each fault. */
+export class JoinTokensError extends Error {
+  override readonly name = "JoinTokensError";
+}
+
+const parse = <T>(file: string, text: string, schema: z.ZodType<T>): T => {
+  const document = readDocument(text);
+  if (!document.ok) throw new JoinTokensError(`${file}: ${document.text}`);
+  const parsed = schema.safeParse(document.value ?? {});
+  if (parsed.success) return parsed.data;
+  const faults = parsed.error.issues.map(({ path, message }) => `${path.join(".")}: ${message}`);
+  throw new JoinTokensError(`${file}: ${faults.join("; ")}`);
+};
+
+const readTokens = (file: string): readonly JoinToken[] =>
+  parse(file, readIfThere(file) ?? "", joinFile).tokens ?? [];
+
+/** Reads the file again only when it has changed: announcements come often. */
+const createReader = (file: string): (() => readonly JoinToken[]) => {
+  let stamp = "";
+  let tokens: readonly JoinToken[] = [];
+  return () => {
+    const found = statSync(file, { bigint: true, throwIfNoEntry: false });
+    const now = found ? `${found.mtimeNs} ${found.size} ${found.ino}` : "none";
+    if (now !== stamp) {
+      tokens = readTokens(file);
+      stamp = now;
+    }
+    return tokens;
+  };
+};
+
+const claimsPath = (file: string): string => `${file}.claims`;
+
+/** Which nodes joined with which token, by the token's hash. */
+type Claims = Map<string, readonly string[]>;
+
+const readClaims = (file: string): Claims => {
+  const text = readIfThere(claimsPath(file));
+  if (text === undefined) return new Map();
+  return new Map(Object.entries(parse(claimsPath(file), text, claimsFile).claims));
+};
+
+export interface JoinTokens {
+  /**
+   * True when the node may announce itself with this secret. A node's first claim uses one of the token's uses, and is on
+   * disk before this returns; later claims of the same node use none. Expired tokens and foreign ids are refused.
+   * Throws JoinTokensError, or the system's error when a claim cannot be kept.
+   */
+  claim(secret: string, nodeId: string): boolean;
+}
+
+export interface JoinTokensOptions {
+  readonly file: string;
+}
+
+/** Looks at the file at each claim, so that a new token works at once and a removed one no longer. Throws JoinTokensError. */
+export const createJoinTokens = (
+  { clock }: { readonly clock: Clock },
+  { file }: JoinTokensOptions,
+): JoinTokens => {
+  const claims = readClaims(file);
+  const currentTokens = createReader(file);
+  currentTokens();
+
+  const inForce = ({ ExpirationTime }: JoinToken): boolean =>
+    !ExpirationTime || Date.parse(ExpirationTime) > clock.now();
+
+  const keep = (token: JoinToken, nodes: readonly string[], known: readonly JoinToken[]): void => {
+    const next = new Map(claims).set(token.SecretHash, nodes);
+    const hashes = new Set(known.map(({ SecretHash }) => SecretHash));
+    const kept = [...next].filter(([hash]) => hashes.has(hash)); // claims of removed tokens go with them
+    replaceFile(claimsPath(file), `${JSON.stringify({ claims: Object.fromEntries(kept) })}\n`);
+    claims.clear();
+    for (const [hash, ids] of kept) claims.set(hash, ids);
+  };
+
+  return {
+    claim(secret, nodeId) {
+      if (secret === "" || secret.length > maxSecretBytes) return false;
+      const presented = hashSecret(secret);
+      const tokens = currentTokens();
+      const token = tokens.find(({ SecretHash }) => sameHash(SecretHash, presented));
+      const id = nodeId.toLowerCase();
+      if (token === undefined || !inForce(token) || !globMatcher(token.NodeID)(id)) return false;
+      const nodes = claims.get(token.SecretHash) ?? [];
+      if (nodes.includes(id)) return true;
+      if (nodes.length >= token.Uses) return false;
+      keep(token, [...nodes, id], tokens);
+      return true;
+    },
+  };
+};
