@@ -56,7 +56,7 @@ const guarded =
   <P>(refusal: Refusal, handler: FileHandler<P>): FileHandler<P> =>
   async (allocation, parameters, response, signal, options) => {
     try {
-      await handler(allocation, parameters, response, signal, options);
+      if (!signal.aborted) await handler(allocation, parameters, response, signal, options);
     } catch (error) {
       if (response.headersSent) response.destroy();
       throw error instanceof PathFault ? refusal(error) : error;

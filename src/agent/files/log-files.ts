@@ -89,6 +89,6 @@ export const startIn = (
   offset: number,
 ): LogStart | undefined => {
   const from = origin === "start" ? 0 : files.length - 1;
-  const distance = origin === "start" ? offset : -offset;
+  const distance = origin === "start" ? offset : 0 - offset; // never -0
   return distance < 0 ? backwards(files, from, -distance) : forwards(files, from, distance);
 };

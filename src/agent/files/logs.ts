@@ -155,7 +155,7 @@ const readFile = async (session: Session, start: LogStart, last: number): Promis
   if (content === undefined) return "next";
   if (session.parameters.follow) {
     sendHead(session.response, session.head);
-    return followFile(session, content, start);
+    return await followFile(session, content, start); // awaited here: the file is closed on return
   }
   const drained = await tailOf(session, content, start).drain();
   return drained && start.file.index < last ? "next" : "over";

@@ -142,6 +142,7 @@ export interface FileServer extends AsyncDisposable {
 export const serveFiles = async (
   allocation: FilesOf,
   handlers: FileHandlers = createFileHandlers(),
+  fixedSignal?: AbortSignal,
 ): Promise<FileServer> => {
   let controller = new AbortController();
   let live = 0;
@@ -152,7 +153,7 @@ export const serveFiles = async (
     try {
       const call = callOf(handlers, allocation, route, text);
       if (call === undefined) throw new GatewayError("not_found", { text: route });
-      await call(response, controller.signal);
+      await call(response, fixedSignal ?? controller.signal);
     } catch (error) {
       errors.push(error);
       writeError(response, toGatewayError(error));
