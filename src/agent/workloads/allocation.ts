@@ -24,11 +24,13 @@ export interface AllocationNeeds {
   readonly sampler: Sampler;
   /** The next index; the record is saved soon. */
   readonly touch: () => number;
-  /** Resolves when the record lies on the disk. */
+  /** Resolves when the record lies on the disk; a disk that refuses is logged. */
   readonly save: () => Promise<void>;
   /** Told once when the allocation has become terminal. */
   readonly ended: () => void;
 }
+
+const unkillableMs = 5_000;
 
 type Rolled = ReturnType<typeof rollUp>;
 
@@ -59,7 +61,7 @@ export class Allocation implements AgentAllocation {
     this.#needs = needs;
     this.identity = identity;
     this.#record = record;
-    this.#checks = createChecks(needs.clock, identity);
+    this.#checks = createChecks(needs, identity);
     this.tasks = identity.workload.tasks.map((config) => this.#createTask(config));
   }
 
@@ -242,8 +244,25 @@ export class Allocation implements AgentAllocation {
     };
     if (signal.aborted) slay();
     else signal.addEventListener("abort", slay, { once: true });
-    await this.#endAll();
+    await this.#endedOrGivenUp(signal);
     signal.removeEventListener("abort", slay);
+  }
+
+  /** A process that even SIGKILL does not end (it waits for a dead disk) must not hold the agent for ever. */
+  async #endedOrGivenUp(signal: AbortSignal): Promise<void> {
+    const givenUp = Promise.withResolvers<void>();
+    let timer: NodeJS.Timeout | undefined;
+    const giveUp = (): void => {
+      timer = setTimeout(() => {
+        this.#needs.log.error({ allocation: this.id }, "its processes cannot be ended");
+        givenUp.resolve();
+      }, unkillableMs);
+    };
+    if (signal.aborted) giveUp();
+    else signal.addEventListener("abort", giveUp, { once: true });
+    await Promise.race([this.#endAll(), givenUp.promise]);
+    signal.removeEventListener("abort", giveUp);
+    clearTimeout(timer);
   }
 
   #rolled(): Rolled {

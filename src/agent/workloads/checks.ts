@@ -1,7 +1,7 @@
 /** The checks of an allocation's services, run on their interval; results as nomad-http.md §6.2. */
 import { createHash } from "node:crypto";
 import type { Json } from "../../lib/json.ts";
-import type { Clock } from "../../ports.ts";
+import type { Clock, Log } from "../../ports.ts";
 import type { CheckConfig, ServiceConfig } from "../ports.ts";
 import type { AllocationIdentity } from "./environment.ts";
 import { type ProbeResult, probeHttp, probeTcp } from "./probes.ts";
@@ -38,14 +38,16 @@ const checkId = (allocation: AllocationIdentity, service: ServiceConfig, check: 
 
 class RunningChecks implements Checks {
   readonly #clock: Clock;
+  readonly #log: Log;
   readonly #allocation: AllocationIdentity;
   readonly #checks: readonly Check[];
   readonly #results = new Map<string, Json>();
   readonly #timers = new Map<string, NodeJS.Timeout>();
   #life = new AbortController();
 
-  constructor(clock: Clock, allocation: AllocationIdentity) {
+  constructor(clock: Clock, log: Log, allocation: AllocationIdentity) {
     this.#clock = clock;
+    this.#log = log;
     this.#allocation = allocation;
     this.#checks = allocation.workload.services.flatMap((service) =>
       service.checks.map((config) => ({
@@ -86,15 +88,15 @@ class RunningChecks implements Checks {
         if (signal.aborted) return;
         this.#results.set(check.id, this.#result(check, result.ok ? "success" : "failure", result));
         this.#schedule(check, check.config.intervalMs);
-      }, this.#unexpected);
+      }, this.#broken);
     }, delayMs);
     timer.unref();
     this.#timers.set(check.id, timer);
   }
 
-  readonly #unexpected = (error: unknown): void => {
-    throw error; // probes never reject: a programmer's mistake
-  };
+  /** Probes do not reject; should one, its check stands still and the log says why. */
+  readonly #broken = (error: unknown): void =>
+    this.#log.error({ err: error, allocation: this.#allocation.id }, "a check broke");
 
   #run(check: Check, signal: AbortSignal): Promise<ProbeResult> {
     const port = this.#allocation.ports.get(check.config.port ?? check.service.port);
@@ -129,5 +131,7 @@ class RunningChecks implements Checks {
   }
 }
 
-export const createChecks = (clock: Clock, allocation: AllocationIdentity): Checks =>
-  new RunningChecks(clock, allocation);
+export const createChecks = (
+  needs: { readonly clock: Clock; readonly log: Log },
+  allocation: AllocationIdentity,
+): Checks => new RunningChecks(needs.clock, needs.log, allocation);

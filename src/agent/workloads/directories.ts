@@ -6,10 +6,10 @@ const everyone = 0o777;
 const sticky = 0o1777;
 const owner = 0o700;
 
-/** mkdir's mode passes the umask, so it is set again. */
+/** mkdir's mode passes the umask, so it is set again; never on what was there, which may be a link by now. */
 const make = async (directory: string, mode: number): Promise<void> => {
-  await mkdir(directory, { recursive: true });
-  await chmod(directory, mode);
+  const made = await mkdir(directory, { recursive: true });
+  if (made !== undefined) await chmod(directory, mode);
 };
 
 export const allocationDirectory = (dataDirectory: string, id: string): string =>

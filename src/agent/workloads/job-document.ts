@@ -177,7 +177,7 @@ const groupDocument = (workload: WorkloadConfig): Json => ({
   Disconnect: null,
   Tasks: workload.tasks.map((task) => taskDocument(workload, task)),
   EphemeralDisk: { Sticky: false, SizeMB: ephemeralDiskMb, Migrate: false },
-  Meta: mapOrNull(workload.meta),
+  Meta: null,
   ReschedulePolicy: {
     Attempts: 0,
     Interval: 0,
@@ -237,7 +237,7 @@ export const jobDocument = (
   Dispatched: false,
   DispatchIdempotencyToken: "",
   Payload: null,
-  Meta: null,
+  Meta: mapOrNull(workload.meta),
   ConsulNamespace: "",
   VaultNamespace: "",
   NomadTokenID: "",

@@ -7,6 +7,7 @@ import { errnoOf } from "../../errors.ts";
 import type { Log } from "../../ports.ts";
 import type { TaskEnvironment } from "./environment.ts";
 import { type LogFiles, openLogFiles } from "./log-files.ts";
+import { type OutputPipe, openOutputPipes } from "./output-pipes.ts";
 import { sendSignal, signalNumber } from "./signals.ts";
 import { killStragglers } from "./stragglers.ts";
 
@@ -132,18 +133,56 @@ const openSinks = async (log: Log, spec: ProcessSpec): Promise<readonly LogFiles
   }
 };
 
-const launch = (spec: ProcessSpec): Promise<ChildProcess> =>
+type Output = "ignore" | "pipe" | number;
+
+const launch = (spec: ProcessSpec, out: Output, err: Output): Promise<ChildProcess> =>
   new Promise((resolve, reject) => {
-    const output = spec.logs === undefined ? "ignore" : "pipe";
     const child = spawn(findCommand(spec), [...spec.args], {
       cwd: spec.directory,
       env: spec.env,
       detached: true,
-      stdio: ["ignore", output, output],
+      stdio: ["ignore", out, err],
     });
     child.on("error", reject); // stays attached: a late failure to signal must not be uncaught
     child.once("spawn", () => resolve(child));
   });
+
+interface Launched {
+  readonly child: ChildProcess;
+  /** What it writes to stdout and stderr; empty when nobody keeps it. */
+  readonly sources: readonly Readable[];
+}
+
+const launchWithSockets = async (spec: ProcessSpec): Promise<Launched> => {
+  const child = await launch(spec, "pipe", "pipe");
+  return { child, sources: [child.stdout, child.stderr].filter((source) => source !== null) };
+};
+
+const launchKept = async (log: Log, spec: ProcessSpec): Promise<Launched> => {
+  let pipes: readonly [OutputPipe, OutputPipe];
+  try {
+    pipes = await openOutputPipes(path.join(spec.directory, "private"));
+  } catch (error) {
+    log.warn({ err: error, task: spec.task }, "no pipes for a task's output: it gets sockets");
+    return launchWithSockets(spec);
+  }
+  const [out, err] = pipes;
+  const sources = [out.source, err.source];
+  try {
+    return { child: await launch(spec, out.childEnd, err.childEnd), sources };
+  } catch (error) {
+    for (const source of sources) source.destroy();
+    throw error;
+  } finally {
+    out.release();
+    err.release();
+  }
+};
+
+const launchDisabled = async (spec: ProcessSpec): Promise<Launched> => ({
+  child: await launch(spec, "ignore", "ignore"),
+  sources: [],
+});
 
 const toExit = (code: number | null, signal: NodeJS.Signals | null): Exit => {
   if (signal === null) return { exitCode: code ?? 0, signal: 0 };
@@ -173,21 +212,21 @@ const within = async (promise: Promise<unknown>, ms: number): Promise<boolean> =
 /** Starts the task's command. Throws StartError. */
 export const startProcess = async (log: Log, spec: ProcessSpec): Promise<TaskProcess> => {
   let sinks: readonly LogFiles[] = [];
-  let child: ChildProcess;
+  let launched: Launched;
   try {
     sinks = await openSinks(log, spec);
-    child = await launch(spec);
+    launched = await (spec.logs === undefined ? launchDisabled(spec) : launchKept(log, spec));
   } catch (error) {
     await Promise.all(sinks.map((sink) => sink.close()));
     throw toStartError(spec.command, error);
   }
+  const { child, sources } = launched;
   const pid = child.pid ?? 0; // set, as it has spawned
   const ended = whenEnded(spec, child, pid);
-  const [out, err] = sinks;
-  const pumps = [
-    ...(child.stdout !== null && out !== undefined ? [new Pump(child.stdout, out)] : []),
-    ...(child.stderr !== null && err !== undefined ? [new Pump(child.stderr, err)] : []),
-  ];
+  const pumps = sources.flatMap((source, index) => {
+    const files = sinks[index];
+    return files === undefined ? [] : [new Pump(source, files)];
+  });
   const exited = ended.then(async (exit) => {
     await Promise.all(pumps.map((pump) => pump.drain()));
     return exit;

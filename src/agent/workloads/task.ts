@@ -8,7 +8,7 @@ import type { TaskEvent, TaskState } from "../../documents.ts";
 import { failed } from "../../errors.ts";
 import type { Clock, Log } from "../../ports.ts";
 import type { AgentTask, TaskConfig, WorkloadConfig } from "../ports.ts";
-import { buildTask, logsDirectory } from "./directories.ts";
+import { buildShared, buildTask, logsDirectory } from "./directories.ts";
 import type { TaskEnvironment } from "./environment.ts";
 import * as events from "./events.ts";
 import {
@@ -228,6 +228,8 @@ export class Task implements AgentTask, TaskView {
     if (!this.started) this.#emit(events.taskSetup);
     let current: TaskProcess;
     try {
+      // The task may have removed what it found.
+      await buildShared(this.#init.allocationDirectory);
       await buildTask(this.#init.allocationDirectory, this.name);
       current = await startProcess(this.#needs.log, this.#spec());
     } catch (error) {

@@ -54,7 +54,7 @@ const wantedOf = (workloads: readonly WorkloadConfig[]): ReadonlyMap<string, Wan
 
 /** Finished work stays finished: batch that ended, and what was stopped. A service that failed is tried again. */
 const staysEnded = (record: AllocationRecord, workload: WorkloadConfig): boolean =>
-  isTerminal(record.clientStatus) && (record.desired === "stop" || workload.type === "batch");
+  record.desired === "stop" || (isTerminal(record.clientStatus) && workload.type === "batch");
 
 /** With every task dead, also those that an agent which was killed had not seen end. */
 const buried = (record: AllocationRecord): AllocationRecord => ({
@@ -126,7 +126,16 @@ class RunningWorkloads implements Workloads {
     await Promise.all(this.allocations.map((allocation) => allocation.suspend(signal)));
     this.#sampler.close();
     this.#state.close();
-    await this.#state.save();
+    await this.#save();
+  }
+
+  /** What runs goes on when the disk is full; the next change tries again. */
+  async #save(): Promise<void> {
+    try {
+      await this.#state.save();
+    } catch (error) {
+      this.#needs.log.error({ err: error }, "the state cannot be saved");
+    }
   }
 
   #saved(): SavedState {
@@ -263,7 +272,7 @@ class RunningWorkloads implements Workloads {
         this.#state.soon();
         return this.#changes.next();
       },
-      save: () => this.#state.save(),
+      save: () => this.#save(),
       ended: () => this.#collectBeyondLimit(),
     };
   }

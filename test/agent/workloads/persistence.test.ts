@@ -1,0 +1,184 @@
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import path from "node:path";
+import { test } from "node:test";
+import {
+  bench,
+  first,
+  never,
+  node,
+  processesOf,
+  recordingLog,
+  task,
+  until,
+  workload,
+} from "./support.ts";
+
+const port = [{ label: "http", static: undefined }];
+
+test("allocations keep ids, ports, indexes and what has ended over a restart of the agent", async (t) => {
+  const place = bench(t);
+  const configuration = [
+    workload([task("web", "echo up; exec sleep 600")], { ports: port }),
+    workload([task("b", "echo ran")], { type: "batch", job: "batch" }),
+    workload([task("s", "exec sleep 600")], { type: "batch", job: "stopped" }),
+  ];
+  const before = await place.start(configuration);
+  const [web, batch, stopped] = before.allocations;
+  assert.ok(web && batch && stopped);
+  await until("web runs", () => web.clientStatus === "running");
+  await until("batch ends", () => batch.clientStatus === "complete");
+  await stopped.stop();
+  const document = web.document();
+  const index = before.index;
+  await before.close(never);
+  assert.deepEqual(processesOf(place.dataDirectory), []);
+  assert.equal(statSync(path.join(place.dataDirectory, "state.json")).mode & 0o777, 0o600);
+
+  const after = await place.start(configuration);
+  assert.deepEqual(
+    after.allocations.map(({ id }) => id),
+    [web.id, batch.id, stopped.id],
+  );
+  assert.ok(after.index > index);
+  const [webNow, batchNow, stoppedNow] = after.allocations;
+  await until("web runs again", () => webNow?.clientStatus === "running");
+  const now = webNow?.document();
+  for (const field of ["EvalID", "CreateIndex", "CreateTime", "AllocatedResources"])
+    assert.deepEqual(now?.[field], document[field], field);
+  const out = path.join(web.directory, "alloc/logs/web.stdout.0");
+  await until("its log goes on", () => readFileSync(out, "utf8") === "up\nup\n");
+  assert.equal(batchNow?.clientStatus, "complete");
+  assert.equal(batchNow?.task("b")?.started, true);
+  assert.equal(readFileSync(path.join(batch.directory, "alloc/logs/b.stdout.0"), "utf8"), "ran\n");
+  assert.equal(stoppedNow?.document().DesiredStatus, "stop");
+  assert.equal(stoppedNow?.task("s")?.state, "dead");
+});
+
+test("poststop tasks run when the agent ends, and a finished prestart is not run again", async (t) => {
+  const place = bench(t);
+  const hook = (name: "prestart" | "poststop") => ({ lifecycle: { hook: name, sidecar: false } });
+  const configuration = [
+    workload([
+      task("init", "echo init", hook("prestart")),
+      task("web", "exec sleep 600"),
+      task("bye", "echo bye", hook("poststop")),
+    ]),
+  ];
+  const before = await place.start(configuration);
+  const logs = path.join(first(before).directory, "alloc/logs");
+  await until("running", () => first(before).task("web")?.state === "running");
+  await before.close(never);
+  assert.equal(readFileSync(path.join(logs, "bye.stdout.0"), "utf8"), "bye\n");
+  const after = await place.start(configuration);
+  await until("running again", () => first(after).task("web")?.state === "running");
+  assert.equal(first(after).task("bye")?.state, "pending");
+  await first(after).stop();
+  assert.equal(readFileSync(path.join(logs, "bye.stdout.0"), "utf8"), "bye\nbye\n");
+  assert.equal(readFileSync(path.join(logs, "init.stdout.0"), "utf8"), "init\n");
+});
+
+test("when patience ends, tasks that ignore their signal are killed at once", async (t) => {
+  const place = bench(t);
+  const workloads = await place.start([
+    workload([
+      task("web", "trap '' INT; echo up; while true; do sleep 1; done", { killTimeoutMs: 600_000 }),
+    ]),
+  ]);
+  const out = path.join(first(workloads).directory, "alloc/logs/web.stdout.0");
+  await until("up", () => first(workloads).task("web")?.started === true && statSync(out).size > 0);
+  const patience = new AbortController();
+  const closing = workloads.close(patience.signal);
+  patience.abort();
+  await closing;
+  assert.deepEqual(processesOf(place.dataDirectory), []);
+});
+
+test("a state file that is not sound is moved aside with a log line", async (t) => {
+  const place = bench(t);
+  writeFileSync(
+    path.join(place.dataDirectory, "state.json"),
+    '{"index":1,"allocations":[{"id":"../../x"}]}',
+  );
+  const log = recordingLog();
+  const workloads = await place.start([workload([task("web", "exec sleep 600")])], { log });
+  assert.equal(workloads.allocations.length, 1);
+  assert.ok(log.lines.includes("the state file is not sound and was moved aside"));
+  const aside = readdirSync(place.dataDirectory).filter((name) =>
+    name.startsWith("state.json.corrupt-"),
+  );
+  assert.equal(aside.length, 1);
+});
+
+test("an allocation whose workload left the configuration ends, is listed until collected, then forgotten", async (t) => {
+  const place = bench(t);
+  const before = await place.start([workload([task("web", "exec sleep 600")], { count: 2 })]);
+  const gone = before.allocations[1];
+  assert.ok(gone);
+  await until("running", () => gone.clientStatus === "running");
+  await before.close(never);
+  const smaller = [workload([task("web", "exec sleep 600")])];
+  const after = await place.start(smaller);
+  const ended = after.allocation(gone.id);
+  assert.equal(ended?.document().DesiredStatus, "stop");
+  assert.equal(ended?.clientStatus, "complete");
+  await ended?.collect();
+  await after.close(never);
+  const last = await place.start(smaller);
+  assert.deepEqual(
+    last.allocations.map(({ id }) => id),
+    [first(before).id],
+  );
+});
+
+const agentProgram = `
+import { createWorkloads } from ${JSON.stringify(new URL("../../../src/agent/workloads/workloads.ts", import.meta.url).href)};
+const { dataDirectory, node, workloads } = JSON.parse(process.argv[1]);
+const log = { debug() {}, info() {}, warn() {}, error() {} };
+const clock = { now: () => Date.now(), monotonic: () => performance.now() };
+const running = await createWorkloads({ log, clock }, { dataDirectory, node, workloads, gcMaxAllocs: 50 });
+const timer = setInterval(() => {
+  if (!running.allocations.every(({ clientStatus }) => clientStatus === "running")) return;
+  clearInterval(timer);
+  console.log("running");
+}, 10);
+setInterval(() => {}, 1000);
+`;
+
+test("processes that an agent killed with SIGKILL left behind are ended before anything starts", async (t) => {
+  const place = bench(t);
+  const script =
+    "trap '' INT TERM; setsid sleep 600 & sleep 600 & echo $$ >> $NOMAD_ALLOC_DIR/data/pids; while true; do sleep 0.1; done";
+  const configuration = [workload([task("web", script)])];
+  const argument = JSON.stringify({
+    dataDirectory: place.dataDirectory,
+    node,
+    workloads: configuration,
+  });
+  const agent = spawn(process.execPath, ["--input-type=module", "-e", agentProgram, argument], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  const exited = once(agent, "exit");
+  await once(agent.stdout, "data");
+  await until("three processes", () => processesOf(place.dataDirectory).length >= 3);
+  agent.kill("SIGKILL");
+  await exited;
+  const orphans = processesOf(place.dataDirectory);
+  assert.ok(orphans.length >= 3);
+  const log = recordingLog();
+  const workloads = await place.start(configuration, { log });
+  const now = processesOf(place.dataDirectory);
+  assert.deepEqual(
+    orphans.filter((pid) => now.includes(pid)),
+    [],
+  );
+  assert.ok(log.lines.includes("ending processes an earlier agent left behind"));
+  await until("running", () => first(workloads).clientStatus === "running");
+  const pids = path.join(first(workloads).directory, "alloc/data/pids");
+  await until(
+    "the same allocation ran twice",
+    () => readFileSync(pids, "utf8").split("\n").length === 3,
+  );
+});
