@@ -1,0 +1,110 @@
+/**
+ * Who did what: one record when a file read, log, exec or change begins and one when it ends, those that were denied
+ * included. Its own stream, apart from the log; it never holds a secret.
+ */
+import type { ErrorCode } from "../errors.ts";
+import type { Clock, Closer } from "../ports.ts";
+import { cleanFields } from "./fields.ts";
+import { escapeControls, redactArguments } from "./redact.ts";
+import { Sink, type SinkState } from "./sink.ts";
+
+/** What is known when it begins; for one that was denied, that may be little. */
+export interface AuditSubject {
+  readonly requestId: string;
+  /** The route's name, `fs.logs`. */
+  readonly route: string;
+  readonly kind: "read" | "exec" | "change";
+  /** Public id of who asks; undefined when the credential was refused. */
+  readonly accessor: string | undefined;
+  /** The caller's address. */
+  readonly address: string;
+  readonly allocation?: string | undefined;
+  readonly node?: string | undefined;
+  readonly namespace?: string | undefined;
+  readonly task?: string | undefined;
+  readonly path?: string | undefined;
+  readonly argv?: readonly string[] | undefined;
+}
+
+export type AuditResult = "ok" | "denied" | "failed";
+
+export interface AuditEnd {
+  readonly result: AuditResult;
+  /** Why it failed or was denied. */
+  readonly code?: ErrorCode | undefined;
+  readonly bytesIn: number;
+  readonly bytesOut: number;
+  readonly exitCode?: number | undefined;
+}
+
+/** Ended once; a second end is ignored. */
+export interface AuditEntry {
+  /** Facts that came to light on the way (the principal, the node, an exec's command), said in the end record. */
+  add(facts: Partial<AuditSubject>): void;
+  end(end: AuditEnd): void;
+}
+
+export interface AuditOptions {
+  readonly clock: Clock;
+  /** `stdout`, or a file. */
+  readonly output: string;
+  /** Each record as it is written or lost. */
+  readonly recorded?: (result: AuditResult | "started" | "dropped") => void;
+}
+
+export interface Audit extends Closer {
+  begin(subject: AuditSubject): AuditEntry;
+  /** One that was refused before it could begin: both records at once. */
+  denied(subject: AuditSubject, code: ErrorCode): void;
+  readonly state: SinkState;
+  reopen(): void;
+  flush(): void;
+}
+
+/** `path` and `argv` are what callers wrote; the rest goes through the same hands to be sure. */
+const toFields = ({ argv, ...subject }: Partial<AuditSubject>): object => ({
+  ...cleanFields(subject),
+  ...(argv === undefined ? {} : { argv: redactArguments(argv) }),
+});
+
+/** Throws when its file cannot be opened. */
+export const createAudit = ({ clock, output, recorded }: AuditOptions): Audit => {
+  const sink = new Sink({ output });
+
+  const record = (event: "start" | "end", fields: object, result?: AuditResult): void => {
+    const time = new Date(clock.now()).toISOString();
+    const line = JSON.stringify({ audit: event, time, ...fields, ...(result ? { result } : {}) });
+    const written = sink.write(`${escapeControls(line)}\n`);
+    recorded?.(written ? (result ?? "started") : "dropped");
+  };
+
+  const begin = (subject: AuditSubject): AuditEntry => {
+    const startedMs = clock.monotonic();
+    let fields = toFields(subject);
+    let ended = false;
+    record("start", fields);
+    return {
+      add: (facts) => {
+        fields = { ...fields, ...toFields(facts) };
+      },
+      end: ({ result, ...end }) => {
+        if (ended) return;
+        ended = true;
+        const durationMs = Math.round(clock.monotonic() - startedMs);
+        record("end", { ...fields, ...end, durationMs }, result);
+      },
+    };
+  };
+
+  return {
+    begin,
+    denied: (subject, code) =>
+      begin(subject).end({ result: "denied", code, bytesIn: 0, bytesOut: 0 }),
+    get state() {
+      return sink.state;
+    },
+    reopen: () => sink.reopen(),
+    flush: () => sink.flush(),
+    close: (signal) => sink.close(signal),
+  };
+};

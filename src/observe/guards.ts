@@ -1,0 +1,44 @@
+/** The last line before the process ends: what nobody caught is logged and counted, and the process ends at once. */
+import type { Log } from "../ports.ts";
+
+export interface GuardNeeds {
+  /** `flush` writes what waits, synchronously. */
+  readonly log: Log & { flush(): void };
+  readonly exit: (code: number) => void;
+  readonly count?: (kind: "exception" | "rejection") => void;
+}
+
+const isGone = (error: Error): boolean =>
+  "code" in error && ["EPIPE", "EIO", "ERR_STREAM_DESTROYED"].includes(String(error.code));
+
+/** Installs the listeners; the answer takes them away again. */
+export const createProcessGuards = ({ log, exit, count }: GuardNeeds): (() => void) => {
+  const end = (kind: "exception" | "rejection", error: unknown): void => {
+    try {
+      count?.(kind);
+      log.error(
+        { kind, err: error instanceof Error ? error : new Error(String(error)) },
+        "uncaught error, the process ends",
+      );
+      log.flush();
+    } finally {
+      exit(1);
+    }
+  };
+  const exception = (error: unknown): void => end("exception", error);
+  const rejection = (reason: unknown): void => end("rejection", reason);
+  // A reader of stdout that left (`serai dev | head`) must not end the gateway.
+  const broken = (error: Error): void => {
+    if (!isGone(error)) end("exception", error);
+  };
+  process.on("uncaughtException", exception);
+  process.on("unhandledRejection", rejection);
+  process.stdout.on("error", broken);
+  process.stderr.on("error", broken);
+  return () => {
+    process.off("uncaughtException", exception);
+    process.off("unhandledRejection", rejection);
+    process.stdout.off("error", broken);
+    process.stderr.off("error", broken);
+  };
+};

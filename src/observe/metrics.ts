@@ -1,0 +1,98 @@
+/**
+ * All metrics of one gateway behind verbs. A registry of its own, so that two gateways in one process do not see each
+ * other; every label from a closed set. Closed by whoever made it.
+ */
+import { Gauge, Registry } from "prom-client";
+import { createHttpMetrics, type HttpMetrics } from "./http-metrics.ts";
+import { createLoopWatch, type LoopWatch } from "./loop.ts";
+import { createPartMetrics, type PartMetrics } from "./part-metrics.ts";
+import { addProcessMetrics } from "./process-metrics.ts";
+import { createStreamMetrics, type StreamMetrics } from "./stream-metrics.ts";
+
+// biome-ignore format: a table
+const readings = {
+  index_allocs:              "Allocations in the directory",
+  index_nodes:               "Nodes in the directory",
+  index_last_event_timestamp_seconds: "When the feed last said something",
+  index_lag_seconds:         "How far the directory is behind its feed",
+  circuit_open_nodes:        "Nodes whose circuit is open",
+  pool_waiting:              "Requests waiting for a connection to an agent",
+  live_exchanges:            "Exchanges in the ledger",
+  open_sockets:              "Connections of callers",
+  blocking_queries:          "Blocking queries waiting",
+  metadata_pending_nodes:    "Nodes whose metadata changed and is not in the registry yet",
+  authz_cached_identities:   "Identities in the cache",
+  audit_queue_bytes:         "Audit records waiting to be written",
+  audit_dropped_records:     "Audit records lost since the start",
+  log_queue_bytes:           "Log lines waiting to be written",
+  log_dropped_lines:         "Log lines lost since the start",
+  tls_certificate_expiry_timestamp_seconds: "When the public listener's certificate ends",
+} as const;
+
+export type Reading = keyof typeof readings;
+
+export interface Metrics extends HttpMetrics, StreamMetrics, PartMetrics {
+  /** A figure that its owner knows; asked at each scrape, undefined leaves it out. Named once. */
+  read(reading: Reading, value: () => number | undefined): void;
+  /** The figures' text; scrapes at the same time share one. */
+  exposition(): Promise<string>;
+  readonly contentType: string;
+  /** The event loop as readiness sees it. */
+  readonly loop: LoopWatch;
+  close(): void;
+}
+
+export interface MetricsOptions {
+  readonly version: string;
+  readonly region: string;
+}
+
+const readers =
+  (registry: Registry) =>
+  (reading: Reading, value: () => number | undefined): void => {
+    new Gauge({
+      name: `serai_${reading}`,
+      help: readings[reading],
+      registers: [registry],
+      collect() {
+        const now = value();
+        if (now === undefined || !Number.isFinite(now)) this.remove();
+        else this.set(now);
+      },
+    });
+  };
+
+export const createMetrics = ({ version, region }: MetricsOptions): Metrics => {
+  const registry = new Registry();
+  const loop = createLoopWatch({ now: () => performance.now() });
+  const stopProcess = addProcessMetrics(registry, loop);
+  new Gauge({
+    name: "serai_build_info",
+    help: "What runs",
+    labelNames: ["version", "node", "region"],
+    registers: [registry],
+  }).set({ version, node: process.version, region }, 1);
+
+  let scrape: Promise<string> | undefined;
+  const exposition = (): Promise<string> => {
+    scrape ??= registry.metrics().finally(() => {
+      scrape = undefined;
+    });
+    return scrape;
+  };
+
+  return {
+    ...createHttpMetrics(registry),
+    ...createStreamMetrics(registry),
+    ...createPartMetrics(registry),
+    read: readers(registry),
+    exposition,
+    contentType: registry.contentType,
+    loop,
+    close: () => {
+      stopProcess();
+      loop.close();
+      registry.clear();
+    },
+  };
+};

@@ -1,0 +1,155 @@
+/** What the parts behind the edge tell: identity, index, the way to agents, metadata, audit, reloads. */
+import { Counter, Gauge, Histogram, type Registry } from "prom-client";
+import type { ErrorCode } from "../errors.ts";
+import type { Route } from "../routes.ts";
+import { rightLabel } from "./labels.ts";
+import { cached } from "./series.ts";
+
+export type LookupResult = "hit" | "found" | "unknown" | "failed";
+export type ResyncReason = "start" | "gap" | "backwards" | "silence" | "disconnect";
+export type Limit =
+  | "sockets_per_address"
+  | "sockets"
+  | "handshakes_per_address"
+  | "live_per_principal"
+  | "blocking_queries"
+  | "body"
+  | "header"
+  | "message"
+  | "directory";
+
+export interface PartMetrics {
+  decided(route: Route, result: "allowed" | "denied"): void;
+  identityLookedUp(result: "hit" | "miss" | "failed"): void;
+  reauthorized(result: "kept" | "ended" | "failed"): void;
+  indexLookedUp(result: LookupResult): void;
+  resynced(reason: ResyncReason): void;
+  dialled(durationMs: number): void;
+  upstreamFailed(code: ErrorCode): void;
+  /** One batch of nodes asked for their metadata. */
+  metadataBatched(batch: { readonly size: number; readonly ok: boolean }): void;
+  /** From an update to the registry that shows it. */
+  metadataApplied(delayMs: number): void;
+  auditRecorded(result: "started" | "ok" | "denied" | "failed" | "dropped"): void;
+  limited(limit: Limit): void;
+  reloaded(ok: boolean): void;
+  linesSuppressed(count: number): void;
+  uncaught(kind: "exception" | "rejection"): void;
+}
+
+const dialBuckets = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5];
+const batchBuckets = [1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 5000];
+const delayBuckets = [0.5, 1, 2, 5, 8, 10, 12, 15, 20, 30, 60];
+
+/** A counter with one label: its verb. */
+const counter = <Label extends string>(
+  registry: Registry,
+  [name, help, label]: readonly [name: string, help: string, label: string],
+  known: readonly Label[],
+): ((value: Label) => void) => {
+  const metric = new Counter({
+    name: `serai_${name}`,
+    help,
+    labelNames: [label],
+    registers: [registry],
+  });
+  const child = cached((value: Label) => metric.labels(value));
+  for (const value of known) child(value).inc(0);
+  return (value) => child(value).inc();
+};
+
+const histogram = (registry: Registry, name: string, help: string, buckets: number[]) =>
+  new Histogram({ name: `serai_${name}`, help, buckets, registers: [registry] });
+
+const createDecisions = (registry: Registry): PartMetrics["decided"] => {
+  const metric = new Counter({
+    name: "serai_authz_decisions_total",
+    help: "Decisions by the right that was asked for",
+    labelNames: ["capability", "result"],
+    registers: [registry],
+  });
+  const of = cached((route: Route) => ({
+    allowed: metric.labels(rightLabel(route), "allowed"),
+    denied: metric.labels(rightLabel(route), "denied"),
+  }));
+  return (route, result) => of(route)[result].inc();
+};
+
+const createReloads = (registry: Registry): PartMetrics["reloaded"] => {
+  const registers = [registry];
+  const count = counter(
+    registry,
+    ["config_reloads_total", "Reloads of settings, policies and certificates", "result"],
+    ["ok", "failed"],
+  );
+  const successful = new Gauge({
+    name: "serai_config_last_reload_successful",
+    help: "1 when the last reload was taken",
+    registers,
+  });
+  const at = new Gauge({
+    name: "serai_config_last_reload_success_timestamp_seconds",
+    help: "When a reload was last taken",
+    registers,
+  });
+  successful.set(1);
+  at.setToCurrentTime();
+  return (ok) => {
+    count(ok ? "ok" : "failed");
+    successful.set(ok ? 1 : 0);
+    if (ok) at.setToCurrentTime();
+  };
+};
+
+const createMetadata = (
+  registry: Registry,
+): Pick<PartMetrics, "metadataBatched" | "metadataApplied"> => {
+  const batches = counter(
+    registry,
+    ["metadata_batches_total", "Batches of node metadata", "result"],
+    ["ok", "failed"],
+  );
+  const sizes = histogram(registry, "metadata_batch_size", "Nodes in a batch", batchBuckets);
+  const delays = histogram(
+    registry,
+    "metadata_apply_delay_seconds",
+    "From an update to the registry that shows it",
+    delayBuckets,
+  );
+  return {
+    metadataBatched: ({ size, ok }) => {
+      batches(ok ? "ok" : "failed");
+      sizes.observe(size);
+    },
+    metadataApplied: (delayMs) => delays.observe(delayMs / 1000),
+  };
+};
+
+const createLines = (registry: Registry): PartMetrics["linesSuppressed"] => {
+  const lines = new Counter({
+    name: "serai_log_lines_suppressed_total",
+    help: "Log lines left out in a flood",
+    registers: [registry],
+  });
+  return (count) => lines.inc(count);
+};
+
+// biome-ignore format: a table
+export const createPartMetrics = (registry: Registry): PartMetrics => {
+  const dials = histogram(registry, "upstream_dial_duration_seconds", "Time to connect to an agent", dialBuckets);
+  return {
+    decided: createDecisions(registry),
+    identityLookedUp: counter(registry, ["authz_cache_lookups_total", "Look-ups of identities", "result"], ["hit", "miss", "failed"]),
+    reauthorized: counter(registry, ["live_reauthorizations_total", "Live exchanges decided again", "result"], ["kept", "ended", "failed"]),
+    indexLookedUp: counter(registry, ["index_lookups_total", "Look-ups in the directory", "result"], ["hit", "found", "unknown", "failed"]),
+    resynced: counter(registry, ["index_resyncs_total", "Full lists taken from the feed", "reason"], ["start", "gap", "backwards", "silence", "disconnect"]),
+    dialled: (durationMs) => dials.observe(durationMs / 1000),
+    upstreamFailed: counter(registry, ["upstream_failures_total", "Failures on the way to agents", "reason"], []),
+    ...createMetadata(registry),
+    auditRecorded: counter(registry, ["audit_events_total", "Audit records", "result"], ["started", "ok", "denied", "failed", "dropped"]),
+    limited: counter(registry, ["rate_limited_total", "Refusals at a limit", "limit"], []),
+    reloaded: createReloads(registry),
+    linesSuppressed: createLines(registry),
+    uncaught: counter(registry, ["uncaught_errors_total", "Errors nobody caught; the process ends", "kind"], ["exception", "rejection"]),
+  };
+};

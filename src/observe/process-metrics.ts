@@ -1,0 +1,133 @@
+/** The process's own figures, read when asked for. prom-client's default set leaves observers behind that cannot be closed. */
+import { readdir, readFile } from "node:fs/promises";
+import { constants, PerformanceObserver } from "node:perf_hooks";
+import { Counter, Gauge, Histogram, type Registry } from "prom-client";
+import type { LoopWatch } from "./loop.ts";
+
+const gcBuckets = [0.001, 0.01, 0.05, 0.1, 0.5, 1];
+
+const gcKinds: Readonly<Record<number, string>> = {
+  [constants.NODE_PERFORMANCE_GC_MAJOR]: "major",
+  [constants.NODE_PERFORMANCE_GC_MINOR]: "minor",
+  [constants.NODE_PERFORMANCE_GC_INCREMENTAL]: "incremental",
+  [constants.NODE_PERFORMANCE_GC_WEAKCB]: "weakcb",
+};
+
+const openFds = async (): Promise<number | undefined> => {
+  try {
+    return (await readdir("/proc/self/fd")).length - 1;
+  } catch {
+    return undefined; // no such directory outside Linux
+  }
+};
+
+const maxFds = async (): Promise<number | undefined> => {
+  try {
+    const limits = await readFile("/proc/self/limits", "utf8");
+    const limit = /^Max open files\s+(\d+)/m.exec(limits)?.[1];
+    return limit === undefined ? undefined : Number(limit);
+  } catch {
+    return undefined;
+  }
+};
+
+const addGc = (registry: Registry): (() => void) => {
+  const pauses = new Histogram({
+    name: "nodejs_gc_duration_seconds",
+    help: "Garbage collections by kind",
+    labelNames: ["kind"],
+    buckets: gcBuckets,
+    registers: [registry],
+  });
+  const observer = new PerformanceObserver((list) => {
+    for (const entry of list.getEntries()) {
+      const detail: unknown = "detail" in entry ? entry.detail : undefined;
+      const kind =
+        typeof detail === "object" && detail !== null && "kind" in detail
+          ? gcKinds[Number(detail.kind)]
+          : undefined;
+      pauses.labels(kind ?? "other").observe(entry.duration / 1000);
+    }
+  });
+  observer.observe({ entryTypes: ["gc"] });
+  return () => observer.disconnect();
+};
+
+const addLoop = (registry: Registry, loop: LoopWatch): void => {
+  new Gauge({
+    name: "serai_event_loop_delay_seconds",
+    help: "Delay of the event loop since the last scrape",
+    labelNames: ["quantile"],
+    registers: [registry],
+    collect() {
+      const delay = loop.delay();
+      this.set({ quantile: "0.5" }, delay.p50Seconds);
+      this.set({ quantile: "0.99" }, delay.p99Seconds);
+      this.set({ quantile: "1" }, delay.maxSeconds);
+    },
+  });
+};
+
+const addMemory = (registry: Registry): void => {
+  const memory = new Gauge({
+    name: "nodejs_memory_bytes",
+    help: "Memory by kind",
+    labelNames: ["kind"],
+    registers: [registry],
+  });
+  new Gauge({
+    name: "process_resident_memory_bytes",
+    help: "Resident memory",
+    registers: [registry],
+    collect() {
+      const usage = process.memoryUsage();
+      this.set(usage.rss);
+      memory.set({ kind: "heap_used" }, usage.heapUsed);
+      memory.set({ kind: "heap_total" }, usage.heapTotal);
+      memory.set({ kind: "external" }, usage.external);
+      memory.set({ kind: "array_buffers" }, usage.arrayBuffers);
+    },
+  });
+};
+
+const addProcess = (registry: Registry): void => {
+  let countedSeconds = 0;
+  new Counter({
+    name: "process_cpu_seconds_total",
+    help: "CPU time of the process",
+    registers: [registry],
+    collect() {
+      const { user, system } = process.cpuUsage();
+      const seconds = (user + system) / 1e6;
+      this.inc(Math.max(0, seconds - countedSeconds));
+      countedSeconds = seconds;
+    },
+  });
+  new Gauge({
+    name: "process_start_time_seconds",
+    help: "When the process started",
+    registers: [registry],
+  }).set(Math.round(performance.timeOrigin / 1000));
+  const max = new Gauge({
+    name: "process_max_fds",
+    help: "Descriptors the process may open",
+    registers: [registry],
+  });
+  new Gauge({
+    name: "process_open_fds",
+    help: "Open descriptors",
+    registers: [registry],
+    async collect() {
+      this.set((await openFds()) ?? 0);
+      max.set((await maxFds()) ?? 0);
+    },
+  });
+};
+
+/** Adds the figures; the answer takes away what watches. */
+export const addProcessMetrics = (registry: Registry, loop: LoopWatch): (() => void) => {
+  addProcess(registry);
+  addMemory(registry);
+  addLoop(registry, loop);
+  return addGc(registry);
+};

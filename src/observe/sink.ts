@@ -1,0 +1,208 @@
+/**
+ * Where lines go: a file or stdout, written in the background, in order, whole. A reader that stops, a full disk or a gone
+ * pipe never blocks or ends the process: lines wait in a bounded queue, beyond it they are dropped and counted.
+ */
+import { close, closeSync, constants, openSync, write, writeSync } from "node:fs";
+
+export interface SinkOptions {
+  /** `stdout`, or a file that is opened for append and made when absent. */
+  readonly output: string;
+  readonly maxQueuedBytes?: number;
+}
+
+export interface SinkState {
+  readonly queuedBytes: number;
+  /** Lines lost since the start. */
+  readonly dropped: number;
+  /** Why lines do not get out now; undefined when they do. */
+  readonly failing: string | undefined;
+}
+
+const stdoutFd = 1;
+const defaultQueueBytes = 4 * 2 ** 20;
+const maxBatchBytes = 64 * 2 ** 10;
+const fullRetryMs = 20;
+const failedRetryMs = 500;
+const flushTries = 25;
+const openFlags =
+  constants.O_WRONLY | constants.O_APPEND | constants.O_NONBLOCK | constants.O_NOCTTY;
+
+/**
+ * An own description of stdout, so that it can be non-blocking without making everyone else's so; the descriptor itself
+ * where that cannot be had (a socket, another user's terminal).
+ */
+const openStdout = (): number => {
+  try {
+    return openSync("/proc/self/fd/1", openFlags);
+  } catch {
+    return stdoutFd;
+  }
+};
+
+const openOutput = (output: string): number =>
+  output === "stdout" ? openStdout() : openSync(output, openFlags | constants.O_CREAT, 0o640);
+
+const errnoName = (error: unknown): string =>
+  error instanceof Error && "code" in error ? String(error.code) : "unknown error";
+
+const isFull = (error: unknown): boolean => ["EAGAIN", "EBUSY"].includes(errnoName(error));
+
+const closeQuietly = (fd: number): void => {
+  if (fd !== stdoutFd) close(fd, () => undefined); // nothing is left to be told: all that mattered was written
+};
+
+const pause = new Int32Array(new SharedArrayBuffer(4));
+
+/** Opened by its constructor, which throws when it cannot be; closed by whoever made it. */
+export class Sink {
+  readonly #output: string;
+  readonly #maxQueuedBytes: number;
+  #fd: number;
+  /** A descriptor to change to at the next line's start. */
+  #next: number | undefined;
+  #queue: Buffer[] = [];
+  #queuedBytes = 0;
+  #batch: Buffer | undefined;
+  #writing = false;
+  #timer: NodeJS.Timeout | undefined;
+  #dropped = 0;
+  #failing: string | undefined;
+  #closed = false;
+  #drained: (() => void)[] = [];
+
+  constructor({ output, maxQueuedBytes = defaultQueueBytes }: SinkOptions) {
+    this.#output = output;
+    this.#maxQueuedBytes = maxQueuedBytes;
+    this.#fd = openOutput(output);
+  }
+
+  get state(): SinkState {
+    return { queuedBytes: this.#queuedBytes, dropped: this.#dropped, failing: this.#failing };
+  }
+
+  /** One line, its end included. Returns false when it was dropped. */
+  write(line: string): boolean {
+    const bytes = Buffer.from(line);
+    if (this.#closed || this.#queuedBytes + bytes.length > this.#maxQueuedBytes) {
+      this.#dropped++;
+      if (!this.#closed) this.#failing ??= "its queue is full";
+      return false;
+    }
+    this.#queue.push(bytes);
+    this.#queuedBytes += bytes.length;
+    this.#pump();
+    return true;
+  }
+
+  /** Opens the output again (its file was rotated). Throws when it cannot be; the old one is kept then. */
+  reopen(): void {
+    if (this.#closed || this.#output === "stdout") return;
+    const fd = openOutput(this.#output);
+    if (this.#next !== undefined) closeQuietly(this.#next);
+    this.#next = fd;
+    this.#change();
+  }
+
+  /** Writes what waits before the process ends; gives up after half a second of a full pipe. */
+  flush(): void {
+    if (this.#closed) return;
+    if (this.#writing) Atomics.wait(pause, 0, 0, fullRetryMs); // the batch in a worker's hands gets its turn first
+    const rest = this.#writing ? this.#queue : [this.#batch ?? Buffer.alloc(0), ...this.#queue];
+    let bytes = Buffer.concat(rest);
+    this.#queue = [];
+    for (let tries = 0; bytes.length > 0 && tries < flushTries; tries++) bytes = this.#force(bytes);
+  }
+
+  #force(bytes: Buffer): Buffer<ArrayBuffer> {
+    try {
+      return Buffer.from(bytes.subarray(writeSync(this.#fd, bytes)));
+    } catch (error) {
+      if (!isFull(error)) return Buffer.alloc(0);
+      Atomics.wait(pause, 0, 0, fullRetryMs);
+      return Buffer.from(bytes);
+    }
+  }
+
+  /** Waits until all is written, or until the signal says that patience ended. */
+  async close(signal: AbortSignal): Promise<void> {
+    if (this.#closed) return;
+    if (!this.#idle() && !signal.aborted) await this.#drain(signal);
+    this.#closed = true;
+    clearTimeout(this.#timer);
+    if (this.#next !== undefined) closeQuietly(this.#next);
+    if (this.#fd !== stdoutFd && !this.#writing) closeSync(this.#fd);
+  }
+
+  #idle(): boolean {
+    return this.#batch === undefined && this.#queue.length === 0;
+  }
+
+  #drain(signal: AbortSignal): Promise<void> {
+    return new Promise((resolve) => {
+      const done = (): void => {
+        signal.removeEventListener("abort", done);
+        resolve();
+      };
+      signal.addEventListener("abort", done, { once: true });
+      this.#drained.push(done);
+    });
+  }
+
+  #change(): void {
+    if (this.#next === undefined || this.#batch !== undefined) return;
+    closeQuietly(this.#fd);
+    this.#fd = this.#next;
+    this.#next = undefined;
+  }
+
+  #takeBatch(): Buffer | undefined {
+    const taken: Buffer[] = [];
+    let bytes = 0;
+    for (const line of this.#queue) {
+      if (taken.length > 0 && bytes + line.length > maxBatchBytes) break;
+      taken.push(line);
+      bytes += line.length;
+    }
+    if (taken.length === 0) return undefined;
+    this.#queue = this.#queue.slice(taken.length);
+    return taken.length === 1 ? taken[0] : Buffer.concat(taken);
+  }
+
+  #pump(): void {
+    if (this.#writing || this.#timer !== undefined || this.#closed) return;
+    this.#change();
+    this.#batch ??= this.#takeBatch();
+    const batch = this.#batch;
+    if (batch === undefined) {
+      for (const done of this.#drained.splice(0)) done();
+      return;
+    }
+    this.#writing = true;
+    write(this.#fd, batch, (error, written) => this.#written(batch, error, written));
+  }
+
+  #written(batch: Buffer, error: Error | null, written: number): void {
+    this.#writing = false;
+    if (this.#closed) {
+      closeQuietly(this.#fd);
+      return;
+    }
+    if (error === null) {
+      this.#failing = undefined;
+      this.#queuedBytes -= written;
+      this.#batch = written < batch.length ? batch.subarray(written) : undefined;
+      this.#pump();
+      return;
+    }
+    if (!isFull(error)) this.#failing = errnoName(error);
+    this.#retry(isFull(error) ? fullRetryMs : failedRetryMs);
+  }
+
+  #retry(afterMs: number): void {
+    this.#timer = setTimeout(() => {
+      this.#timer = undefined;
+      this.#pump();
+    }, afterMs);
+    this.#timer.unref();
+  }
+}

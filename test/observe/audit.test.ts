@@ -1,0 +1,113 @@
+import assert from "node:assert/strict";
+import { renameSync } from "node:fs";
+import { test } from "node:test";
+import { type AuditSubject, createAudit } from "../../src/observe/audit.ts";
+import { linesOf, scratch, soon, until } from "./support.ts";
+
+const clock = { now: () => 1_700_000_000_000, monotonic: () => performance.now() };
+
+const subject: AuditSubject = {
+  requestId: "r1",
+  route: "alloc.exec",
+  kind: "exec",
+  accessor: "accessor-1",
+  address: "10.0.0.1",
+  allocation: "alloc-1",
+  node: "node-1",
+  namespace: "default",
+  task: "web",
+  argv: ["login", "--token", "hunter2"],
+};
+
+test("an exec has a start and an end record that say who, what, where and how it ended", async () => {
+  using at = scratch();
+  const audit = createAudit({ clock, output: at.file("audit") });
+  const entry = audit.begin(subject);
+  entry.end({ result: "ok", bytesIn: 3, bytesOut: 1000, exitCode: 7 });
+  await audit.close(soon());
+  const [start, end, ...rest] = linesOf(at.file("audit"));
+  assert.deepEqual(rest, []);
+  const said = { ...subject, time: "2023-11-14T22:13:20.000Z", argv: ["login", "--token", "***"] };
+  assert.deepEqual(start, { audit: "start", ...said });
+  const { durationMs, ...others } = end ?? {};
+  assert.equal(typeof durationMs, "number");
+  assert.deepEqual(others, {
+    audit: "end",
+    ...said,
+    bytesIn: 3,
+    bytesOut: 1000,
+    exitCode: 7,
+    result: "ok",
+  });
+});
+
+test("a denied one is recorded with its code", async () => {
+  using at = scratch();
+  const audit = createAudit({ clock, output: at.file("audit") });
+  audit.denied({ ...subject, accessor: undefined }, "permission_denied");
+  await audit.close(soon());
+  const lines = linesOf(at.file("audit"));
+  assert.deepEqual(
+    lines.map((line) => line["audit"]),
+    ["start", "end"],
+  );
+  assert.equal(lines[1]?.["result"], "denied");
+  assert.equal(lines[1]?.["code"], "permission_denied");
+});
+
+test("facts that come to light on the way stand in the end record, and a second end is ignored", async () => {
+  using at = scratch();
+  const counted: string[] = [];
+  const audit = createAudit({
+    clock,
+    output: at.file("audit"),
+    recorded: (result) => counted.push(result),
+  });
+  const entry = audit.begin({ ...subject, accessor: undefined, argv: undefined });
+  entry.add({ accessor: "accessor-2", argv: ["id"] });
+  entry.end({ result: "failed", code: "node_unreachable", bytesIn: 0, bytesOut: 0 });
+  entry.end({ result: "ok", bytesIn: 0, bytesOut: 0 });
+  await audit.close(soon());
+  const lines = linesOf(at.file("audit"));
+  assert.equal(lines.length, 2);
+  assert.equal(lines[1]?.["accessor"], "accessor-2");
+  assert.deepEqual(lines[1]?.["argv"], ["id"]);
+  assert.deepEqual(counted, ["started", "failed"]);
+});
+
+test("what a caller wrote cannot make a second line, nor a long one", async () => {
+  using at = scratch();
+  const audit = createAudit({ clock, output: at.file("audit") });
+  audit.begin({ ...subject, path: `/a\n{"audit":"forged"}\u2028${"x".repeat(1e6)}` });
+  await audit.close(soon());
+  const lines = linesOf(at.file("audit"));
+  assert.equal(lines.length, 1);
+  assert.ok(JSON.stringify(lines[0]).length < 4096);
+});
+
+test("a rotated file is followed after reopen", async () => {
+  using at = scratch();
+  const audit = createAudit({ clock, output: at.file("audit") });
+  audit.denied(subject, "permission_denied");
+  await until(() => audit.state.queuedBytes === 0, "written");
+  renameSync(at.file("audit"), at.file("old"));
+  audit.reopen();
+  audit.denied(subject, "permission_denied");
+  await audit.close(soon());
+  assert.equal(linesOf(at.file("old")).length, 2);
+  assert.equal(linesOf(at.file("audit")).length, 2);
+});
+
+test("a sink that fails is told by the state and counted, and nothing throws", async () => {
+  const counted: string[] = [];
+  const audit = createAudit({
+    clock,
+    output: "/dev/full",
+    recorded: (result) => counted.push(result),
+  });
+  for (let n = 0; n < 20_000; n++) audit.denied(subject, "permission_denied");
+  await until(() => audit.state.failing !== undefined, "the failure");
+  assert.ok(counted.filter((result) => result === "dropped").length > 1000);
+  assert.equal(counted.filter((result) => result === "dropped").length, audit.state.dropped);
+  await audit.close(AbortSignal.abort());
+});

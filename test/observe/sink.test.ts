@@ -1,0 +1,114 @@
+import assert from "node:assert/strict";
+import { execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
+import { closeSync, constants, openSync, readFileSync, readSync, renameSync } from "node:fs";
+import path from "node:path";
+import { test } from "node:test";
+import { Sink } from "../../src/observe/sink.ts";
+import { scratch, soon, until } from "./support.ts";
+
+test("lines come out whole and in order, however many are written at once", async () => {
+  using at = scratch();
+  const sink = new Sink({ output: at.file("a") });
+  const lines = Array.from({ length: 5000 }, (_, n) => `${n} ${"x".repeat(n % 200)}\n`);
+  for (const line of lines) assert.equal(sink.write(line), true);
+  await sink.close(soon());
+  assert.equal(readFileSync(at.file("a"), "utf8"), lines.join(""));
+  assert.equal(sink.state.queuedBytes, 0);
+});
+
+test("a rotated file is followed after reopen, and no line is lost or doubled", async () => {
+  using at = scratch();
+  const sink = new Sink({ output: at.file("a") });
+  for (let n = 0; n < 100; n++) sink.write(`${n}\n`);
+  renameSync(at.file("a"), at.file("a.1"));
+  sink.reopen();
+  for (let n = 100; n < 200; n++) sink.write(`${n}\n`);
+  await sink.close(soon());
+  const both = readFileSync(at.file("a.1"), "utf8") + readFileSync(at.file("a"), "utf8");
+  assert.equal(both, Array.from({ length: 200 }, (_, n) => `${n}\n`).join(""));
+  assert.match(readFileSync(at.file("a"), "utf8"), /199\n$/);
+});
+
+test("an output that cannot be opened is refused at once", () => {
+  assert.throws(() => new Sink({ output: "/nowhere/at/all" }), { code: "ENOENT" });
+});
+
+test("a file that cannot be opened again leaves the old one in use", async () => {
+  using at = scratch();
+  const sink = new Sink({ output: at.file("a") });
+  renameSync(at.file("a"), at.file("b"));
+  execFileSync("mkdir", [at.file("a")]);
+  assert.throws(() => sink.reopen(), { code: "EISDIR" });
+  sink.write("still here\n");
+  await sink.close(soon());
+  assert.equal(readFileSync(at.file("b"), "utf8"), "still here\n");
+});
+
+test("a full disk is told, counted, and never throws", async () => {
+  const sink = new Sink({ output: "/dev/full", maxQueuedBytes: 1000 });
+  for (let n = 0; n < 100; n++) sink.write(`${"x".repeat(99)}\n`);
+  await until(() => sink.state.failing === "ENOSPC", "the failure");
+  assert.ok(sink.state.dropped >= 89);
+  assert.ok(sink.state.queuedBytes <= 1000);
+  await sink.close(AbortSignal.abort());
+});
+
+test("a reader that stops neither blocks the writer nor loses what the queue holds", async () => {
+  using at = scratch();
+  const fifo = at.file("fifo");
+  execFileSync("mkfifo", [fifo]);
+  const reader = openSync(fifo, constants.O_RDONLY | constants.O_NONBLOCK);
+  const sink = new Sink({ output: fifo, maxQueuedBytes: 2 ** 20 });
+  const lines = Array.from({ length: 4000 }, (_, n) => `${n} ${"y".repeat(100)}\n`);
+  for (const line of lines) sink.write(line);
+  assert.ok(sink.state.queuedBytes > 2 ** 17, "the pipe cannot have taken all");
+  const buffer = Buffer.alloc(2 ** 16);
+  let text = "";
+  await until(() => {
+    try {
+      text += buffer.toString("utf8", 0, readSync(reader, buffer));
+    } catch {
+      // nothing in the pipe at this moment
+    }
+    return text.length === lines.join("").length;
+  }, "all lines");
+  assert.equal(text, lines.join(""));
+  await sink.close(soon());
+  closeSync(reader);
+});
+
+test("patience at closing ends: a dead reader cannot hold the process", async () => {
+  using at = scratch();
+  const fifo = at.file("fifo");
+  execFileSync("mkfifo", [fifo]);
+  const reader = openSync(fifo, constants.O_RDONLY | constants.O_NONBLOCK);
+  const sink = new Sink({ output: fifo });
+  for (let n = 0; n < 2000; n++) sink.write(`${"z".repeat(500)}\n`);
+  const patience = new AbortController();
+  const closed = sink.close(patience.signal);
+  patience.abort();
+  await closed;
+  assert.equal(sink.write("late\n"), false);
+  closeSync(reader);
+});
+
+test("a reader of stdout that leaves does not end the process", async () => {
+  const module = path.join(import.meta.dirname, "../../src/observe/sink.ts");
+  const script = `import { Sink } from ${JSON.stringify(module)};
+    const sink = new Sink({ output: "stdout" });
+    const beat = setInterval(() => sink.write("line\\n"), 5);
+    const watch = setInterval(() => {
+      if (sink.state.failing !== "EPIPE") return;
+      clearInterval(beat); clearInterval(watch);
+      process.stderr.write("alive with " + sink.state.failing);
+    }, 5);`;
+  const child = spawn(process.execPath, ["--input-type=module", "-e", script]);
+  child.stdout.once("data", () => child.stdout.destroy());
+  let errors = "";
+  child.stderr.on("data", (chunk) => {
+    errors += chunk;
+  });
+  const [code] = await once(child, "exit");
+  assert.deepEqual([code, errors], [0, "alive with EPIPE"]);
+});
