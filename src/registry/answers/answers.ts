@@ -1,0 +1,47 @@
+/** The registry's own answers, by the name of their row in the route table. */
+import type { Answer } from "../../ports.ts";
+import { listMembers, listRegions, readAgent, readHealth, readLeader } from "./agent.ts";
+import { listAllocations, readAllocation, readServices, stopAllocation } from "./allocations.ts";
+import { createBlock } from "./blocking.ts";
+import { readEvaluation, readEvaluationAllocations } from "./evaluations.ts";
+import { listJobs, readJob, readJobAllocations } from "./jobs.ts";
+import { listNamespaces } from "./namespaces.ts";
+import { type Answering, type AnswerNeeds, type AnswerOptions, toAsked } from "./needs.ts";
+import { listNodes, readNode, readNodeAllocations } from "./nodes.ts";
+import { search } from "./search.ts";
+
+/**
+ * One answer for each row with carriage "registry" but those of ACL objects and of announcing agents. An answer throws
+ * a GatewayError, or gives a document or a refusal with headers; a blocking one ends with the exchange's signal.
+ */
+export const createAnswers = (
+  needs: AnswerNeeds,
+  options: AnswerOptions = {},
+): Readonly<Record<string, Answer>> => {
+  const block = createBlock(needs, options);
+  const asking =
+    (answering: Answering): Answer =>
+    (exchange, principal, scope) =>
+      answering(toAsked(needs.self, exchange, principal, scope));
+  return {
+    "allocs.list": asking(listAllocations(needs, block)),
+    "alloc.read": asking(readAllocation(needs, block)),
+    "alloc.stop": stopAllocation(needs),
+    "alloc.services": asking(readServices(needs, block)),
+    "nodes.list": asking(listNodes(needs, block)),
+    "node.allocations": asking(readNodeAllocations(needs, block)),
+    "node.read": asking(readNode(needs, block)),
+    "evaluation.allocations": asking(readEvaluationAllocations(needs, block)),
+    "evaluation.read": asking(readEvaluation(needs, block)),
+    "jobs.list": asking(listJobs(needs, block)),
+    "job.allocations": asking(readJobAllocations(needs, block)),
+    "job.read": asking(readJob(needs, block)),
+    search: asking(search(needs)),
+    "agent.self": readAgent(needs),
+    "agent.health": readHealth(options),
+    "agent.members": asking(listMembers(needs)),
+    "status.leader": asking(readLeader(needs)),
+    "regions.list": asking(listRegions(needs)),
+    "namespaces.list": asking(listNamespaces(needs, block)),
+  };
+};

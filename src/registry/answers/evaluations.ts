@@ -1,0 +1,87 @@
+/** `/v1/evaluation/:id` and its allocations: what `alloc stop` polls. */
+import { GatewayError } from "../../errors.ts";
+import type { JsonObject } from "../../lib/json.ts";
+import type { Registry } from "../../ports.ts";
+import { toAllocationStub } from "./allocation-shape.ts";
+import { absent, idOrder, present } from "./allocations.ts";
+import type { Block } from "./blocking.ts";
+import { filledFields, numberOf, permittedTest, textOf } from "./documents.ts";
+import { lookupId } from "./ids.ts";
+import type { Answering, AnswerNeeds, Asked } from "./needs.ts";
+import { withRelated } from "./parameter-check.ts";
+
+const links = ["NextEval", "PreviousEval", "BlockedEval"] as const;
+const maxRelated = 100;
+
+const stubFields = [
+  "ID", "Namespace", "Priority", "Type", "TriggeredBy", "JobID", "NodeID", "DeploymentID", "Status",
+  "StatusDescription", "WaitUntil", "NextEval", "PreviousEval", "BlockedEval", "CreateIndex", "ModifyIndex",
+  "CreateTime", "ModifyTime",
+] as const; // biome-ignore format: a list
+
+const toEvaluationStub = (evaluation: JsonObject): object =>
+  Object.fromEntries(stubFields.map((name) => [name, evaluation[name] ?? zeroOf(name)]));
+
+const zeroOf = (name: (typeof stubFields)[number]): string | number | null => {
+  if (name === "WaitUntil") return null;
+  return /Index$|Time$|^Priority$/.test(name) ? 0 : "";
+};
+
+/** Those it names, and those they name: followed while they are of the same namespace. */
+const relatedOf = (registry: Registry, evaluation: JsonObject): readonly JsonObject[] => {
+  const found = new Map([[textOf(evaluation["ID"]), evaluation]]);
+  for (const one of found.values())
+    for (const id of links.map((link) => textOf(one[link]))) {
+      const other = id === "" || found.has(id) ? undefined : registry.evaluation(id);
+      if (other === undefined || other["Namespace"] !== evaluation["Namespace"]) continue;
+      if (found.size > maxRelated) return [...found.values()].slice(1);
+      found.set(id, other);
+    }
+  return [...found.values()].slice(1);
+};
+
+/** A caller who may read jobs nowhere learns nothing, not even what exists. */
+const requireSomeRight = ({ principal }: Asked): void => {
+  if (!principal.acl.namespace("*", "read-job")) throw new GatewayError("permission_denied");
+};
+
+const toDocument = (registry: Registry, evaluation: JsonObject, related: boolean): object => {
+  const filled = filledFields(evaluation, Object.keys(evaluation));
+  const others = related ? relatedOf(registry, evaluation) : [];
+  return others.length === 0 ? filled : { ...filled, RelatedEvals: others.map(toEvaluationStub) };
+};
+
+export const readEvaluation =
+  ({ registry }: AnswerNeeds, block: Block): Answering =>
+  (asked) => {
+    const { exchange, principal, common } = asked;
+    const related = withRelated(exchange.raw);
+    requireSomeRight(asked);
+    const id = lookupId("failed to lookup eval: eval", exchange.key);
+    return block("evals", common, exchange.signal, () => {
+      const evaluation = registry.evaluation(id);
+      if (evaluation === undefined) return absent("eval not found", registry.index("evals"));
+      if (!principal.acl.namespace(textOf(evaluation["Namespace"]), "read-job"))
+        throw new GatewayError("permission_denied");
+      return present(
+        toDocument(registry, evaluation, related),
+        numberOf(evaluation["ModifyIndex"]),
+      );
+    });
+  };
+
+export const readEvaluationAllocations =
+  ({ registry }: AnswerNeeds, block: Block): Answering =>
+  (asked) => {
+    const { exchange, principal, common } = asked;
+    requireSomeRight(asked);
+    const id = lookupId("alloc", exchange.key);
+    return block("allocs", common, exchange.signal, () => {
+      const shown = permittedTest(principal.acl, "read-job");
+      const items = [...registry.allocations()]
+        .filter(({ EvalID, Namespace }) => EvalID === id && shown(Namespace))
+        .sort(idOrder)
+        .map((item) => toAllocationStub(item, { resources: false, taskStates: true }));
+      return present(items, registry.index("allocs"));
+    });
+  };
