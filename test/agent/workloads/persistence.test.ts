@@ -182,3 +182,24 @@ test("processes that an agent killed with SIGKILL left behind are ended before a
     () => readFileSync(pids, "utf8").split("\n").length === 3,
   );
 });
+
+test("a stop that the agent's end cut short is still a stop at the next start", async (t) => {
+  const place = bench(t);
+  const configuration = [
+    workload([
+      task("web", "trap '' INT; echo up; while true; do sleep 0.1; done", {
+        killTimeoutMs: 600_000,
+      }),
+    ]),
+  ];
+  const before = await place.start(configuration);
+  const out = path.join(first(before).directory, "alloc/logs/web.stdout.0");
+  await until("up", () => first(before).task("web")?.started === true && statSync(out).size > 0);
+  const stopped = first(before).stop();
+  await before.close(AbortSignal.abort());
+  await stopped;
+  const after = await place.start(configuration);
+  assert.equal(first(after).clientStatus, "complete");
+  assert.equal(first(after).document().DesiredStatus, "stop");
+  assert.deepEqual(processesOf(place.dataDirectory), []);
+});
