@@ -1,0 +1,83 @@
+/** The gateway's own requests to an agent: bounded in time and bytes, with the pull secret or the caller's token. */
+import type { Dispatcher } from "undici";
+import { GatewayError, toGatewayError } from "../../errors.ts";
+
+/** Where an agent is. */
+export interface AgentAddress {
+  readonly name: string;
+  readonly address: string;
+  readonly tls: boolean;
+}
+
+export interface AgentRequest {
+  readonly method: "GET" | "PUT";
+  /** With its query; ids in it are checked before. */
+  readonly path: string;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly headersTimeoutMs: number;
+  readonly maxBytes: number;
+}
+
+export interface AgentAnswer {
+  readonly status: number;
+  readonly index: number;
+  readonly body: Buffer;
+}
+
+const bodyTimeoutMs = 30_000;
+
+const indexOf = (header: string | string[] | undefined): number => {
+  if (typeof header !== "string" || !/^\d{1,16}$/.test(header)) return 0;
+  const index = Number(header);
+  return Number.isSafeInteger(index) ? index : 0;
+};
+
+const collect = async (
+  body: AsyncIterable<Buffer>,
+  { name }: AgentAddress,
+  maxBytes: number,
+): Promise<Buffer> => {
+  const chunks: Buffer[] = [];
+  let length = 0;
+  for await (const chunk of body) {
+    length += chunk.length;
+    if (length > maxBytes)
+      throw new GatewayError("upstream_invalid", {
+        node: name,
+        reason: `its answer is larger than ${maxBytes} bytes`,
+      });
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks, length);
+};
+
+export type AskAgent = (
+  agent: AgentAddress,
+  request: AgentRequest,
+  signal: AbortSignal,
+) => Promise<AgentAnswer>;
+
+/** Throws GatewayError; any status is an answer. The dispatcher is whoever gave it to close. */
+export const createAgentClient =
+  (dispatcher: Dispatcher): AskAgent =>
+  async (agent, { method, path, headers, headersTimeoutMs, maxBytes }, signal) => {
+    try {
+      const answer = await dispatcher.request({
+        origin: `${agent.tls ? "https" : "http"}://${agent.address}`,
+        method,
+        path,
+        headers: { accept: "application/json", ...headers },
+        headersTimeout: headersTimeoutMs,
+        bodyTimeout: bodyTimeoutMs,
+        signal,
+      });
+      const body = await collect(answer.body, agent, maxBytes);
+      return {
+        status: answer.statusCode,
+        index: indexOf(answer.headers["x-nomad-index"]),
+        body,
+      };
+    } catch (error) {
+      throw toGatewayError(error, signal, agent.name);
+    }
+  };

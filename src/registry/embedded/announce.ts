@@ -1,0 +1,63 @@
+/**
+ * How a node joins (`PUT /v1/serai/node/:id`): its agent shows a join token and its node document, again and again; each
+ * is a beat. Who may join, and where the gateway may dial, is decided by what is given.
+ */
+import { GatewayError } from "../../errors.ts";
+import type { JsonObject } from "../../lib/json.ts";
+import { canonicalUuid, uuidFault } from "../../lib/uuid.ts";
+import type { Answer } from "../../ports.ts";
+
+export interface Announcement {
+  /** As the path has it. */
+  readonly nodeId: string;
+  readonly secret: string | undefined;
+  readonly body: JsonObject | undefined;
+  /** Address that the announcement came from, for the audit. */
+  readonly from: string;
+}
+
+export interface AnnounceAnswer {
+  /** Nanoseconds, as Nomad's: the agent beats at least once in this time. */
+  readonly HeartbeatTTL: number;
+  readonly PullSecret: string;
+}
+
+export type Announce = (announcement: Announcement, signal: AbortSignal) => Promise<AnnounceAnswer>;
+
+export interface JoinTokens {
+  /** True when the node may announce itself with this secret. */
+  claim(secret: string, nodeId: string): boolean;
+}
+
+/** Throws `permission_denied`, or `identity_unavailable` when the tokens cannot be read. */
+export const admit = (tokens: JoinTokens, secret: string | undefined, nodeId: string): void => {
+  let admitted = false;
+  try {
+    admitted = secret !== undefined && tokens.claim(secret, nodeId);
+  } catch (cause) {
+    throw new GatewayError(
+      "identity_unavailable",
+      { reason: "the join tokens cannot be read" },
+      { cause },
+    );
+  }
+  if (!admitted) throw new GatewayError("permission_denied");
+};
+
+/** The node's id in its one form. Throws `bad_request`. */
+export const nodeIdOf = (text: string): string => {
+  const fault = uuidFault(text);
+  if (fault !== undefined)
+    throw new GatewayError("bad_request", { text: `the node's id: ${fault}` });
+  return canonicalUuid(text);
+};
+
+/** The route's answer. */
+export const createAnnounceAnswer =
+  (announce: Announce): Answer =>
+  async ({ key, credential, body, client, signal }) => ({
+    document: await announce(
+      { nodeId: key, secret: credential.secret, body, from: client.address },
+      signal,
+    ),
+  });
