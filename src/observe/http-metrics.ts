@@ -2,13 +2,13 @@
 import { Counter, Gauge, Histogram, type Registry } from "prom-client";
 import { type ErrorCode, errorCodes } from "../errors.ts";
 import type { Route } from "../routes.ts";
-import { methodLabel, routeLabel, statusLabel, streamKindOf, unmatched } from "./labels.ts";
-import { cached } from "./series.ts";
+import { methodLabel, routeLabel, statusLabel, streamKindOf } from "./labels.ts";
+import { type Cell, cached, createCells } from "./series.ts";
 
 /** From OpenTelemetry's, with what an action that waits for processes may take. */
 const durationBuckets = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
-/** Beyond it, requests are counted together: a caller can try every method on every route. */
-const maxRequestSeries = 600;
+/** Of one route; beyond it its requests are counted together: a caller can try every method, an agent every status. */
+const maxSeriesOfRoute = 12;
 
 export interface RequestEnd {
   readonly method: string;
@@ -30,13 +30,49 @@ export interface HttpMetrics {
 const resultOf = (status: number): "ok" | "refused" | "failed" =>
   status < 400 ? "ok" : status < 500 ? "refused" : "failed";
 
-export const createHttpMetrics = (registry: Registry): HttpMetrics => {
+interface RequestLabels {
+  readonly route: string;
+  readonly method: string;
+  readonly code: string;
+}
+
+/** The cell of a method and status of one route; a bounded number of them. */
+const endedOf = (route: string, cell: (labels: RequestLabels) => Cell<RequestLabels>) => {
+  const of = cached(
+    (key: string) => {
+      const [method = "OTHER", code = "other"] = key.split(" ");
+      return cell({ route, method, code });
+    },
+    maxSeriesOfRoute,
+    () => cell({ route, method: "OTHER", code: "other" }),
+  );
+  return (method: string, status: number): Cell<RequestLabels> =>
+    of(`${methodLabel(method)} ${statusLabel(status)}`);
+};
+
+/** Everything counted of one route. */
+const createRouteSeries = (registry: Registry) => {
   const registers = [registry];
-  const requests = new Counter({
+  const ended = createCells<RequestLabels>();
+  const flying = createCells<{ readonly route: string }>();
+  new Counter({
     name: "serai_http_requests_total",
     help: "Requests by route, method and status",
     labelNames: ["route", "method", "code"],
     registers,
+    collect() {
+      this.reset();
+      for (const { labels, value } of ended.all) this.inc({ ...labels }, value);
+    },
+  });
+  new Gauge({
+    name: "serai_http_requests_in_flight",
+    help: "Requests being answered, streams included",
+    labelNames: ["route"],
+    registers,
+    collect() {
+      for (const { labels, value } of flying.all) this.set(labels, value);
+    },
   });
   const durations = new Histogram({
     name: "serai_http_request_duration_seconds",
@@ -45,43 +81,35 @@ export const createHttpMetrics = (registry: Registry): HttpMetrics => {
     buckets: durationBuckets,
     registers,
   });
-  const inFlight = new Gauge({
-    name: "serai_http_requests_in_flight",
-    help: "Requests being answered, streams included",
-    labelNames: ["route"],
-    registers,
-  });
+
+  return cached((route: string) => ({
+    flying: flying.cell({ route }),
+    ended: endedOf(route, ended.cell),
+    duration: cached((result: ReturnType<typeof resultOf>) => durations.labels(route, result)),
+  }));
+};
+
+export const createHttpMetrics = (registry: Registry): HttpMetrics => {
   const errors = new Counter({
     name: "serai_errors_total",
     help: "Errors by their code",
     labelNames: ["code"],
-    registers,
+    registers: [registry],
   });
   for (const code of errorCodes) errors.labels(code).inc(0);
-
-  const countOf = cached(
-    (key: string) => {
-      const [route = unmatched, method = "OTHER", code = "other"] = key.split(" ");
-      return requests.labels(route, method, code);
-    },
-    maxRequestSeries,
-    () => requests.labels("other", "OTHER", "other"),
-  );
-  const durationOf = cached((key: string) => {
-    const [route = unmatched, result = "failed"] = key.split(" ");
-    return durations.labels(route, result);
-  });
-  const inFlightOf = cached((route: string) => inFlight.labels(route));
   const errorOf = cached((code: ErrorCode) => errors.labels(code));
+  const of = createRouteSeries(registry);
 
   return {
-    requestStarted: (route) => inFlightOf(routeLabel(route)).inc(),
+    requestStarted: (route) => {
+      of(routeLabel(route)).flying.value++;
+    },
     requestEnded: (route, { method, status, durationMs, waited = false }) => {
-      const name = routeLabel(route);
-      inFlightOf(name).dec();
-      countOf(`${name} ${methodLabel(method)} ${statusLabel(status)}`).inc();
+      const series = of(routeLabel(route));
+      series.flying.value--;
+      series.ended(method, status).value++;
       if (waited || (route !== undefined && streamKindOf(route) !== undefined)) return;
-      durationOf(`${name} ${resultOf(status)}`).observe(durationMs / 1000);
+      series.duration(resultOf(status)).observe(durationMs / 1000);
     },
     errorSeen: (code) => errorOf(code).inc(),
   };

@@ -39,6 +39,7 @@ const addGc = (registry: Registry): (() => void) => {
     buckets: gcBuckets,
     registers: [registry],
   });
+  for (const kind of [...Object.values(gcKinds), "other"]) pauses.zero({ kind });
   const observer = new PerformanceObserver((list) => {
     for (const entry of list.getEntries()) {
       const detail: unknown = "detail" in entry ? entry.detail : undefined;
@@ -68,24 +69,27 @@ const addLoop = (registry: Registry, loop: LoopWatch): void => {
   });
 };
 
+/** Metrics are read one by one: each collects its own, none sets another's. */
 const addMemory = (registry: Registry): void => {
-  const memory = new Gauge({
+  new Gauge({
     name: "nodejs_memory_bytes",
     help: "Memory by kind",
     labelNames: ["kind"],
     registers: [registry],
+    collect() {
+      const usage = process.memoryUsage();
+      this.set({ kind: "heap_used" }, usage.heapUsed);
+      this.set({ kind: "heap_total" }, usage.heapTotal);
+      this.set({ kind: "external" }, usage.external);
+      this.set({ kind: "array_buffers" }, usage.arrayBuffers);
+    },
   });
   new Gauge({
     name: "process_resident_memory_bytes",
     help: "Resident memory",
     registers: [registry],
     collect() {
-      const usage = process.memoryUsage();
-      this.set(usage.rss);
-      memory.set({ kind: "heap_used" }, usage.heapUsed);
-      memory.set({ kind: "heap_total" }, usage.heapTotal);
-      memory.set({ kind: "external" }, usage.external);
-      memory.set({ kind: "array_buffers" }, usage.arrayBuffers);
+      this.set(process.memoryUsage.rss());
     },
   });
 };
@@ -108,10 +112,13 @@ const addProcess = (registry: Registry): void => {
     help: "When the process started",
     registers: [registry],
   }).set(Math.round(performance.timeOrigin / 1000));
-  const max = new Gauge({
+  new Gauge({
     name: "process_max_fds",
     help: "Descriptors the process may open",
     registers: [registry],
+    async collect() {
+      this.set((await maxFds()) ?? 0);
+    },
   });
   new Gauge({
     name: "process_open_fds",
@@ -119,7 +126,6 @@ const addProcess = (registry: Registry): void => {
     registers: [registry],
     async collect() {
       this.set((await openFds()) ?? 0);
-      max.set((await maxFds()) ?? 0);
     },
   });
 };

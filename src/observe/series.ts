@@ -1,4 +1,4 @@
-/** Children of labelled metrics, made once and kept, so that the hot path neither builds label objects nor new series. */
+/** Children of labelled metrics, made once and kept, so that the hot path neither builds label objects nor hashes them. */
 
 /** `make` runs once for each key; beyond `max` keys, `beyond` is given to all others. */
 export const cached = <Key, Child>(
@@ -18,5 +18,27 @@ export const cached = <Key, Child>(
     const child = make(key);
     children.set(key, child);
     return child;
+  };
+};
+
+/** A plain number that a metric reads when it is scraped. */
+export interface Cell<Labels> {
+  readonly labels: Labels;
+  value: number;
+}
+
+/** Cells of one metric: `cell` makes one, `each` reads them all. */
+export const createCells = <Labels>(): {
+  readonly cell: (labels: Labels) => Cell<Labels>;
+  readonly all: readonly Cell<Labels>[];
+} => {
+  const all: Cell<Labels>[] = [];
+  return {
+    all,
+    cell: (labels) => {
+      const cell = { labels, value: 0 };
+      all.push(cell);
+      return cell;
+    },
   };
 };

@@ -116,21 +116,21 @@ test("two gateways in one process do not see each other", async () => {
   assert.equal(figure(await other.exposition(), 'serai_errors_total{code="internal"}'), 0);
 });
 
-const tryEverything = (metrics: Metrics, rounds: number, seed: number): void => {
+const tryEverything = (metrics: Metrics, seed: number): void => {
   const methods = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", `X${seed}`];
-  for (let n = 0; n < rounds; n++) {
-    const route = routes[(n * 7 + seed) % (routes.length + 1)];
-    const method = methods[(n >> 3) % methods.length] ?? "";
-    metrics.requestStarted(route);
-    metrics.requestEnded(route, { method, status: (n * 31 + seed) % 1100, durationMs: n % 500 });
-  }
+  for (const route of [...routes, undefined])
+    for (let n = 0; n < 1100; n++) {
+      const method = methods[(n * seed) % methods.length] ?? "";
+      metrics.requestStarted(route);
+      metrics.requestEnded(route, { method, status: n, durationMs: (n * seed) % 500 });
+    }
 };
 
 test("whatever is sent, the exposition stays below 3,000 series and soon stops growing", async () => {
   using metrics = gateway();
-  for (const seed of [1, 3, 5]) tryEverything(metrics, 50_000, seed);
+  tryEverything(metrics, 1);
   const before = seriesOf(await metrics.exposition()).length;
-  tryEverything(metrics, 50_000, 2);
+  for (const seed of [2, 3, 5]) tryEverything(metrics, seed);
   const after = seriesOf(await metrics.exposition()).length;
   assert.ok(after < 3000, `${after} series`);
   assert.equal(after, before);
@@ -138,7 +138,7 @@ test("whatever is sent, the exposition stays below 3,000 series and soon stops g
 
 test("every series has a unit, a prefix and labels from the closed sets", async () => {
   using metrics = gateway();
-  tryEverything(metrics, 5000, 3);
+  tryEverything(metrics, 3);
   for (const line of seriesOf(await metrics.exposition())) {
     assert.match(line, /^(serai|process|nodejs)_/);
     const labels = [...line.matchAll(/([a-z_]+)="/g)].map((match) => match[1]);
