@@ -1,0 +1,150 @@
+/** Every route of the table against every capability: what opens it, and that nothing else does. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { compileAcl, managementAcl } from "../../src/acl/acl.ts";
+import {
+  authorize,
+  capabilityLabel,
+  capabilityLabels,
+  createAuthorize,
+  mayExecOnNode,
+} from "../../src/acl/authorize.ts";
+import { namespaceFamily } from "../../src/acl/capabilities.ts";
+import { parsePolicy } from "../../src/acl/policy.ts";
+import type { Rules } from "../../src/acl/rules.ts";
+import type { Json } from "../../src/lib/json.ts";
+import type { Acl, Principal, Scope } from "../../src/ports.ts";
+import { type Route, routes } from "../../src/routes.ts";
+
+const rulesOf = (document: Json): Rules => {
+  const parsed = parsePolicy(document, "strict");
+  assert.ok(parsed.ok);
+  return parsed.rules;
+};
+
+const principalOf = (acl: Acl): Principal => ({
+  accessorId: "a",
+  name: "",
+  type: "client",
+  policies: [],
+  acl,
+  expiresAtMs: undefined,
+});
+
+const holding = (...documents: readonly Json[]): Principal =>
+  principalOf(compileAcl(documents.map(rulesOf)));
+
+const allocationIn = (namespace: string): Scope => ({
+  kind: "allocation",
+  placement: {
+    id: "11111111-2222-3333-4444-555555555555",
+    nodeId: "n",
+    namespace,
+    jobId: "j",
+    taskGroup: "g",
+    terminal: undefined,
+  },
+  node: undefined,
+});
+
+const scopeOf = ({ key }: Route, namespace: string): Scope => {
+  switch (key) {
+    case "allocation":
+    case "allocation_namespace":
+      return allocationIn(namespace);
+    case "node":
+      return { kind: "node", nodeId: "n", node: undefined };
+    case "namespace":
+      return { kind: "namespace", namespace };
+    case "none":
+      return { kind: "cluster" };
+  }
+};
+
+const allows = (principal: Principal, scope: Scope, route: Route): boolean => {
+  try {
+    authorize(principal, scope, { route });
+    return true;
+  } catch (error) {
+    assert.equal(error instanceof Error && error.message, "Permission denied");
+    return false;
+  }
+};
+
+const grants: Readonly<Record<string, Json>> = {
+  ...Object.fromEntries(
+    [...namespaceFamily.capabilities].map((capability) => [
+      capability,
+      { namespace: [{ here: { capabilities: [capability] } }] },
+    ]),
+  ),
+  "node:read": { node: { policy: "read" } },
+  "node:write": { node: { policy: "write" } },
+  "agent:read": { agent: { policy: "read" } },
+  "agent:write": { agent: { policy: "write" } },
+  "operator:write": { operator: { policy: "write" } },
+  "node_pool:write": { node_pool: [{ "*": { policy: "write" } }] },
+  "host_volume:write": { host_volume: [{ "*": { policy: "write" } }] },
+};
+
+const openedBy = ({ rule }: Route): readonly string[] => {
+  if (rule.on === "answer" || rule.on === "nobody") return Object.keys(grants);
+  if (rule.on === "namespace") return rule.anyOf;
+  return rule.level === "read" ? [`${rule.on}:read`, `${rule.on}:write`] : [`${rule.on}:write`];
+};
+
+for (const route of routes)
+  test(`${route.name} (${route.path}) is opened by ${capabilityLabel(route.rule)} and nothing else`, () => {
+    const opening = new Set(openedBy(route));
+    for (const [name, grant] of Object.entries(grants))
+      assert.equal(allows(holding(grant), scopeOf(route, "here"), route), opening.has(name), name);
+    assert.ok(allows(principalOf(managementAcl), scopeOf(route, "here"), route));
+  });
+
+for (const route of routes.filter(({ rule }) => rule.on === "namespace"))
+  test(`${route.name} (${route.path}) asks the scope's own namespace`, () => {
+    const all = { namespace: [{ elsewhere: { capabilities: [...openedBy(route)] } }] };
+    assert.ok(!allows(holding(all), scopeOf(route, "here"), route));
+    assert.ok(allows(holding(all), scopeOf(route, "elsewhere"), route));
+    const deny = { namespace: [{ elsewhere: { policy: "deny" } }] };
+    assert.ok(!allows(holding(all, deny), scopeOf(route, "elsewhere"), route));
+    assert.ok(!allows(holding(all), { kind: "cluster" }, route), "no namespace, no right");
+    assert.ok(!allows(holding(all), { kind: "node", nodeId: "n", node: undefined }, route));
+  });
+
+test("each decision is told with a label of the closed set", () => {
+  const told: string[] = [];
+  const step = createAuthorize({
+    onDecision: (capability, decision) => told.push(`${capability} ${decision}`),
+  });
+  const one = holding({ namespace: [{ here: { capabilities: ["read-fs"] } }] });
+  for (const route of routes)
+    try {
+      step(one, scopeOf(route, "here"), { route });
+    } catch (error) {
+      assert.ok(error instanceof Error);
+    }
+  assert.equal(told.length, routes.length);
+  assert.ok(told.includes("read-logs|read-fs allowed"));
+  assert.ok(told.includes("alloc-exec refused"));
+  for (const line of told) assert.ok(capabilityLabels.includes(line.split(" ")[0] ?? ""), line);
+});
+
+const isolations: readonly (readonly [isolation: string, needsNode: boolean])[] = [
+  ["none", true],
+  ["chroot", false],
+  ["image", false],
+  ["unveil", false],
+  ["", true],
+  ["something new", true],
+];
+for (const [isolation, needsNode] of isolations)
+  test(`exec with isolation ${JSON.stringify(isolation)} ${needsNode ? "needs" : "does not need"} alloc-node-exec`, () => {
+    const plain = holding({ namespace: [{ here: { policy: "write" } }] }).acl;
+    const both = holding({
+      namespace: [{ here: { policy: "write", capabilities: ["alloc-node-exec"] } }],
+    }).acl;
+    assert.equal(mayExecOnNode(plain, "here", isolation), !needsNode);
+    assert.ok(mayExecOnNode(both, "here", isolation));
+    assert.equal(mayExecOnNode(both, "there", isolation), !needsNode);
+  });
