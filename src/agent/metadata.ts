@@ -16,8 +16,13 @@ export interface MetadataStore {
   apply(meta: JsonObject): Promise<MetadataDocument>;
 }
 
-/** Bounds of one node's metadata; Nomad has none. */
-export const metadataLimits = { maxKeys: 256, maxKeyBytes: 256, maxValueBytes: 32 * 1024 } as const;
+/** Bounds of one node's metadata, static and dynamic together, as the gateway holds them too; Nomad has none. */
+export const metadataLimits = {
+  maxKeys: 256,
+  maxKeyBytes: 256,
+  maxValueBytes: 32 * 1024,
+  maxBytes: 64 * 1024,
+} as const;
 
 const envoyImage = `docker.io/envoyproxy/envoy:v\${NOMAD_envoy_version}`;
 
@@ -39,7 +44,8 @@ const checkKey = (key: string): void => {
     throw invalidRequest(
       `metadata keys must not be longer than ${metadataLimits.maxKeyBytes} bytes`,
     );
-  if (!keyPattern.test(key))
+  if (!keyPattern.test(key) || key === "__proto__")
+    // which no object of the gateway's may bear
     throw invalidRequest(
       `${goQuote(key)} is invalid; metadata keys must be valid dotted hcl identifiers`,
     );
@@ -73,6 +79,17 @@ const merged = (fixed: ReadonlyMap<string, string>, dynamic: Dynamic): Map<strin
   return meta;
 };
 
+const checkSize = (map: Dynamic): void => {
+  if (map.size > metadataLimits.maxKeys)
+    throw invalidRequest(`the node would have more than ${metadataLimits.maxKeys} metadata keys`);
+  let bytes = 0;
+  for (const [key, value] of map) bytes += Buffer.byteLength(key) + Buffer.byteLength(value ?? "");
+  if (bytes > metadataLimits.maxBytes)
+    throw invalidRequest(
+      `the node would have more than ${metadataLimits.maxBytes} bytes of metadata`,
+    );
+};
+
 const changed = (
   fixed: ReadonlyMap<string, string>,
   dynamic: Dynamic,
@@ -83,8 +100,8 @@ const changed = (
     if (value === null && !fixed.has(key)) next.delete(key);
     else next.set(key, value);
   }
-  if (next.size > metadataLimits.maxKeys)
-    throw invalidRequest(`more than ${metadataLimits.maxKeys} dynamic metadata keys`);
+  checkSize(next);
+  checkSize(merged(fixed, next));
   return next;
 };
 
@@ -138,6 +155,7 @@ export const createMetadata = async (
   options: { readonly dataDirectory: string; readonly meta: Readonly<Record<string, string>> },
 ): Promise<MetadataStore> => {
   const fixed = new Map(Object.entries({ ...injected, ...options.meta }));
+  checkSize(fixed);
   const file = path.join(options.dataDirectory, "metadata.json");
   await mkdir(options.dataDirectory, { recursive: true });
   const text = await readText(file);

@@ -103,13 +103,15 @@ export interface NodeDocumentOptions {
   readonly dataDirectory: string;
   /** `host:port` that the gateway dials. */
   readonly address: string;
+  /** Its listener speaks TLS. */
+  readonly tls: boolean;
   readonly startedAtMs: number;
 }
 
 /** The document now: all but the metadata stays as it was at the start. Indexes and status are the gateway's to set. */
 export const createNodeDocument = (
   needs: { readonly metadata: { read(): MetadataDocument } },
-  { node, dataDirectory, address, startedAtMs }: NodeDocumentOptions,
+  { node, dataDirectory, address, tls, startedAtMs }: NodeDocumentOptions,
 ): (() => NodeDocument) => {
   const diskBytes = diskBytesOf(dataDirectory);
   const startedAt = new Date(startedAtMs).toISOString();
@@ -145,7 +147,7 @@ export const createNodeDocument = (
     Status: "ready",
     StatusDescription: "",
     StatusUpdatedAt: Math.floor(startedAtMs / 1_000),
-    TLSEnabled: false,
+    TLSEnabled: tls,
   } as const;
   return () => ({ ...fixed, Meta: needs.metadata.read().Meta });
 };

@@ -34,6 +34,7 @@ export const createPulls = (needs: DoorNeeds): ((ask: Ask) => Promise<void>) => 
     if (!needs.pullSecrets.has(ask.presented.bearer)) throw new GatewayError("permission_denied");
     if (ask.key.toLowerCase() !== needs.node.id) throw notFound("node not found");
     await whenChanged(ask.common.index, waitMsOf(ask.common.waitMs), ask.signal);
+    ask.signal.throwIfAborted();
     const { index, allocations } = needs.workloads; // read together: what the index tells is in the list
     writeJson(
       ask.response,

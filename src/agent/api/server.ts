@@ -1,6 +1,8 @@
 /** The agent's HTTP server: express for the routes, everything else in the door. Whoever creates it closes it. */
-import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import { createServer as createTlsServer, type Server as TlsServer } from "node:https";
 import type { AddressInfo } from "node:net";
+import type { SecureContextOptions, TlsOptions } from "node:tls";
 import express from "express";
 import { writeError } from "../../answer.ts";
 import { GatewayError, notFound, toGatewayError } from "../../errors.ts";
@@ -25,6 +27,7 @@ export const serverLimits = {
 } as const;
 
 const maxConnections = 4_096;
+const tlsHandshakeTimeoutMs = 10_000;
 
 /** Routes of the table that an agent answers besides those carried to it. */
 const own: ReadonlySet<string> = new Set([
@@ -43,11 +46,15 @@ export interface AgentServer {
   listen(host: string, port: number): Promise<number>;
   /** Requests and sockets that are open. */
   readonly live: number;
+  /** New certificates for new connections; nothing without TLS. */
+  setSecureContext(context: SecureContextOptions): void;
   /** Stops accepting, ends what lasts, lets short answers finish until `signal` aborts. */
   close(signal: AbortSignal): Promise<void>;
 }
 
 export interface AgentServerOptions {
+  /** With it the listener speaks TLS. */
+  readonly tls?: TlsOptions;
   readonly exec?: Partial<ExecDoorOptions>;
 }
 
@@ -164,7 +171,15 @@ export const createAgentServer = (
       refuse(request, response, new GatewayError("bad_request", { text: "the path is malformed" })),
   );
 
-  const server = createServer({ ...serverLimits, shouldUpgradeCallback: isExecUpgrade }, app);
+  const limits = { ...serverLimits, shouldUpgradeCallback: isExecUpgrade };
+  const tlsServer =
+    options.tls === undefined
+      ? undefined
+      : createTlsServer(
+          { handshakeTimeout: tlsHandshakeTimeoutMs, ...limits, ...options.tls },
+          app,
+        );
+  const server: Server | TlsServer = tlsServer ?? createServer(limits, app);
   server.maxConnections = maxConnections;
   server.maxHeadersCount = 0; // their size is bounded; dropped ones could hide a doubled credential
   server.on("upgrade", (request, socket, head) => execDoor.upgrade(request, socket, head));
@@ -182,6 +197,7 @@ export const createAgentServer = (
     get live() {
       return live + execDoor.live;
     },
+    setSecureContext: (context) => tlsServer?.setSecureContext(context),
     async close(signal) {
       const closed = new Promise<void>((resolve) => void server.close(() => resolve()));
       for (const end of endings) end(new GatewayError("draining"));

@@ -20,7 +20,7 @@ const drainTickMs = 50;
 /** Between SIGHUP and SIGKILL when the client has gone. */
 export const hangUpGraceMs = 1_000;
 /** While the process takes no input, a ping finds out whether the client is still there. */
-const pingIntervalMs = 5_000;
+const pingIntervalMs = 1_000;
 
 type Output = ExecProcess["outputs"][number];
 

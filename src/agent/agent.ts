@@ -1,0 +1,173 @@
+/** Composition root of the agent: wires its parts and owns their closing order. */
+import type { SecureContextOptions } from "node:tls";
+import { Agent as HttpAgent } from "undici";
+import { createAuthenticate } from "../acl/authenticate.ts";
+import { createGatewaySource } from "../acl/gateway-source.ts";
+import type { Clock, Closer, Log } from "../ports.ts";
+import { type AnnounceState, createAnnouncer } from "./announce.ts";
+import { createPullSecrets } from "./api/secrets.ts";
+import { createAgentServer } from "./api/server.ts";
+import { createExecSessions } from "./exec/sessions.ts";
+import { createFileHandlers } from "./files/handlers.ts";
+import { createMetadata } from "./metadata.ts";
+import { createNodeDocument } from "./node-document.ts";
+import { loadNodeId } from "./node-id.ts";
+import { createNodeStats } from "./node-stats.ts";
+import type { WorkloadConfig, Workloads } from "./ports.ts";
+import { createWorkloads } from "./workloads/workloads.ts";
+
+/** PEM texts of the agent's own listener. */
+export interface AgentTls {
+  readonly cert: string;
+  readonly key: string;
+  /** Set: the gateway must show a certificate of these authorities. */
+  readonly clientCa: string | undefined;
+}
+
+export interface AgentOptions {
+  readonly name: string;
+  readonly dataDirectory: string;
+  readonly listen: { readonly host: string; readonly port: number };
+  /** `host:port` that the gateway dials; the listener's own address when undefined. */
+  readonly advertise: string | undefined;
+  readonly region: string;
+  readonly datacenter: string;
+  readonly nodePool: string;
+  readonly nodeClass: string | undefined;
+  readonly meta: Readonly<Record<string, string>>;
+  readonly gateway: {
+    readonly address: string;
+    readonly joinToken: string | undefined;
+    /** PEM text of the authorities of its certificate. */
+    readonly ca: string | undefined;
+  };
+  readonly tls: AgentTls | undefined;
+  /** False lets everyone do everything. */
+  readonly aclEnabled: boolean;
+  readonly gcMaxAllocs: number;
+  readonly workloads: readonly WorkloadConfig[];
+  readonly maxExecSessions?: number;
+  /** Between two announcements. */
+  readonly announceIntervalMs?: number;
+}
+
+export interface Agent extends Closer {
+  /** `host:port` as announced. */
+  readonly address: string;
+  readonly nodeId: string;
+  readonly announcement: AnnounceState;
+  readonly workloads: Workloads;
+  /** Resolves when the gateway has accepted it once, or the signal aborts. */
+  announced(signal: AbortSignal): Promise<void>;
+  /** New certificates for new connections; those that live go on. */
+  reload(tls: AgentTls): void;
+}
+
+const maxExecSessionsDefault = 256;
+
+const authority = (host: string, port: number): string =>
+  host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
+
+const secureContext = ({ cert, key, clientCa }: AgentTls): SecureContextOptions => ({
+  cert,
+  key,
+  minVersion: "TLSv1.2",
+  ...(clientCa === undefined ? {} : { ca: clientCa }),
+});
+
+/** Runs until closed. Throws when the data directory or the address cannot be used. */
+export const createAgent = async (
+  needs: { readonly log: Log; readonly clock: Clock },
+  options: AgentOptions,
+): Promise<Agent> => {
+  const { log, clock } = needs;
+  const { dataDirectory, gateway, listen, tls } = options;
+  const nodeId = await loadNodeId(dataDirectory);
+  const node = {
+    id: nodeId,
+    name: options.name,
+    datacenter: options.datacenter,
+    region: options.region,
+    nodePool: options.nodePool,
+    pool: options.nodePool,
+    nodeClass: options.nodeClass ?? "",
+  };
+  const metadata = await createMetadata({ log }, { dataDirectory, meta: options.meta });
+  const workloads = await createWorkloads(
+    { log, clock },
+    { dataDirectory, node, workloads: options.workloads, gcMaxAllocs: options.gcMaxAllocs },
+  );
+  const dispatcher = new HttpAgent(gateway.ca === undefined ? {} : { connect: { ca: gateway.ca } });
+  const pullSecrets = createPullSecrets();
+  const server = createAgentServer(
+    {
+      node,
+      workloads,
+      authenticate: createAuthenticate(
+        createGatewaySource({ clock, log, dispatcher }, { origin: gateway.address }),
+        { enabled: options.aclEnabled },
+      ),
+      files: createFileHandlers(),
+      metadata,
+      nodeStats: createNodeStats({ clock }, { dataDirectory }),
+      execSessions: createExecSessions(
+        { log, clock },
+        { maxSessions: options.maxExecSessions ?? maxExecSessionsDefault },
+      ),
+      pullSecrets,
+      log,
+      clock,
+    },
+    tls === undefined
+      ? {}
+      : { tls: { ...secureContext(tls), requestCert: tls.clientCa !== undefined } },
+  );
+
+  const closeAll = async (signal: AbortSignal): Promise<void> => {
+    await server.close(signal);
+    await workloads.close(signal);
+    await dispatcher.destroy();
+  };
+
+  let port: number;
+  try {
+    port = await server.listen(listen.host, listen.port);
+  } catch (error) {
+    await closeAll(AbortSignal.abort());
+    throw error;
+  }
+  const address = options.advertise ?? authority(listen.host, port);
+  const announcer = createAnnouncer(
+    { log, clock, pullSecrets, dispatcher },
+    {
+      gatewayAddress: gateway.address,
+      joinToken: gateway.joinToken,
+      document: createNodeDocument(
+        { metadata },
+        { node, dataDirectory, address, tls: tls !== undefined, startedAtMs: clock.now() },
+      ),
+      ...(options.announceIntervalMs === undefined
+        ? {}
+        : { intervalMs: options.announceIntervalMs }),
+    },
+  );
+  log.info({ node: nodeId, name: node.name, address, tls: tls !== undefined }, "agent listens");
+
+  return {
+    address,
+    nodeId,
+    workloads,
+    get announcement() {
+      return announcer.now;
+    },
+    announced: (signal) => announcer.announced(signal),
+    reload: (next) => server.setSecureContext(secureContext(next)),
+    async close(signal) {
+      await server.close(signal);
+      await workloads.close(signal);
+      await announcer.close(signal);
+      await dispatcher.destroy();
+      log.info({ node: nodeId }, "agent closed");
+    },
+  };
+};
