@@ -8,7 +8,7 @@ import { Life } from "./life.ts";
 
 /** Nomad's buffer: what fits whole gets a Content-Length, the rest is chunked. */
 const wholeBytes = 2_048;
-const blockBytes = 128 * 1024;
+const blockBytes = 256 * 1024;
 
 const emptyHead = { "Content-Type": "text/plain; charset=utf-8", "Content-Length": 0 };
 const contentHead = (beginning: Buffer) => ({
@@ -56,25 +56,23 @@ const handOver = (response: ServerResponse, block: Buffer, life: Life): Promise<
     });
   });
 
-/** Two buffers in turn: one is read into while the other is on its way out. */
+/**
+ * One buffer, filled again once it is out: half the memory of two in turn, at the same CPU; the system reads ahead.
+ */
 const pour = async (
   { handle }: Content,
   range: Range,
   first: Buffer,
-  buffers: readonly [Buffer, Buffer],
+  buffer: Buffer,
   response: ServerResponse,
   life: Life,
 ): Promise<void> => {
   const end = range.start + range.length;
   let position = range.start;
-  let turn = 0;
   for (let block = first; block.length > 0 && !life.over; ) {
     position += block.length;
-    const sent = handOver(response, block, life);
-    turn = 1 - turn;
-    const free = buffers[turn === 0 ? 0 : 1];
-    block = await fill(handle, free, Math.min(free.length, end - position), position);
-    await sent;
+    await handOver(response, block, life);
+    block = await fill(handle, buffer, Math.min(buffer.length, end - position), position);
   }
 };
 
@@ -98,10 +96,7 @@ const send = async (
     return;
   }
   response.writeHead(200, head);
-  if (response.req.method !== "HEAD") {
-    const other = Buffer.allocUnsafeSlow(Math.min(blockBytes, range.length - first.length));
-    await pour(content, range, first, [buffer, other], response, life);
-  }
+  if (response.req.method !== "HEAD") await pour(content, range, first, buffer, response, life);
   if (!life.over) response.end();
 };
 

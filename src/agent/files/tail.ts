@@ -38,17 +38,17 @@ export class Tail {
     return this.#position;
   }
 
-  /** Sends all there is up to the end of the file; false when the life has ended. */
+  /** Sends all there is up to the end the file has now; false when the life has ended. */
   async drain(): Promise<boolean> {
+    await this.#measure();
     while (!this.#options.life.over) {
-      const left = await this.#left();
-      const ready = left < maxFrameBytes ? await this.#batch(left) : true;
-      if (!ready) continue; // the pause is over: look again, there may be more
+      const left = Math.max(0, this.#size - this.#position);
       if (left === 0 && this.#event === undefined) {
         this.#buffer = undefined; // an idle tail holds no memory
         return true;
       }
-      if (!(await this.#send(left))) return false;
+      if (left < maxFrameBytes && (await this.#paused())) await this.#measure();
+      else if (!(await this.#send(left))) return false;
     }
     return false;
   }
@@ -59,29 +59,23 @@ export class Tail {
     return sink.send({ file, bytes: Buffer.alloc(0), end: this.#position, event });
   }
 
-  /** Bytes between the position and the end of the file, which is asked for again once it was reached. */
-  async #left(): Promise<number> {
-    if (this.#position >= this.#size) {
-      const size = (await this.#options.handle.stat()).size;
-      if (size < this.#size && size < this.#position) {
-        this.#position = 0;
-        this.#event = "file truncated";
-        this.#sentMs = performance.now(); // its new data usually follows at once
-      }
-      this.#size = size;
+  async #measure(): Promise<void> {
+    const { size } = await this.#options.handle.stat();
+    if (size < this.#size && size < this.#position) {
+      this.#position = 0;
+      this.#event = "file truncated";
+      this.#sentMs = performance.now(); // its new data usually follows at once
     }
-    return Math.max(0, this.#size - this.#position);
+    this.#size = size;
   }
 
-  /** False after a pause. Nothing to send is no reason to pause, unless an event waits for its data. */
-  async #batch(left: number): Promise<boolean> {
+  /** Waits until a frame that is not full may be sent; false when it may be at once. */
+  async #paused(): Promise<boolean> {
     const { follow, life } = this.#options;
-    if (!follow || (left === 0 && this.#event === undefined)) return true;
     const waitMs = this.#sentMs + batchMs - performance.now();
-    if (waitMs <= 0) return true;
+    if (!follow || waitMs <= 0) return false;
     await life.pause(waitMs);
-    this.#size = Math.min(this.#size, this.#position); // ask for the size again
-    return false;
+    return true;
   }
 
   async #send(left: number): Promise<boolean> {
@@ -91,7 +85,7 @@ export class Tail {
       this.#buffer = Buffer.allocUnsafe(length);
     const { bytesRead } = await handle.read(this.#buffer, 0, length, this.#position);
     if (bytesRead === 0 && this.#event === undefined) {
-      this.#size = this.#position; // shorter than it was: ask again
+      this.#size = this.#position; // shorter than it was: measured anew by the next drain
       return true;
     }
     this.#position += bytesRead;
