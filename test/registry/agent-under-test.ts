@@ -61,8 +61,13 @@ export class AgentUnderTest implements AsyncDisposable {
 
   /** Answers what is blocked, changed or not. */
   wake(): void {
-    for (const wake of this.#wake) wake();
+    for (const wake of [...this.#wake]) wake();
+  }
+
+  /** Breaks what is connected now. */
+  cut(): void {
     this.#wake.clear();
+    this.#server.closeAllConnections();
   }
 
   heardOf(path: string): number {
@@ -84,8 +89,7 @@ export class AgentUnderTest implements AsyncDisposable {
     );
     const override = this.overrides.get(url.pathname);
     if (override) override(request, response);
-    else if (url.pathname === this.allocationsPath)
-      this.#answerList(Number(url.searchParams.get("index")), response);
+    else if (url.pathname === this.allocationsPath) this.#answerList(url.searchParams, response);
     else if (url.pathname === "/v1/client/metadata")
       response.end(stringifyJson({ Meta: this.meta, Dynamic: {}, Static: {} }));
     else {
@@ -94,12 +98,17 @@ export class AgentUnderTest implements AsyncDisposable {
     }
   }
 
-  #answerList(index: number, response: ServerResponse): void {
+  #answerList(query: URLSearchParams, response: ServerResponse): void {
     const answer = (): void => {
+      clearTimeout(timer);
+      this.#wake.delete(answer);
       response.setHeader("X-Nomad-Index", this.#index);
       response.end(stringifyJson(this.#documents));
     };
-    if (this.#index > index) answer();
-    else this.#wake.add(answer);
+    this.#wake.add(answer);
+    const waitMs = Number.parseInt(query.get("wait") ?? "0", 10);
+    const timer = setTimeout(answer, waitMs);
+    response.on("close", () => clearTimeout(timer));
+    if (this.#index > Number(query.get("index"))) answer();
   }
 }

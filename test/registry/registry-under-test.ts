@@ -4,13 +4,14 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { Agent } from "undici";
 import type { JsonObject } from "../../src/lib/json.ts";
-import type { Log } from "../../src/ports.ts";
+import type { Clock, Log } from "../../src/ports.ts";
 import {
   createEmbeddedRegistry,
   type EmbeddedOptions,
   type EmbeddedRegistry,
   type RegistryEvent,
 } from "../../src/registry/embedded/registry.ts";
+import { realTimers, type Timers } from "../../src/registry/timers.ts";
 import type { AgentUnderTest } from "./agent-under-test.ts";
 import { nodeBody } from "./documents.ts";
 import { FakeTime } from "./fake-time.ts";
@@ -37,11 +38,25 @@ export class RegistryUnderTest implements AsyncDisposable {
     this.time = time;
   }
 
-  static async start(
+  static start(
     options: Partial<EmbeddedOptions> = {},
     time = new FakeTime(),
   ): Promise<RegistryUnderTest> {
-    const under = new RegistryUnderTest(time);
+    return RegistryUnderTest.#start(new RegistryUnderTest(time), options, time);
+  }
+
+  /** With the time as it goes. */
+  static startInRealTime(options: Partial<EmbeddedOptions>): Promise<RegistryUnderTest> {
+    const clock = { now: () => Date.now(), monotonic: () => performance.now() };
+    const under = new RegistryUnderTest(new FakeTime());
+    return RegistryUnderTest.#start(under, options, { ...clock, ...realTimers });
+  }
+
+  static async #start(
+    under: RegistryUnderTest,
+    options: Partial<EmbeddedOptions>,
+    time: Clock & Timers,
+  ): Promise<RegistryUnderTest> {
     under.#registry = await createEmbeddedRegistry(
       {
         clock: time,

@@ -1,0 +1,4 @@
+import { feedSuite } from "../../suites/feed.ts";
+import { embeddedHarness } from "./feed-harness.ts";
+
+feedSuite("embedded", embeddedHarness);
