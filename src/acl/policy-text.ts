@@ -3,7 +3,7 @@
  * keys given twice are refused, where Nomad's parser would merge them.
  */
 import { parseDocument } from "yaml";
-import { type Json, parseJson } from "../lib/json.ts";
+import { isJsonObject, type Json, parseJson } from "../lib/json.ts";
 import { type ParsedPolicy, type PolicyMode, parsePolicy } from "./policy.ts";
 
 /** Bytes of one policy document. */
@@ -29,25 +29,48 @@ const jsonOf = (text: string): Json | undefined => {
   }
 };
 
+const keysIn = (value: Json): number => {
+  if (Array.isArray(value)) return value.reduce((sum: number, item: Json) => sum + keysIn(item), 0);
+  if (!isJsonObject(value)) return 0;
+  return Object.values(value).reduce<number>((sum, member) => sum + 1 + keysIn(member), 0);
+};
+
+/** Of a text that is valid JSON: every string before a colon is a key. */
+const keysOfText = (text: string): number => {
+  let keys = 0;
+  for (const [, colon] of text.matchAll(/"(?:[^"\\]|\\.)*"(\s*:)?/g)) if (colon) keys++;
+  return keys;
+};
+
 const firstLine = (text: string): string => text.split("\n", 1)[0] ?? "";
 
-/** The document of a text, or the words for why there is none. */
-export const readDocument = (
-  text: string,
-): { readonly ok: true; readonly value: Json } | { readonly ok: false; readonly text: string } => {
-  const json = jsonOf(text);
+export type ReadDocument =
+  | { readonly ok: true; readonly value: Json }
+  | { readonly ok: false; readonly text: string };
+
+/** YAML holds the event loop for a second at this size, JSON for a tenth of that. */
+const maxYamlBytes = 2 * 1024 * 1024;
+
+const readYaml = (text: string): ReadDocument => {
+  if (Buffer.byteLength(text) > maxYamlBytes)
+    return { ok: false, text: `is YAML of more than ${maxYamlBytes} bytes; write it as JSON` };
   const document = parseDocument(text, { uniqueKeys: true, stringKeys: true, logLevel: "silent" });
-  const errors = document.errors.filter(
-    ({ code }) => json === undefined || code === "DUPLICATE_KEY",
-  );
-  if (errors[0]) return { ok: false, text: firstLine(errors[0].message) };
-  if (json !== undefined) return { ok: true, value: json };
+  if (document.errors[0]) return { ok: false, text: firstLine(document.errors[0].message) };
   try {
     const value: Json = document.toJS({ maxAliasCount: 64 });
     return { ok: true, value };
   } catch (error) {
     return { ok: false, text: error instanceof Error ? firstLine(error.message) : "no document" };
   }
+};
+
+/** The document of a JSON or YAML text, or the words for why there is none. A key given twice is a fault. */
+export const readDocument = (text: string): ReadDocument => {
+  const json = jsonOf(text);
+  if (json === undefined) return readYaml(text);
+  return keysOfText(text) === keysIn(json)
+    ? { ok: true, value: json }
+    : { ok: false, text: "a key is given more than once in one object" };
 };
 
 export const parsePolicyText = (text: string, mode: PolicyMode): ParsedPolicy => {

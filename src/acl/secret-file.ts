@@ -110,7 +110,7 @@ export const appendEntry = (file: string, key: string, entry: object): void => {
     else throw new Error(`${file}: ${key} is not a list`);
     replaceFile(
       file,
-      text.trimStart().startsWith("{")
+      text.trimStart().startsWith("{") || (text === "" && file.endsWith(".json"))
         ? `${JSON.stringify(document.toJS(), undefined, 2)}\n`
         : document.toString(),
     );

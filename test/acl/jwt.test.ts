@@ -10,6 +10,7 @@ import {
 import { writeFileSync } from "node:fs";
 import path from "node:path";
 import { test } from "node:test";
+import fc from "fast-check";
 import jwt, { type Algorithm } from "jsonwebtoken";
 import { openFileSource } from "../../src/acl/file-source.ts";
 import type { Issuer } from "../../src/acl/jwt-issuer.ts";
@@ -66,6 +67,14 @@ const raw = (header: object, payload: unknown, key = rsa.privateKey): string => 
 
 const rs256 = (changes: Readonly<Record<string, unknown>> = {}): string =>
   raw({ alg: "RS256", typ: "JWT" }, claims(changes));
+
+const encodeAnything = (value: unknown): string => {
+  try {
+    return encode(value);
+  } catch {
+    return ""; // fast-check makes bigints too
+  }
+};
 
 interface Setting extends AsyncDisposable {
   readonly source: JwtSource;
@@ -233,6 +242,23 @@ test("settings that open a hole are refused at the start", async () => {
   for (const [name, issuer] of Object.entries(faulty))
     await assert.rejects(async () => await setUp(issuer), Error, name);
   await assert.rejects(async () => await setUp(base, base), /configured twice/);
+});
+
+test("whatever is made up of three parts is refused, with no other error", async () => {
+  await using setting = await setUp(base);
+  const part = fc.oneof(
+    fc.string({ maxLength: 40 }),
+    fc.json({ maxDepth: 2 }).map((text) => Buffer.from(text).toString("base64url")),
+    fc.record({ alg: fc.constantFrom("RS256", "none", 1), kid: fc.anything() }).map(encodeAnything),
+    fc.constantFrom(...rs256({ aud: "other" }).split(".")),
+  );
+  await fc.assert(
+    fc.asyncProperty(part, part, part, async (head, body, signature) => {
+      const text = [head, body, signature].join(".");
+      await assert.rejects(async () => await setting.source.jwt(text, never), refused);
+    }),
+    { numRuns: 500, examples: [["", "", ""]] },
+  );
 });
 
 /* ---- fetched keys ---- */

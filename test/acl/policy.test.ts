@@ -89,6 +89,10 @@ const refused: Readonly<Record<string, { readonly text: string; readonly begins:
   },
   "a key given twice": {
     text: '{"node": {"policy": "read"}, "node": {"policy": "write"}}',
+    begins: "Failed to parse ACL Policy: a key is given more than once",
+  },
+  "a YAML key given twice": {
+    text: "node: { policy: read }\nnode: { policy: write }\n",
     begins: "Failed to parse ACL Policy: Map keys must be unique",
   },
   "a block given twice": {
