@@ -198,17 +198,6 @@ export const argumentList: Kind<readonly string[]> = {
 };
 export const networks = textListKind('a list of networks like "10.0.0.0/8"', isCidr);
 export const origins = textListKind('a list of origins like "https://ui.example.com"', isOrigin);
-export const listOf = <const T extends string>(...choices: readonly T[]): Kind<readonly T[]> => ({
-  words: `a list of ${choices.join(", ")}`,
-  unit: "list",
-  suffix: "",
-  parse: (value) => {
-    if (!Array.isArray(value) || value.length === 0) return undefined;
-    const known = choices.filter((choice) => value.includes(choice));
-    return value.every((item) => known.includes(item)) ? known : undefined;
-  },
-  fromText: asList,
-});
 
 const parseTextMap = (value: unknown): Readonly<Record<string, string>> | undefined => {
   if (typeof value !== "object" || value === null || Array.isArray(value)) return undefined;

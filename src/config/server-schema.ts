@@ -1,46 +1,23 @@
 /** Every setting of `serai server`, a row each. Limits and time-outs stand here and nowhere else. */
 import type { z } from "zod";
-import { algorithms } from "./algorithms.ts";
+import { issuerFaults, issuers } from "./issuers.ts";
 import {
-  argumentList,
   duration,
   durationOrZero,
   filePath,
   flag,
   hostPort,
-  httpUrl,
   integer,
-  listOf,
   networks,
   origins,
   plainName,
   secretText,
   size,
   text,
-  textMap,
-  texts,
 } from "./kinds.ts";
 import { logRows } from "./log-rows.ts";
 import { isLoopback } from "./loopback.ts";
-import { type Document, list, optional, required, secret, section, setting } from "./settings.ts";
-
-const binding = list("Who gets what: the first binding whose claims all match decides", {
-  claims: required(textMap, "claims and the texts they must equal, or hold when a claim is a list"),
-  policies: setting(texts, [], "policies that a matching caller gets"),
-  management: setting(flag, false, "a matching caller may do everything"),
-});
-
-const issuers = list("Issuers whose JWTs are taken as credentials", {
-  issuer: required(text, "the `iss` claim, compared exactly"),
-  jwks_uri: optional(httpUrl, "where its keys are fetched"),
-  jwks_file: optional(filePath, "a JWKS file, read at start and at SIGHUP, instead of `jwks_uri`"),
-  public_keys: setting(argumentList, [], "public keys in PEM, instead of either"),
-  audiences: required(texts, "one of these must be in the `aud` claim"),
-  algorithms: setting(listOf(...algorithms), ["RS256"], "algorithms a token may be signed with; one family an issuer"),
-  max_lifetime: setting(duration, "24h", "a token that lives longer is refused"),
-  leeway: setting(durationOrZero, "30s", "how far clocks may differ"),
-  bindings: binding,
-}); // biome-ignore format: a table
+import { type Document, optional, secret, section, setting } from "./settings.ts";
 
 // biome-ignore format: a table
 export const serverRows = section("The gateway", {
@@ -145,32 +122,6 @@ const faults: readonly Rule[] = [
     http.listen.host === admin.listen.host &&
     "admin.listen: must differ from http.listen",
 ];
-
-type Issuer = ServerConfig["acl"]["jwt"]["issuers"][number];
-
-const family = (algorithm: string): string =>
-  algorithm.startsWith("ES") ? "ES" : algorithm === "EdDSA" ? "EdDSA" : "RSA";
-
-const issuerFaults = (issuer: Issuer, at: number): readonly string[] => {
-  const sources = [issuer.jwksUri, issuer.jwksFile, issuer.publicKeys[0]].filter(
-    (source) => source !== undefined,
-  );
-  const families = new Set(issuer.algorithms.map(family));
-  return [
-    ...(sources.length === 1
-      ? []
-      : [`acl.jwt.issuers.${at}: needs exactly one of jwks_uri, jwks_file and public_keys`]),
-    ...(families.size === 1
-      ? []
-      : [`acl.jwt.issuers.${at}.algorithms: must be of one family (RS and PS, or ES)`]),
-    ...(issuer.audiences.length > 0
-      ? []
-      : [`acl.jwt.issuers.${at}.audiences: must name at least one`]),
-    ...(issuer.jwksUri?.startsWith("http:") && !isLoopback(new URL(issuer.jwksUri).hostname)
-      ? [`acl.jwt.issuers.${at}.jwks_uri: must be https://`]
-      : []),
-  ];
-};
 
 const warnings: readonly Rule[] = [
   ({ acl, http }) =>

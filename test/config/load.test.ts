@@ -170,10 +170,12 @@ const refused: readonly (readonly [string, string, RegExp])[] = [
   ["a short secret", "admin:\n  token: short\n", /admin.token: must be a secret of 16/],
   ["a secret's file that is not there", "admin:\n  token_file: /nowhere/x\n", /admin.token_file: cannot read \/nowhere\/x/],
   ["a secret beside its file", `admin:\n  token: ${adminToken}\n  token_file: /x\n`, /admin.token_file: is set beside admin.token/],
-  ["an issuer without keys", "acl:\n  jwt:\n    issuers:\n      - issuer: a\n        audiences: [b]\n", /issuers.0: needs exactly one of/],
-  ["an issuer with a symmetric algorithm", "acl:\n  jwt:\n    issuers:\n      - issuer: a\n        jwks_file: k\n        audiences: [b]\n        algorithms: [HS256]\n", /algorithms: must be a list of RS256/],
-  ["two families of algorithms", "acl:\n  jwt:\n    issuers:\n      - issuer: a\n        jwks_file: k\n        audiences: [b]\n        algorithms: [RS256, ES256]\n", /must be of one family/],
-  ["keys fetched in plain text", "acl:\n  jwt:\n    issuers:\n      - issuer: a\n        jwks_uri: http://login.example.com/k\n        audiences: [b]\n", /jwks_uri: must be https/],
+  ["an issuer without keys", "acl:\n  jwt:\n    issuers:\n      - issuer: a\n        audiences: [b]\n        bindings: [{ claim: a, value: b, management: true }]\n", /issuers.0: needs exactly one of/],
+  ["an issuer with a symmetric algorithm", "acl:\n  jwt:\n    issuers:\n      - issuer: a\n        jwks_file: k\n        audiences: [b]\n        algorithms: HS256\n", /algorithms: must be one of RS, PS, ES/],
+  ["keys fetched in plain text", "acl:\n  jwt:\n    issuers:\n      - issuer: a\n        jwks_uri: http://login.example.com/k\n        audiences: [b]\n        bindings: [{ claim: a, value: b, management: true }]\n", /jwks_uri: must be https/],
+  ["an issuer whose tokens are worth nothing", "acl:\n  jwt:\n    issuers:\n      - issuer: a\n        jwks_file: k\n        audiences: [b]\n", /issuers.0.bindings: must hold at least one/],
+  ["a binding with both value and glob", "acl:\n  jwt:\n    issuers:\n      - issuer: a\n        jwks_file: k\n        audiences: [b]\n        bindings: [{ claim: c, value: d, glob: e, management: true }]\n", /issuers.0.bindings.0: needs one of value and glob/],
+  ["a binding that gives nothing", "acl:\n  jwt:\n    issuers:\n      - issuer: a\n        jwks_file: k\n        audiences: [b]\n        bindings: [{ claim: c, value: d }]\n", /issuers.0.bindings.0: needs one of policies and management/],
   ["an issuer without a name", "acl:\n  jwt:\n    issuers:\n      - jwks_file: k\n        audiences: [b]\n", /issuers.0.issuer: is required/],
 ]; // biome-ignore format: a table
 
