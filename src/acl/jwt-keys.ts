@@ -27,10 +27,17 @@ const minRsaBits = 2048;
 const maxKeys = 64;
 const maxJwksBytes = 256 * 1024;
 const fetchTimeoutMs = 5_000;
-const maxAgeMs = 300_000;
 const retryMs = 2_000;
-const uriRefetchMs = 30_000;
-const fileRefetchMs = 1_000;
+
+/** How often an unknown key id asks again, and when keys that are known are looked at anew. */
+interface Pace {
+  readonly refetchMs: number;
+  readonly maxAgeMs: number;
+  /** True: who comes first after `maxAgeMs` waits for the new keys, so that a removed key is gone at once. */
+  readonly waits: boolean;
+}
+const uriPace: Pace = { refetchMs: 30_000, maxAgeMs: 300_000, waits: false };
+const filePace: Pace = { refetchMs: 1_000, maxAgeMs: 2_000, waits: true };
 
 /** A key that may sign for somebody; undefined when it is too weak or of another kind. */
 const usable = (pem: string, algorithm: string | undefined): IssuerKey | undefined => {
@@ -91,16 +98,16 @@ class FetchedKeys {
   readonly #needs: Needs;
   readonly #issuer: string;
   readonly #client: JwksClient;
-  readonly #refetchMs: number;
+  readonly #pace: Pace;
   #keys: ReadonlyMap<string, IssuerKey> | undefined;
   #askedAtMs = Number.NEGATIVE_INFINITY;
   #fetchedAtMs = Number.NEGATIVE_INFINITY;
   #refreshing: Promise<void> | undefined;
 
-  constructor(needs: Needs, issuer: string, fetch: Fetch, refetchMs: number) {
+  constructor(needs: Needs, issuer: string, fetch: Fetch, pace: Pace) {
     this.#needs = needs;
     this.#issuer = issuer;
-    this.#refetchMs = refetchMs;
+    this.#pace = pace;
     // Its own cache and rate limit are off: they forget keys when the endpoint is away.
     this.#client = new JwksClient({ fetcher: fetch, cache: false, rateLimit: false });
   }
@@ -109,8 +116,9 @@ class FetchedKeys {
     const found = this.#lookup(kid);
     const nowMs = this.#needs.clock.monotonic();
     if (found.length === 0) return this.#ask(kid);
-    if (nowMs - this.#fetchedAtMs > maxAgeMs && this.#mayAsk()) void this.#refresh();
-    return found;
+    if (nowMs - this.#fetchedAtMs <= this.#pace.maxAgeMs || !this.#mayAsk()) return found;
+    const refreshed = this.#refresh();
+    return this.#pace.waits ? refreshed.then(() => this.#lookup(kid)) : found;
   };
 
   async #ask(kid: string | undefined): Promise<readonly IssuerKey[]> {
@@ -120,7 +128,7 @@ class FetchedKeys {
   }
 
   #mayAsk(): boolean {
-    const pauseMs = this.#keys === undefined ? retryMs : this.#refetchMs;
+    const pauseMs = this.#keys === undefined ? retryMs : this.#pace.refetchMs;
     return this.#needs.clock.monotonic() - this.#askedAtMs >= pauseMs;
   }
 
@@ -171,5 +179,5 @@ export const createIssuerKeys = (needs: Needs, issuer: Issuer): FindKeys => {
   if ("publicKeys" in issuer) return staticKeys(issuer.publicKeys, issuer.issuer);
   const isUri = "jwksUri" in issuer;
   const fetch = isUri ? fetchUri(issuer.jwksUri, needs.dispatcher) : fetchFile(issuer.jwksFile);
-  return new FetchedKeys(needs, issuer.issuer, fetch, isUri ? uriRefetchMs : fileRefetchMs).find;
+  return new FetchedKeys(needs, issuer.issuer, fetch, isUri ? uriPace : filePace).find;
 };

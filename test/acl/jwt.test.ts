@@ -384,6 +384,12 @@ test("a JWKS file is read, and read again when a new key id comes", async () => 
   write(jwk(otherRsa.publicKey, "b"), jwk(createPublicKey(rsa.privateKey), "a"));
   setting.clock.move(1_000);
   assert.equal((await setting.source.jwt(withKid("b", otherRsa.privateKey), never)).name, "alice");
+  write(jwk(otherRsa.publicKey, "b"));
+  setting.clock.move(30_001);
+  await assert.rejects(async () => await setting.source.jwt(withKid("a"), never), refused);
+  writeFileSync(file, "half a fi");
+  setting.clock.move(30_001);
+  assert.equal((await setting.source.jwt(withKid("b", otherRsa.privateKey), never)).name, "alice");
 });
 
 test("a changed policy reaches JWTs that were accepted before it", async () => {
