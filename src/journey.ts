@@ -2,10 +2,11 @@
  * START HERE. A request is a value that travels through five small functions. `parse` (ingress/parse.ts) has filled the
  * exchange; what is hard (sockets, tunnels, feeds) lives behind a port and obeys the exchange's one signal.
  */
-import type { Authenticate, Carry, Exchange, Principal, Reach, Scope, Tally } from "./ports.ts";
+import type { Carry, Exchange, Principal, Reach, Scope, Tally } from "./ports.ts";
 
 export interface Steps {
-  readonly authenticate: Authenticate;
+  /** Who asks; a refused credential is `permission_denied`, never anonymous. */
+  readonly authenticate: (exchange: Exchange) => Principal | Promise<Principal>;
   /** The allocation with its namespace and node, or the node; an unknown allocation is refused here. */
   readonly resolve: (exchange: Exchange) => Scope | Promise<Scope>;
   /** Throws `permission_denied`. */
@@ -22,7 +23,7 @@ export interface Steps {
 export const journey =
   ({ authenticate, resolve, authorize, admit, reach, carry, answer }: Steps) =>
   async (exchange: Exchange, tally: Tally): Promise<void> => {
-    const principal = await authenticate(exchange.credential, exchange.signal);
+    const principal = await authenticate(exchange);
     const scope = await resolve(exchange);
     authorize(principal, scope, exchange);
     admit(exchange, principal, scope);

@@ -5,7 +5,7 @@
 import { createServer, type RequestListener, type Server } from "node:http";
 import { createServer as createTlsServer } from "node:https";
 import type { Socket } from "node:net";
-import type { SecureContextOptions } from "node:tls";
+import type { TlsOptions } from "node:tls";
 import type { Log } from "../ports.ts";
 import { isExecUpgrade, type UpgradeListener } from "./upgrade.ts";
 
@@ -19,12 +19,7 @@ export interface ListenerOptions {
   readonly maxSocketsPerAddress: number;
   readonly maxSockets: number;
   /** TLS when given. */
-  readonly tls:
-    | (SecureContextOptions & {
-        readonly requestCert?: boolean;
-        readonly rejectUnauthorized?: boolean;
-      })
-    | undefined;
+  readonly tls: TlsOptions | undefined;
 }
 
 export interface Listener {

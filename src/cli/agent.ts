@@ -1,0 +1,88 @@
+/** `serai agent`: runs workloads and serves their files, logs and shells. */
+import { Command } from "commander";
+import { type Agent, type AgentOptions, type AgentTls, createAgent } from "../agent/agent.ts";
+import type { AgentConfig } from "../config/agent-schema.ts";
+import { loadAgentConfig } from "../config/load.ts";
+import { readText } from "../gateway/identity.ts";
+import { systemClock } from "../lib/clock.ts";
+import { createProcessGuards } from "../observe/guards.ts";
+import { createLog } from "../observe/log.ts";
+import { liveUntilStopped, say } from "./lifetime.ts";
+
+const tlsOf = ({ tls }: AgentConfig): AgentTls | undefined => {
+  const cert = readText(tls.certFile);
+  const key = readText(tls.keyFile);
+  if (cert === undefined || key === undefined) return undefined;
+  return { cert, key, clientCa: readText(tls.clientCaFile) };
+};
+
+const toAddress = ({ host, port }: { readonly host: string; readonly port: number }): string =>
+  host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
+
+const optionsOf = (config: AgentConfig): AgentOptions => ({
+  name: config.name,
+  dataDirectory: config.dataDir,
+  listen: config.listen,
+  advertise: config.advertise === undefined ? undefined : toAddress(config.advertise),
+  region: config.region,
+  datacenter: config.datacenter,
+  nodePool: config.nodePool,
+  nodeClass: config.nodeClass,
+  meta: config.meta,
+  gateway: {
+    address: config.gateway.address,
+    joinToken: config.gateway.joinToken,
+    ca: readText(config.gateway.caFile),
+  },
+  tls: tlsOf(config),
+  aclEnabled: config.acl.enabled,
+  gcMaxAllocs: config.gc.maxAllocs,
+  workloads: config.workloads,
+});
+
+const closePatienceMs = 30_000;
+const logPatienceMs = 2_000;
+
+/** New certificates are taken; the agent's other settings need a restart. */
+const reload = async (agent: Agent, file: string | undefined): Promise<void> => {
+  const tls = tlsOf(loadAgentConfig({ file, env: process.env }).config);
+  if (tls) agent.reload(tls);
+};
+
+interface Flags {
+  readonly config?: string;
+  readonly listen?: string;
+  readonly dataDir?: string;
+}
+
+export const agentCommand = (): Command =>
+  new Command("agent")
+    .description("run workloads of a settings file and serve them to the gateway")
+    .option("--config <file>", "settings (YAML or JSON); see config/reference.md")
+    .option("--listen <host:port>", "where the gateway connects")
+    .option("--data-dir <directory>", "where it keeps its state and the allocations")
+    .action(async ({ config: file, listen, dataDir }: Flags) => {
+      const flags = { listen, data_dir: dataDir };
+      const { config, warnings } = loadAgentConfig({ file, env: process.env, flags });
+      for (const warning of warnings) say(`warning: ${warning}`);
+      const { level, file: logFile, linesPerSecond } = config.log;
+      const log = createLog({
+        level,
+        destination: logFile ?? "stdout",
+        linesPerSecond,
+        base: { name: config.name },
+      });
+      createProcessGuards({ log, exit: (code) => process.exit(code) });
+      const agent = await createAgent({ log, clock: systemClock }, optionsOf(config));
+      await liveUntilStopped({
+        reload: async () => {
+          log.reopen();
+          await reload(agent, file);
+        },
+        stop: async () => {
+          await agent.close(AbortSignal.timeout(closePatienceMs));
+          await log.close(AbortSignal.timeout(logPatienceMs));
+        },
+        tell: say,
+      });
+    });

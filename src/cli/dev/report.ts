@@ -1,0 +1,136 @@
+/** What `serai dev` prints: for people text with lines to copy, for programs one line of JSON. */
+import type { AllocationDocument, NodeDocument } from "../../documents.ts";
+import type { DevSecrets } from "./home.ts";
+
+export interface DevState {
+  readonly url: string;
+  readonly adminUrl: string;
+  readonly secrets: DevSecrets;
+  readonly nodes: readonly NodeDocument[];
+  readonly allocations: readonly AllocationDocument[];
+  readonly directory: string;
+}
+
+const taskNames = ({ TaskStates }: AllocationDocument): readonly string[] =>
+  Object.keys(TaskStates ?? {});
+
+/** One line: `{"url","admin_url","tokens","nodes","allocations"}`. */
+export const toJsonLine = ({ url, adminUrl, secrets, nodes, allocations }: DevState): string => {
+  const { management, operator, reader, none } = secrets;
+  return JSON.stringify({
+    url,
+    admin_url: adminUrl,
+    tokens: { management, operator, reader, none },
+    nodes: nodes.map(({ ID, Name, HTTPAddr }) => ({ ID, Name, address: HTTPAddr })),
+    allocations: allocations.map((allocation) => ({
+      ID: allocation.ID,
+      Name: allocation.Name,
+      JobID: allocation.JobID,
+      Namespace: allocation.Namespace,
+      NodeID: allocation.NodeID,
+      TaskGroup: allocation.TaskGroup,
+      Tasks: taskNames(allocation),
+      ClientStatus: allocation.ClientStatus,
+    })),
+  });
+};
+
+const columns = (rows: readonly (readonly string[])[]): string => {
+  const widths = rows.reduce<number[]>(
+    (most, row) => row.map((cell, at) => Math.max(most[at] ?? 0, cell.length)),
+    [],
+  );
+  return rows
+    .map(
+      (row) =>
+        `  ${row
+          .map((cell, at) => cell.padEnd(widths[at] ?? 0))
+          .join("  ")
+          .trimEnd()}`,
+    )
+    .join("\n");
+};
+
+const table = ({ allocations, nodes }: DevState): string => {
+  const nodeName = new Map(nodes.map(({ ID, Name }) => [ID, Name]));
+  return columns([
+    ["ALLOCATION", "JOB", "NAMESPACE", "NODE", "TASKS", "STATUS"],
+    ...allocations.map((allocation) => [
+      allocation.ID,
+      allocation.JobID,
+      allocation.Namespace,
+      nodeName.get(allocation.NodeID) ?? allocation.NodeID,
+      taskNames(allocation).join(","),
+      allocation.ClientStatus,
+    ]),
+  ]);
+};
+
+/** The first allocation of a job, else the first of all: workloads may be the user's own. */
+const pick = ({ allocations }: DevState, job: string): AllocationDocument | undefined =>
+  allocations.find(({ JobID }) => JobID === job) ?? allocations[0];
+
+const mainTask = (allocation: AllocationDocument, wanted: string): string => {
+  const names = taskNames(allocation);
+  return names.includes(wanted) ? wanted : (names[0] ?? "");
+};
+
+const recipes = (state: DevState): string => {
+  const { url, adminUrl } = state;
+  const web = pick(state, "web");
+  const chatter = pick(state, "chatter");
+  const [node] = state.nodes;
+  if (web === undefined || chatter === undefined || node === undefined) return "";
+  const talk = mainTask(chatter, "talk");
+  const curl = 'curl -s -H "X-Nomad-Token: $NOMAD_TOKEN"';
+  return [
+    "# Read a file",
+    `${curl} "$NOMAD_ADDR/v1/client/fs/cat/${web.ID}?path=alloc/data/hello.txt"`,
+    "# Follow a log (Ctrl-C ends it)",
+    `curl -sN -H "X-Nomad-Token: $NOMAD_TOKEN" "$NOMAD_ADDR/v1/client/fs/logs/${chatter.ID}?task=${talk}&type=stdout&follow=true&plain=true"`,
+    "# Set and read a node's metadata",
+    `${curl} -d '{"Meta":{"owner":"me"}}' "$NOMAD_ADDR/v1/client/metadata?node_id=${node.ID}"`,
+    `${curl} "$NOMAD_ADDR/v1/client/metadata?node_id=${node.ID}"`,
+    "# The same token without a right is refused",
+    `curl -s -H "X-Nomad-Token: ${state.secrets.none}" "$NOMAD_ADDR/v1/client/fs/cat/${web.ID}?path=alloc/data/hello.txt"`,
+    "# Metrics",
+    `curl -s ${adminUrl}/metrics | grep serai_http_requests_total`,
+    "",
+    "# With the nomad CLI, which reads NOMAD_ADDR and NOMAD_TOKEN",
+    `nomad alloc fs ${web.ID} alloc/data/hello.txt`,
+    `nomad alloc logs -f ${chatter.ID} ${talk}`,
+    `nomad alloc exec -task ${talk} ${chatter.ID} /bin/sh`,
+    `nomad node meta apply -node-id ${node.ID} owner=me`,
+    "",
+    "# To copy first:",
+    `export NOMAD_ADDR=${url} NOMAD_TOKEN=${state.secrets.operator}`,
+  ]
+    .map((line) => (line === "" || line.startsWith("#") ? line : `  ${line}`))
+    .join("\n");
+};
+
+/** The page a person reads when all is up. */
+export const toText = (state: DevState): string => {
+  const { management, operator, reader, none } = state.secrets;
+  return `serai is ready.
+
+  gateway  ${state.url}
+  admin    ${state.adminUrl}  (/metrics, /readyz?verbose, /debug/live)
+  logs     ${state.directory}/log
+
+Tokens
+${columns([
+  ["operator", operator, "reads, writes, runs commands, everywhere"],
+  ["reader", reader, "reads jobs, files and logs of namespace default"],
+  ["none", none, "a valid token without any right"],
+  ["management", management, "everything"],
+])}
+
+${table(state)}
+
+Try it
+${recipes(state)}
+
+Ctrl-C ends the gateway, its agents and their workloads.
+`;
+};

@@ -1,0 +1,70 @@
+/** `serai server`: the gateway. */
+import { Command } from "commander";
+import { loadServerConfig } from "../config/load.ts";
+import type { ServerConfig } from "../config/server-schema.ts";
+import { createGateway, type Gateway } from "../gateway.ts";
+import { systemClock } from "../lib/clock.ts";
+import { createProcessGuards } from "../observe/guards.ts";
+import { createLog, type OpenLog } from "../observe/log.ts";
+import { liveUntilStopped, say } from "./lifetime.ts";
+import { version } from "./version.ts";
+
+export interface Running {
+  readonly gateway: Gateway;
+  readonly log: OpenLog;
+  /** Drains, closes everything, the log last. */
+  stop(): Promise<void>;
+}
+
+const closePatienceMs = 2_000;
+
+/** Starts a gateway of settings that are known to be sound. Rejects with what keeps it from starting. */
+export const startGateway = async (config: ServerConfig): Promise<Running> => {
+  const { level, file, linesPerSecond } = config.log;
+  const log = createLog({
+    level,
+    destination: file ?? "stdout",
+    linesPerSecond,
+    base: { name: config.name },
+  });
+  createProcessGuards({ log, exit: (code) => process.exit(code) });
+  try {
+    const gateway = await createGateway({ clock: systemClock, log, version }, config);
+    log.info({ url: gateway.url, admin: gateway.adminUrl, version }, "gateway listens");
+    return {
+      gateway,
+      log,
+      stop: async () => {
+        await gateway.drain();
+        await gateway.close(AbortSignal.timeout(closePatienceMs));
+        log.info({}, "gateway closed");
+        await log.close(AbortSignal.timeout(closePatienceMs));
+      },
+    };
+  } catch (error) {
+    await log.close(AbortSignal.timeout(closePatienceMs));
+    throw error;
+  }
+};
+
+interface Flags {
+  readonly config?: string;
+  readonly listen?: string;
+  readonly adminListen?: string;
+  readonly dataDir?: string;
+}
+
+export const serverCommand = (): Command =>
+  new Command("server")
+    .description("run the gateway")
+    .option("--config <file>", "settings (YAML or JSON); see config/reference.md")
+    .option("--listen <host:port>", "public listener")
+    .option("--admin-listen <host:port>", "listener for metrics and health")
+    .option("--data-dir <directory>", "where it keeps its state")
+    .action(async ({ config: file, listen, adminListen, dataDir }: Flags) => {
+      const flags = { "http.listen": listen, "admin.listen": adminListen, data_dir: dataDir };
+      const { config, warnings } = loadServerConfig({ file, env: process.env, flags });
+      for (const warning of warnings) say(`warning: ${warning}`);
+      const { gateway, stop } = await startGateway(config);
+      await liveUntilStopped({ reload: gateway.reload, stop, tell: say });
+    });

@@ -1,0 +1,90 @@
+/** Where principals come from, as configured: files, JWTs of known issuers, the anonymous policy. */
+import { readFileSync } from "node:fs";
+import { compileAcl } from "../acl/acl.ts";
+import { createAclAnswers } from "../acl/answers.ts";
+import { createAuthenticate } from "../acl/authenticate.ts";
+import { type FileSource, openFileSource } from "../acl/file-source.ts";
+import type { AlgorithmFamily, Binding, Issuer, IssuerKeys } from "../acl/jwt-issuer.ts";
+import { createJwtSource } from "../acl/jwt-source.ts";
+import type { ServerConfig } from "../config/server-schema.ts";
+import type { Answer, Authenticate, Clock, Exchange, Log, Principal } from "../ports.ts";
+
+type AclConfig = ServerConfig["acl"];
+type IssuerConfig = AclConfig["jwt"]["issuers"][number];
+
+export interface Identity {
+  readonly source: FileSource;
+  /** The step of the journey. */
+  readonly authenticate: (exchange: Exchange) => Principal | Promise<Principal>;
+  /** The same for a credential alone, for rechecks. */
+  readonly authenticateCredential: Authenticate;
+  readonly answers: Readonly<Record<string, Answer>>;
+  close(signal: AbortSignal): Promise<void>;
+}
+
+/** For routes that need no right: no credential is looked at there, as in Nomad. */
+const nobody: Principal = {
+  accessorId: "anonymous",
+  name: "nobody asked",
+  type: "client",
+  policies: [],
+  acl: compileAcl([]),
+  expiresAtMs: undefined,
+};
+
+const keysOf = ({ jwksUri, jwksFile, publicKeys }: IssuerConfig): IssuerKeys => {
+  if (jwksUri !== undefined) return { jwksUri };
+  return jwksFile !== undefined ? { jwksFile } : { publicKeys };
+};
+
+type BindingConfig = IssuerConfig["bindings"][number];
+
+/** The schema has made sure that exactly one of each pair is there. */
+const bindingOf = ({ claim, value, glob, policies, management }: BindingConfig): Binding => ({
+  claim,
+  ...(glob === undefined ? { value: value ?? "" } : { glob }),
+  ...(management ? { management } : { policies }),
+});
+
+const issuerOf = (config: IssuerConfig): Issuer => ({
+  issuer: config.issuer,
+  audiences: config.audiences,
+  algorithms: config.algorithms satisfies AlgorithmFamily,
+  bindings: config.bindings.map(bindingOf),
+  ...keysOf(config),
+});
+
+export const openIdentity = async (
+  needs: { readonly clock: Clock; readonly log: Log },
+  config: AclConfig,
+): Promise<Identity> => {
+  const source = await openFileSource(needs, {
+    tokensFile: config.tokensFile,
+    policiesDirectory: config.policiesDir,
+  });
+  const jwt =
+    config.jwt.issuers.length === 0
+      ? undefined
+      : createJwtSource(
+          { ...needs, policies: source },
+          { issuers: config.jwt.issuers.map(issuerOf) },
+        );
+  const authenticateCredential = createAuthenticate(
+    { anonymous: source.anonymous, token: source.token, jwt: jwt?.jwt },
+    { enabled: config.enabled },
+  );
+  return {
+    source,
+    authenticateCredential,
+    authenticate: ({ route, credential, signal }) =>
+      route.rule.on === "nobody" ? nobody : authenticateCredential(credential, signal),
+    answers: createAclAnswers({ source }, { enabled: config.enabled }),
+    close: async (signal) => {
+      jwt?.close();
+      await source.close(signal);
+    },
+  };
+};
+
+export const readText = (file: string | undefined): string | undefined =>
+  file === undefined ? undefined : readFileSync(file, "utf8");

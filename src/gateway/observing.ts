@@ -1,0 +1,80 @@
+/** Joins the registry's, directory's and other parts' own facts to the metrics and the log. */
+import type { Listener } from "../ingress/listener.ts";
+import type { TlsContext } from "../ingress/tls.ts";
+import type { Ledger } from "../live/ledger.ts";
+import type { Audit } from "../observe/audit.ts";
+import type { OpenLog } from "../observe/log.ts";
+import type { Metrics } from "../observe/metrics.ts";
+import type { Log } from "../ports.ts";
+import type { Reaches } from "../reach/reach.ts";
+import type { DirectoryObserver, PackedDirectory } from "../registry/directory.ts";
+import type { EmbeddedObserver, EmbeddedRegistry } from "../registry/embedded/registry.ts";
+import type { LookupResult } from "../registry/flights.ts";
+
+const lookups = {
+  found: "found",
+  absent: "unknown",
+  negative: "unknown",
+  refused: "failed",
+  failed: "failed",
+} as const satisfies Record<LookupResult, string>;
+
+const resyncs = {
+  start: "start",
+  gap: "gap",
+  backwards: "backwards",
+  reconnect: "disconnect",
+  periodic: "gap",
+} as const;
+
+export const observeDirectory = (metrics: Metrics): DirectoryObserver => ({
+  lookedUp: (result) => metrics.indexLookedUp(lookups[result]),
+  resynced: (reason) => metrics.resynced(resyncs[reason]),
+  refused: () => metrics.limited("directory"),
+});
+
+export const observeRegistry = (metrics: Metrics, log: Log): EmbeddedObserver => ({
+  audit: ({ kind, ...facts }) => log.info({ event: kind, ...facts }, "registry"),
+  dropped: (reason) => log.warn({ reason }, "an agent's allocation document was not taken"),
+  pulled: (result) => {
+    if (result === "failed") log.debug({}, "an agent could not be asked for its allocations");
+  },
+  metadata: {
+    pending: () => {},
+    batched: ({ size, result }) => metrics.metadataBatched({ size, ok: result === "ok" }),
+    applied: (delayMs) => metrics.metadataApplied(delayMs),
+  },
+});
+
+export interface Observed {
+  readonly registry: EmbeddedRegistry;
+  readonly directory: PackedDirectory;
+  readonly reaches: Reaches;
+  readonly ledger: Ledger;
+  readonly listener: Listener;
+  readonly audit: Audit;
+  readonly log: OpenLog;
+  readonly context: TlsContext | undefined;
+}
+
+/** Figures that their owners know; asked at each scrape. */
+export const readGauges = (metrics: Metrics, parts: Observed): void => {
+  const { registry, directory, reaches, ledger, listener, audit, log, context } = parts;
+  metrics.read("index_allocs", () => directory.size.allocations);
+  metrics.read("index_nodes", () => directory.size.nodes);
+  metrics.read("index_lag_seconds", () => registry.feed.lagMs / 1_000);
+  metrics.read("index_last_event_timestamp_seconds", () => registry.feed.lastChangeAtMs / 1_000);
+  metrics.read("circuit_open_nodes", () => reaches.stats.openCircuits);
+  metrics.read("pool_waiting", () => reaches.stats.waiting);
+  metrics.read("live_exchanges", () => ledger.list().length);
+  metrics.read("open_sockets", () => listener.sockets);
+  metrics.read("blocking_queries", () => registry.waiting);
+  metrics.read("metadata_pending_nodes", () => registry.pendingMetadata);
+  metrics.read("audit_queue_bytes", () => audit.state.queuedBytes);
+  metrics.read("audit_dropped_records", () => audit.state.dropped);
+  metrics.read("log_queue_bytes", () => log.state.queuedBytes);
+  metrics.read("log_dropped_lines", () => log.state.dropped);
+  metrics.read("tls_certificate_expiry_timestamp_seconds", () =>
+    context === undefined ? undefined : context.expiresAtMs / 1_000,
+  );
+};

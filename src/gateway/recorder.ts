@@ -1,0 +1,193 @@
+/** What is told of each exchange: metrics, one log line, audit records. Nothing here can change what happens to it. */
+import { decodeCommand } from "../bodies.ts";
+import type { ErrorCode, GatewayError } from "../errors.ts";
+import type { Ending } from "../ingress/edge.ts";
+import type { EndReason, Ledger } from "../live/ledger.ts";
+import type { Audit, AuditEntry, AuditResult, AuditSubject } from "../observe/audit.ts";
+import { streamEndOf, streamKindOf } from "../observe/labels.ts";
+import type { Metrics } from "../observe/metrics.ts";
+import type { Exchange, Log, Principal, Scope } from "../ports.ts";
+import type { Route } from "../routes.ts";
+
+export interface Recorder {
+  started(route: Route | undefined): void;
+  authenticated(exchange: Exchange, principal: Principal): void;
+  admitted(exchange: Exchange, principal: Principal, scope: Scope): void;
+  /** Told by the ledger, just before `ended`. */
+  liveEnded(exchange: Exchange, reason: EndReason): void;
+  ended(ending: Ending): void;
+}
+
+interface Memory {
+  principal: Principal | undefined;
+  entry: AuditEntry | undefined;
+  reason: EndReason | undefined;
+  isStream: boolean;
+}
+
+export interface RecorderNeeds {
+  readonly metrics: Metrics;
+  readonly audit: Audit;
+  readonly log: Log;
+  /** The ledger is made after the recorder, which it tells. */
+  readonly ledger: () => Ledger;
+}
+
+const argvOf = (command: unknown): readonly string[] | undefined => {
+  if (typeof command !== "string") return undefined;
+  try {
+    return decodeCommand(command);
+  } catch {
+    return undefined; // refused as such; the record does without
+  }
+};
+
+const textOf = (value: unknown): string | undefined =>
+  typeof value === "string" && value !== "" ? value : undefined;
+
+const namespaceOf = (scope: Scope | undefined): string | undefined => {
+  if (scope?.kind === "allocation") return scope.placement.namespace;
+  return scope?.kind === "namespace" ? scope.namespace : undefined;
+};
+
+const nodeOf = (exchange: Exchange, scope: Scope | undefined): string | undefined => {
+  if (scope?.kind === "allocation") return scope.placement.nodeId;
+  return exchange.route.key === "node" ? exchange.key : undefined;
+};
+
+const subjectOf = (
+  exchange: Exchange,
+  kind: AuditSubject["kind"],
+  principal: Principal | undefined,
+  scope?: Scope,
+): AuditSubject => ({
+  requestId: exchange.id,
+  route: exchange.route.name,
+  kind,
+  accessor: principal?.accessorId,
+  address: exchange.client.address,
+  allocation: exchange.route.key.startsWith("allocation") ? exchange.key : undefined,
+  node: nodeOf(exchange, scope),
+  namespace: namespaceOf(scope),
+  task:
+    textOf(exchange.parameters["task"]) ??
+    textOf(exchange.body?.["Task"]) ??
+    textOf(exchange.body?.["TaskName"]),
+  path: textOf(exchange.parameters["path"]),
+  argv: argvOf(exchange.parameters["command"]),
+});
+
+const deniedCodes: ReadonlySet<ErrorCode> = new Set([
+  "permission_denied",
+  "right_ended",
+  "forbidden_origin",
+]);
+
+const resultOf = (error: GatewayError | undefined, status: number): AuditResult => {
+  if (error === undefined) return status === 403 ? "denied" : status >= 400 ? "failed" : "ok";
+  return deniedCodes.has(error.code) ? "denied" : "failed";
+};
+
+export const createRecorder = ({ metrics, audit, log, ledger }: RecorderNeeds): Recorder => {
+  const memories = new WeakMap<Exchange, Memory>();
+
+  const memoryOf = (exchange: Exchange): Memory => {
+    const known = memories.get(exchange);
+    if (known) return known;
+    const fresh: Memory = {
+      principal: undefined,
+      entry: undefined,
+      reason: undefined,
+      isStream: false,
+    };
+    memories.set(exchange, fresh);
+    return fresh;
+  };
+
+  const endAudit = (ending: Ending, exchange: Exchange, memory: Memory): void => {
+    const kind = exchange.route.audit;
+    if (kind === undefined) return;
+    const { error, tally, status } = ending;
+    if (memory.entry === undefined) {
+      audit.denied(subjectOf(exchange, kind, memory.principal), error?.code ?? "internal");
+      return;
+    }
+    const { bytesIn, bytesOut, exitCode } = tally;
+    memory.entry.end({
+      result: resultOf(error, status),
+      code: error?.code,
+      bytesIn,
+      bytesOut,
+      exitCode,
+    });
+  };
+
+  const endStream = (
+    { error, tally, durationMs }: Ending,
+    exchange: Exchange,
+    memory: Memory,
+  ): void => {
+    const kind = streamKindOf(exchange.route);
+    if (kind === undefined || !memory.isStream) return;
+    const { bytesIn, bytesOut, firstByteMs } = tally;
+    const reason = memory.reason ?? streamEndOf(error?.code);
+    metrics.streamEnded(kind, { reason, durationMs, bytesIn, bytesOut, firstByteMs });
+  };
+
+  const write = (ending: Ending, principal: Principal | undefined): void => {
+    const { id, method, route, status, error, tally, durationMs, client } = ending;
+    const fields = {
+      id,
+      method,
+      route: route?.path,
+      status,
+      code: error?.code,
+      ms: Math.round(durationMs * 10) / 10,
+      accessor: principal?.accessorId,
+      client: client.address,
+      bytes: tally.bytesOut === 0 ? undefined : tally.bytesOut,
+    };
+    if (error?.code === "internal")
+      log.error({ ...fields, err: error.cause ?? error }, "request failed");
+    else if (error === undefined) log.info(fields, "request");
+    else log.info({ ...fields, words: error.words, cause: causeOf(error) }, "request refused");
+  };
+
+  return {
+    started: (route) => metrics.requestStarted(route),
+    authenticated(exchange, principal) {
+      memoryOf(exchange).principal = principal;
+    },
+    admitted(exchange, principal, scope) {
+      const memory = memoryOf(exchange);
+      const kind = exchange.route.audit;
+      if (kind !== undefined)
+        memory.entry = audit.begin(subjectOf(exchange, kind, principal, scope));
+      const streamKind = streamKindOf(exchange.route);
+      if (streamKind === undefined) return;
+      memory.isStream = true;
+      metrics.streamOpened(streamKind);
+    },
+    liveEnded(exchange, reason) {
+      memoryOf(exchange).reason = reason;
+    },
+    ended(ending) {
+      const { exchange, route, method, status, error, durationMs } = ending;
+      const waited = route?.carriage === "registry" && ending.exchange?.raw.has("index") === true;
+      metrics.requestEnded(route, { method, status, durationMs, waited });
+      if (error) metrics.errorSeen(error.code);
+      if (exchange === undefined) {
+        write(ending, undefined);
+        return;
+      }
+      ledger().done(exchange, error);
+      const memory = memoryOf(exchange);
+      endStream(ending, exchange, memory);
+      endAudit(ending, exchange, memory);
+      write(ending, memory.principal);
+    },
+  };
+};
+
+const causeOf = ({ cause }: GatewayError): string | undefined =>
+  cause instanceof Error ? cause.message : undefined;
