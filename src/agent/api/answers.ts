@@ -11,6 +11,7 @@ import {
   streamParameters,
 } from "../../parameters.ts";
 import type { FileHandlers } from "../files/handlers.ts";
+import { nomadVersion } from "../node-document.ts";
 import type { AgentAllocation } from "../ports.ts";
 import type { Ask, DoorNeeds } from "./ask.ts";
 
@@ -70,8 +71,6 @@ export const allocationAnswers = (
   "alloc.pause.get": async () => enterpriseOnly(),
   "alloc.pause.set": async () => enterpriseOnly(),
 });
-
-const nomadVersion = "2.0.5"; // what clients ask for before they use a node
 
 /** The agent described as far as clients read it: who it is and how many allocations it holds. */
 const self = ({ node, workloads }: DoorNeeds): object => ({

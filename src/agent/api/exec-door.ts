@@ -20,7 +20,7 @@ import type { AgentAllocation, AgentTask } from "../ports.ts";
 import type { DoorNeeds } from "./ask.ts";
 import { type Presented, presented } from "./credential.ts";
 import { queryOf } from "./door.ts";
-import { nodeExec, requireRight } from "./permits.ts";
+import { requireNodeExec, requireRight } from "./permits.ts";
 import { findAllocation } from "./scope.ts";
 import { execIdOf, refuseUpgrade, upgradeRefusal } from "./upgrade.ts";
 
@@ -151,7 +151,7 @@ export const createExecDoor = (needs: DoorNeeds, options: ExecDoorOptions): Exec
       const allocation = findAllocation(needs.workloads, exec, execIdOf(request) ?? "");
       requireRight(principal, exec.rule, allocation.namespace);
       const task = runnableTask(allocation, name, command, () =>
-        requireRight(principal, nodeExec, allocation.namespace),
+        requireNodeExec(principal, allocation.namespace),
       );
       needs.log.info(
         { alloc: allocation.id, task: task.name, accessor: principal.accessorId, tty, address },

@@ -2,7 +2,7 @@
  * A command on a pseudo-terminal of its own. The package's own Terminal drops what was not read 200 ms after the end and
  * blocks the whole process when the terminal's input is full, so its native part is used here with our own streams.
  */
-import { writeSync } from "node:fs";
+import { closeSync, constants, openSync, writeSync } from "node:fs";
 import { createRequire } from "node:module";
 import { setTimeout as wait } from "node:timers/promises";
 import { ReadStream } from "node:tty";
@@ -23,7 +23,7 @@ interface NativePty {
     utf8: boolean,
     helperPath: string,
     onExit: (code: number, signal: number) => void,
-  ): { readonly fd: number; readonly pid: number };
+  ): { readonly fd: number; readonly pid: number; readonly pty: string };
   resize(fd: number, cols: number, rows: number): void;
 }
 
@@ -61,6 +61,14 @@ const tryWrite = (fd: number, data: Buffer): number => {
   }
 };
 
+const openSlave = (name: string): number | undefined => {
+  try {
+    return openSync(name, constants.O_RDONLY | constants.O_NOCTTY);
+  } catch {
+    return undefined; // the process has ended already
+  }
+};
+
 class Terminal implements ExecProcess {
   readonly pid: number;
   readonly outputs: ExecProcess["outputs"];
@@ -68,6 +76,11 @@ class Terminal implements ExecProcess {
   readonly #native: NativePty;
   readonly #fd: number;
   readonly #stream: ReadStream;
+  /**
+   * Held until the process has ended: a program that closes its streams before it exits would else end our reading, and
+   * letting go of the terminal would hang it up on its last few instructions (exit 129 instead of 0).
+   */
+  #slave: number | undefined;
   #lineIsOpen = false;
 
   constructor(command: Command) {
@@ -86,8 +99,12 @@ class Terminal implements ExecProcess {
       sameUser,
       false,
       helperPath(),
-      (code, signal) => resolve(signal > 0 ? signalBase + signal : code),
+      (code, signal) => {
+        this.#closeSlave();
+        resolve(signal > 0 ? signalBase + signal : code);
+      },
     );
+    this.#slave = openSlave(forked.pty);
     this.pid = forked.pid;
     this.#fd = forked.fd;
     this.#stream = new ReadStream(forked.fd);
@@ -125,7 +142,13 @@ class Terminal implements ExecProcess {
   }
 
   release(): void {
+    this.#closeSlave();
     this.#stream.destroy();
+  }
+
+  #closeSlave(): void {
+    if (this.#slave !== undefined) closeSync(this.#slave);
+    this.#slave = undefined;
   }
 
   /** Never blocks: the descriptor is non-blocking, and a full terminal takes nothing. */

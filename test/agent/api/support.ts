@@ -83,10 +83,11 @@ const principalOf = (name: string, grant: Grant): Principal => ({
   acl: {
     management: grant.management === true,
     namespace: (namespace, capability) =>
-      namespace === "golden" && (grant.capabilities ?? []).includes(capability),
+      grant.management === true ||
+      (namespace === "golden" && (grant.capabilities ?? []).includes(capability)),
     anyIn: () => false,
-    node: (level) => (grant.node ?? []).includes(level),
-    agent: (level) => (grant.agent ?? []).includes(level),
+    node: (level) => grant.management === true || (grant.node ?? []).includes(level),
+    agent: (level) => grant.management === true || (grant.agent ?? []).includes(level),
   },
   expiresAtMs: undefined,
 });

@@ -215,6 +215,30 @@ for (const typed of ["line\n", "half a line"])
     assert.equal(ended.code, 1000);
   });
 
+test("many short commands, ten at a time, each end with their frame and close 1000", async () => {
+  const endings: string[] = [];
+  const worker = async (tty: string): Promise<void> => {
+    for (let count = 0; count < 10; count++) {
+      const { frames, code } = await exec(door.port, { command: sh("echo x; exit 9"), tty });
+      endings.push(`${frames.at(-1)} ${code}`);
+    }
+  };
+  await Promise.all(Array.from({ length: 10 }, (_none, index) => worker(String(index % 2 === 0))));
+  assert.deepEqual(
+    [endings.length, ...new Set(endings)],
+    [100, '{"exited":true,"result":{"exit_code":9}} 1000'],
+  );
+});
+
+test("all output of a terminal arrives though the program closes its streams before it exits", async () => {
+  const { stdout, frames } = await exec(door.port, {
+    command: sh("stty -opost; head -c 2000000 /dev/zero; exec <&- >&- 2>&-; exit 3"),
+    tty: "true",
+  });
+  assert.equal(stdout.length, 2_000_000);
+  assert.equal(frames.at(-1), '{"exited":true,"result":{"exit_code":3}}');
+});
+
 test("100 MB of output arrive whole before the exit frame", async () => {
   const bytes = 100 * 1024 * 1024;
   const client = new ExecClient(door.port, { command: sh(`head -c ${bytes} /dev/zero; exit 4`) });
