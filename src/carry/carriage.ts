@@ -1,0 +1,45 @@
+/** What every way to carry over HTTP is given. */
+import type { ServerResponse } from "node:http";
+import type { Exchange, Reach, Tally } from "../ports.ts";
+import type { AgentRequest } from "./request.ts";
+
+/** Bounds of carriage; each has a default in carry.ts. */
+export interface Limits {
+  /** Bytes of a short call's answer. */
+  readonly maxDocumentBytes: number;
+  /** Bytes of an agent's refusal on a stream route. */
+  readonly maxRefusalBytes: number;
+  /** Milliseconds a caller may take no byte of a download (or a socket's peer no message) that waits for it. */
+  readonly stallMs: number;
+  /** The same for a followed log: a viewer may pause longer. */
+  readonly followStallMs: number;
+  /** Milliseconds an agent may be silent inside a download. */
+  readonly downloadSilenceMs: number;
+  /** Milliseconds an agent may be silent inside a framed stream, which has a heartbeat each second. */
+  readonly followSilenceMs: number;
+  /** Milliseconds between two pings on a WebSocket. */
+  readonly pingMs: number;
+  /** Milliseconds a WebSocket peer has for its half of the close. */
+  readonly closeMs: number;
+  /** Milliseconds until an agent has answered an upgrade. */
+  readonly handshakeMs: number;
+  /** Bytes of one WebSocket message. */
+  readonly maxMessageBytes: number;
+  /** Bytes that may wait for a slow WebSocket peer before the other side is paused. */
+  readonly maxWaitingBytes: number;
+  /** Bytes of messages held until the agent's socket is open. */
+  readonly maxHeldBytes: number;
+}
+
+export interface Carrying {
+  readonly exchange: Exchange;
+  readonly reach: Reach;
+  readonly tally: Tally;
+  readonly response: ServerResponse;
+  readonly request: AgentRequest;
+  /** Notes the time of the first byte. */
+  readonly heard: () => void;
+  readonly limits: Limits;
+}
+
+export type HttpCarriage = (carrying: Carrying) => Promise<void>;

@@ -1,0 +1,71 @@
+/**
+ * The last step of the journey: moves the bytes between the caller and the agent, by the way that the route's row names.
+ * Rejects with a GatewayError; a caller that already got a head has been cut by then.
+ */
+import { GatewayError, toGatewayError } from "../errors.ts";
+import type { Carry, Clock, Exchange, Reach, Tally } from "../ports.ts";
+import type { HttpCarriage, Limits } from "./carriage.ts";
+import { download } from "./download.ts";
+import { follow } from "./follow.ts";
+import { agentRequest } from "./request.ts";
+import { unary } from "./unary.ts";
+import { websocket } from "./websocket.ts";
+
+const kib = 1024;
+const mib = 1024 * kib;
+
+const defaults: Limits = {
+  maxDocumentBytes: 8 * mib,
+  maxRefusalBytes: 64 * kib,
+  stallMs: 60_000,
+  followStallMs: 600_000,
+  downloadSilenceMs: 60_000,
+  followSilenceMs: 30_000,
+  pingMs: 30_000,
+  closeMs: 5_000,
+  handshakeMs: 10_000,
+  maxMessageBytes: mib,
+  maxWaitingBytes: mib,
+  maxHeldBytes: 256 * kib,
+};
+
+const carriages: Readonly<Record<"unary" | "download" | "follow", HttpCarriage>> = {
+  unary,
+  download,
+  follow,
+};
+
+/** Carriage over HTTP and WebSocket. Holds nothing between exchanges: there is nothing to close. */
+export const createCarry = (
+  { clock }: { readonly clock: Clock },
+  options: Partial<Limits> = {},
+): Carry => {
+  const limits: Limits = { ...defaults, ...options };
+
+  const overHttp = (
+    exchange: Exchange,
+    reach: Reach,
+    tally: Tally,
+    carriage: HttpCarriage,
+  ): Promise<void> => {
+    if (exchange.wire.kind !== "http") throw new GatewayError("internal", { reason: "wrong wire" });
+    const request = agentRequest(exchange, reach.node);
+    tally.bytesIn += request.body === undefined ? 0 : Buffer.byteLength(request.body);
+    const heard = (): void => {
+      tally.firstByteMs ??= clock.monotonic() - exchange.startedAtMs;
+    };
+    const { response } = exchange.wire;
+    return carriage({ exchange, reach, tally, response, request, heard, limits });
+  };
+
+  return async (exchange, reach, tally) => {
+    const { carriage } = exchange.route;
+    try {
+      if (carriage === "registry") throw new GatewayError("internal", { reason: "no carriage" });
+      if (carriage === "websocket") await websocket({ exchange, reach, tally, limits, clock });
+      else await overHttp(exchange, reach, tally, carriages[carriage]);
+    } catch (error) {
+      throw toGatewayError(error, exchange.signal, reach.node.name);
+    }
+  };
+};

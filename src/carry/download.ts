@@ -1,0 +1,11 @@
+/** Whole files and parts of them: no total deadline, an idle one on either side. */
+import type { HttpCarriage } from "./carriage.ts";
+import { stream } from "./stream.ts";
+
+export const download: HttpCarriage = (carrying) =>
+  stream(carrying, {
+    deadlineMs: carrying.exchange.route.deadlineMs,
+    silenceMs: carrying.limits.downloadSilenceMs,
+    stallMs: carrying.limits.stallMs,
+    live: false,
+  });

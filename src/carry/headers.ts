@@ -1,0 +1,109 @@
+/**
+ * Header policy, once each way: both sides are built from an allow-list and nothing is passed on as it came
+ * (hop-by-hop names, cookies, CORS, redirects and trailers of an agent have no row here). Pure.
+ */
+import type { IncomingHttpHeaders } from "node:http";
+import { GatewayError } from "../errors.ts";
+import type { Exchange } from "../ports.ts";
+
+/** What an agent may answer. Redirects are never followed nor forwarded; 401 is no answer of Nomad's. */
+const statuses: ReadonlySet<number> = new Set([
+  200, 201, 202, 204, 400, 403, 404, 405, 408, 409, 410, 412, 413, 415, 422, 429, 500, 501, 502, 503, 504,
+]); // biome-ignore format: a row
+
+/** Allowed by name, with the spelling that Nomad uses on the wire. */
+const allowed: readonly (readonly [name: string, spelled: string])[] = [
+  ["content-type", "Content-Type"],
+  ["content-security-policy", "Content-Security-Policy"],
+  ["x-content-type-options", "X-Content-Type-Options"],
+  ["x-xss-protection", "X-Xss-Protection"],
+];
+const nomadPrefix = "x-nomad-";
+
+/** What stands in the body: a document of ours to read, or bytes that a task wrote. */
+export type Content = "document" | "file";
+
+const sandbox = "default-src 'none'; style-src 'unsafe-inline'; sandbox";
+const visible = /^[\t\x20-\x7e]*$/;
+const activeType = /html|xml|svg|javascript|ecmascript/i;
+
+const invalid = (node: string, reason: string): GatewayError =>
+  new GatewayError("upstream_invalid", { node, reason });
+
+/** Throws `upstream_invalid` for a status that no agent may answer. */
+export const checkStatus = (status: number, node: string): number => {
+  if (!statuses.has(status)) throw invalid(node, `status ${status}`);
+  return status;
+};
+
+const plainValue = (name: string, value: string | string[] | undefined, node: string): string => {
+  if (typeof value !== "string" || !visible.test(value))
+    throw invalid(node, `its header ${name} is not proper`);
+  return value;
+};
+
+const spelledAsNomad = (name: string): string =>
+  name.replace(
+    /(^|-)([a-z])/g,
+    (_all, before: string, letter: string) => before + letter.toUpperCase(),
+  );
+
+/** Nothing that a browser would run: such types become plain text, as Nomad does with HTML. */
+const inert = (type: string): string => (activeType.test(type) ? "text/plain" : type);
+
+const protection = (passed: Record<string, string>): Record<string, string> => ({
+  ...passed,
+  "Content-Security-Policy": sandbox,
+  "X-Content-Type-Options": "nosniff",
+  "Cache-Control": "no-store",
+});
+
+/** The answer's headers for the caller, without its length. Throws `upstream_invalid`, nothing else. */
+export const toClient = (
+  headers: IncomingHttpHeaders,
+  content: Content,
+  node: string,
+): Record<string, string> => {
+  const passed: Record<string, string> = {};
+  for (const [name, spelled] of allowed)
+    if (headers[name] !== undefined) passed[spelled] = plainValue(name, headers[name], node);
+  for (const name of Object.keys(headers))
+    if (name.startsWith(nomadPrefix) && name !== "x-nomad-token")
+      passed[spelledAsNomad(name)] = plainValue(name, headers[name], node);
+  const type = passed["Content-Type"];
+  if (type !== undefined) passed["Content-Type"] = inert(type);
+  return content === "file" ? protection(passed) : passed;
+};
+
+/** The length that an agent states; undefined when it states none. Throws `upstream_invalid`. */
+export const statedLength = (headers: IncomingHttpHeaders, node: string): number | undefined => {
+  const text = headers["content-length"];
+  if (text === undefined) return undefined;
+  if (typeof text !== "string" || !/^\d{1,15}$/.test(text))
+    throw invalid(node, "its Content-Length is not a number");
+  return Number(text);
+};
+
+const token = /^[\x21-\x7e]+$/;
+
+const setSafely = (headers: Record<string, string>, name: string, value: string): void => {
+  if (value !== "" && visible.test(value)) headers[name] = value;
+};
+
+/**
+ * What the agent gets besides the body's own headers: the caller's credential, the request id and where it came from.
+ * Throws `permission_denied` for a credential that no header can carry.
+ */
+export const toAgent = (exchange: Exchange): Record<string, string> => {
+  const headers: Record<string, string> = {};
+  const secret = exchange.credential.secret;
+  if (secret !== undefined && secret !== "") {
+    if (!token.test(secret)) throw new GatewayError("permission_denied");
+    headers["X-Nomad-Token"] = secret;
+  }
+  setSafely(headers, "X-Request-Id", exchange.id);
+  setSafely(headers, "X-Forwarded-For", exchange.client.address);
+  setSafely(headers, "X-Forwarded-Proto", exchange.client.scheme);
+  setSafely(headers, "X-Forwarded-Host", exchange.client.authority);
+  return headers;
+};

@@ -1,0 +1,76 @@
+/**
+ * One direction of a WebSocket pair: messages as they are, in order, one writer. What waits for a slow receiver is
+ * bounded: above the bound the sender's socket is paused, and no progress for too long ends the pair.
+ */
+import type { RawData, WebSocket } from "ws";
+
+export interface PumpTerms {
+  readonly maxWaitingBytes: number;
+  readonly stallMs: number;
+  /** The receiver took nothing for `stallMs`. */
+  readonly stalled: () => void;
+}
+
+export interface Pump {
+  push(data: RawData, isBinary: boolean): void;
+  /** Calls back once when everything pushed was handed to the system. */
+  whenFlushed(then: () => void): void;
+  /** No timer is left; the sender is not paused by us any more. */
+  stop(): void;
+  readonly bytes: number;
+}
+
+const bytesOf = (data: RawData): number =>
+  Array.isArray(data) ? data.reduce((sum, part) => sum + part.length, 0) : data.byteLength;
+
+export const createPump = (from: WebSocket, to: WebSocket, terms: PumpTerms): Pump => {
+  let bytes = 0;
+  let unsent = 0;
+  let paused = false;
+  let stopped = false;
+  let timer: NodeJS.Timeout | undefined;
+  let flushed: (() => void) | undefined;
+
+  const clear = (): void => {
+    clearTimeout(timer);
+    timer = undefined;
+  };
+  const progress = (): void => {
+    unsent -= 1;
+    if (stopped) return;
+    timer?.refresh();
+    if (paused && to.bufferedAmount <= terms.maxWaitingBytes / 2) {
+      paused = false;
+      from.resume();
+    }
+    if (unsent > 0) return;
+    clear();
+    flushed?.();
+    flushed = undefined;
+  };
+
+  return {
+    push(data, isBinary) {
+      if (stopped) return;
+      bytes += bytesOf(data);
+      unsent += 1;
+      timer ??= setTimeout(terms.stalled, terms.stallMs);
+      to.send(data, { binary: isBinary }, progress);
+      if (paused || to.bufferedAmount <= terms.maxWaitingBytes) return;
+      paused = true;
+      from.pause();
+    },
+    whenFlushed(then) {
+      if (unsent === 0) then();
+      else flushed = then;
+    },
+    stop() {
+      stopped = true;
+      clear();
+      if (paused) from.resume();
+    },
+    get bytes() {
+      return bytes;
+    },
+  };
+};

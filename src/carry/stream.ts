@@ -1,0 +1,116 @@
+/**
+ * An answer of any length, passed on as it comes: the head the moment it is there, back-pressure from the caller's
+ * socket to the agent's, and after the head one way to fail, which is to cut.
+ */
+import type { IncomingHttpHeaders, ServerResponse } from "node:http";
+import { GatewayError } from "../errors.ts";
+import { ask, type Flow, type Listener } from "./ask.ts";
+import type { Carrying } from "./carriage.ts";
+import { collect } from "./collect.ts";
+import { cut, delivered, tooSlow } from "./cut.ts";
+import { checkStatus, statedLength, toClient } from "./headers.ts";
+
+/** How a download and a follow differ. */
+export interface StreamTerms {
+  readonly deadlineMs: number | undefined;
+  readonly silenceMs: number;
+  readonly stallMs: number;
+  /** Each piece is wanted at once: the head is flushed and proxies are told not to gather. */
+  readonly live: boolean;
+}
+
+const firstRefusal = 400;
+const liveHeaders = { "X-Accel-Buffering": "no" };
+
+const lengthHeader = (length: number | undefined): Record<string, string> =>
+  length === undefined ? {} : { "Content-Length": String(length) };
+
+const sendHead = (
+  { reach, response, heard }: Carrying,
+  terms: StreamTerms,
+  status: number,
+  headers: IncomingHttpHeaders,
+): void => {
+  const node = reach.node.name;
+  const passed = toClient(headers, "file", node);
+  const length = lengthHeader(statedLength(headers, node));
+  heard();
+  response.writeHead(status, { ...passed, ...(terms.live ? liveHeaders : {}), ...length });
+  if (!terms.live) return;
+  response.socket?.setNoDelay(true);
+  response.flushHeaders();
+};
+
+/** Ends the exchange when the caller takes nothing of what waits for it, for too long. */
+const watchStall = (
+  response: ServerResponse,
+  stallMs: number,
+  waits: () => boolean,
+  fail: (error: GatewayError) => void,
+): void => {
+  response.setTimeout(stallMs, () => {
+    if (waits()) fail(tooSlow(stallMs));
+  });
+};
+
+const copy = (carrying: Carrying, terms: StreamTerms): Listener => {
+  const { exchange, reach, tally, response, heard, limits } = carrying;
+  const refusal = collect({
+    response, tally, heard, node: reach.node.name, content: "file", maxBytes: limits.maxRefusalBytes,
+  }); // biome-ignore format: one row
+  let refused = false;
+  let waiting = false;
+  const open = (flow: Flow): void => {
+    const onDrain = (): void => {
+      waiting = false;
+      flow.resume();
+    };
+    response.on("drain", onDrain);
+    response.once("close", () => {
+      if (!response.writableEnded) flow.fail(new GatewayError("client_closed"));
+    });
+    watchStall(
+      response,
+      terms.stallMs,
+      () => waiting,
+      (error) => flow.fail(error),
+    );
+    if (exchange.method !== "HEAD") return;
+    response.end();
+    flow.stop();
+  };
+  return {
+    head(status, headers, flow) {
+      checkStatus(status, reach.node.name);
+      refused = status >= firstRefusal;
+      if (refused) return refusal.head(status, headers, flow);
+      sendHead(carrying, terms, status, headers);
+      open(flow);
+      return "streams";
+    },
+    data(chunk) {
+      if (refused) return refusal.data(chunk);
+      tally.bytesOut += chunk.length;
+      waiting = !response.write(chunk);
+      return !waiting;
+    },
+    end() {
+      if (refused) return refusal.end();
+      response.end();
+    },
+  };
+};
+
+/** Carries one stream to its end. Once the head was sent every failure cuts the caller's connection. */
+export const stream = async (carrying: Carrying, terms: StreamTerms): Promise<void> => {
+  const { exchange, reach, response, request } = carrying;
+  const { signal } = exchange;
+  const { deadlineMs, silenceMs, stallMs } = terms;
+  try {
+    await ask(request, { reach, signal, deadlineMs, silenceMs }, copy(carrying, terms));
+    await delivered(response, signal, stallMs);
+  } catch (error) {
+    if (response.headersSent) cut(response);
+    throw error;
+  }
+};

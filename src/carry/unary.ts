@@ -1,0 +1,37 @@
+/** Short calls: the answer is whole before a byte of it is sent, so a broken agent is a 502, never a torn body. */
+import { ask } from "./ask.ts";
+import type { HttpCarriage } from "./carriage.ts";
+import { collect } from "./collect.ts";
+import { cut, delivered } from "./cut.ts";
+
+/** Above this the caller's reading speed matters. */
+const smallBytes = 64 * 1024;
+
+export const unary: HttpCarriage = async ({
+  exchange,
+  reach,
+  tally,
+  response,
+  request,
+  heard,
+  limits,
+}) => {
+  const terms = {
+    reach,
+    signal: exchange.signal,
+    deadlineMs: exchange.route.deadlineMs,
+    silenceMs: 0,
+  };
+  const node = reach.node.name;
+  const listener = collect({
+    response, tally, heard, node, content: "document", maxBytes: limits.maxDocumentBytes,
+  }); // biome-ignore format: one row
+  await ask(request, terms, listener);
+  if (tally.bytesOut <= smallBytes) return;
+  try {
+    await delivered(response, exchange.signal, limits.stallMs);
+  } catch (error) {
+    cut(response);
+    throw error;
+  }
+};

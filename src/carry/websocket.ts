@@ -1,0 +1,228 @@
+/**
+ * Exec: two WebSockets and every way they can end. The exit frame always reaches the caller before close 1000; a lost
+ * agent is 1014; the agent's own close code and reason travel on.
+ */
+import type { RawData, WebSocket } from "ws";
+import { toClose } from "../answer.ts";
+import { GatewayError, toGatewayError } from "../errors.ts";
+import type { Clock, Exchange, Reach, Tally } from "../ports.ts";
+import type { Limits } from "./carriage.ts";
+import { refusesToken } from "./collect.ts";
+import { tooSlow } from "./cut.ts";
+import { dial } from "./dial.ts";
+import { exitCodeOf } from "./exit-code.ts";
+import { createHold } from "./hold.ts";
+import { createPump, type Pump } from "./pump.ts";
+
+interface Parts {
+  readonly exchange: Exchange;
+  readonly reach: Reach;
+  readonly tally: Tally;
+  readonly limits: Limits;
+  readonly clock: Clock;
+}
+
+interface Close {
+  /** undefined: a close frame without a code. */
+  readonly code: number | undefined;
+  readonly reason: string;
+}
+
+const normal: Close = { code: 1000, reason: "" };
+const noStatus = 1005;
+const abnormal = 1006;
+
+const unsendable: ReadonlySet<number> = new Set([1004, noStatus, abnormal, 1015]);
+
+/** The agent's close as the caller gets it. */
+const passedOn = (code: number, reason: string): Close => {
+  if (refusesToken(reason)) return toClose(new GatewayError("permission_denied"));
+  return unsendable.has(code) ? { code: undefined, reason: "" } : { code, reason };
+};
+
+class Session {
+  readonly #parts: Parts;
+  readonly #client: WebSocket;
+  readonly #agent: WebSocket;
+  readonly #toAgent: Pump;
+  readonly #toClient: Pump;
+  readonly #settle: (error: GatewayError | undefined) => void;
+  readonly #ping: NodeJS.Timeout;
+  #silentRounds = 0;
+  #state: "open" | "ending" | "ended" = "open";
+  #patience: NodeJS.Timeout | undefined;
+  #outcome: GatewayError | undefined;
+
+  constructor(
+    parts: Parts,
+    client: WebSocket,
+    agent: WebSocket,
+    settle: (error: GatewayError | undefined) => void,
+  ) {
+    this.#parts = parts;
+    this.#client = client;
+    this.#agent = agent;
+    this.#settle = settle;
+    const { maxWaitingBytes, stallMs, pingMs } = parts.limits;
+    const node = parts.reach.node.name;
+    const limit = `${stallMs / 1000} s`;
+    this.#toClient = createPump(agent, client, {
+      maxWaitingBytes,
+      stallMs,
+      stalled: () => this.#refuse(tooSlow(stallMs)),
+    });
+    this.#toAgent = createPump(client, agent, {
+      maxWaitingBytes,
+      stallMs,
+      stalled: () => this.#refuse(new GatewayError("upstream_timeout", { node, limit })),
+    });
+    this.#ping = setInterval(() => this.#beat(), pingMs);
+    parts.exchange.signal.addEventListener("abort", this.#aborted);
+    this.#listen();
+    if (parts.exchange.signal.aborted) this.#aborted();
+  }
+
+  /** A message of the caller, in its order. */
+  fromClient(data: RawData, isBinary: boolean): void {
+    this.#silentRounds = 0;
+    if (this.#state === "open") this.#toAgent.push(data, isBinary);
+  }
+
+  #listen(): void {
+    const { reach, limits } = this.#parts;
+    this.#client.on("pong", () => {
+      this.#silentRounds = 0;
+    });
+    this.#client.once("close", () => this.#clientGone());
+    this.#agent.on("message", (data: RawData, isBinary) => this.#fromAgent(data, isBinary));
+    this.#agent.on("error", (error: Error & { code?: string }) => {
+      if (error.code?.startsWith("WS_ERR_"))
+        this.#refuse(
+          new GatewayError(
+            "upstream_invalid",
+            { node: reach.node.name, reason: "not a proper frame" },
+            { cause: error },
+          ),
+        );
+    });
+    this.#agent.once("close", (code, reason) => this.#agentClosed(code, reason.toString()));
+    if (this.#client.readyState === this.#client.CLOSED) this.#clientGone();
+    else if (this.#client.readyState === this.#client.CLOSING)
+      setTimeout(() => this.#client.terminate(), limits.closeMs).unref();
+  }
+
+  #fromAgent(data: RawData, isBinary: boolean): void {
+    if (this.#state !== "open") return;
+    const { tally, clock, exchange } = this.#parts;
+    tally.firstByteMs ??= clock.monotonic() - exchange.startedAtMs;
+    this.#toClient.push(data, isBinary);
+    const exitCode = exitCodeOf(data);
+    if (exitCode === undefined) return;
+    tally.exitCode = exitCode;
+    this.#end(normal, undefined); // the last frame: nothing of the agent's comes after it
+  }
+
+  #agentClosed(code: number, reason: string): void {
+    if (code !== abnormal) {
+      this.#end(passedOn(code, reason), undefined);
+      return;
+    }
+    const node = this.#parts.reach.node.name;
+    const lost = new GatewayError("upstream_broke", { node, reason: "connection lost" });
+    this.#end({ code: lost.close, reason: `node ${node} lost` }, lost);
+  }
+
+  #clientGone(): void {
+    if (this.#state === "open") this.#outcome = new GatewayError("client_closed");
+    this.#finish();
+  }
+
+  readonly #aborted = (): void => {
+    const { signal } = this.#parts.exchange;
+    this.#refuse(toGatewayError(signal.reason, signal));
+  };
+
+  #beat(): void {
+    if (this.#silentRounds >= 2) this.#client.terminate();
+    this.#silentRounds += 1;
+    for (const socket of [this.#client, this.#agent])
+      if (socket.readyState === socket.OPEN) socket.ping();
+  }
+
+  /** Ends at once, whatever waits. */
+  #refuse(error: GatewayError): void {
+    if (this.#state === "ended") return;
+    this.#state = "ending";
+    this.#outcome = error;
+    this.#closeClient(toClose(error));
+  }
+
+  /** Ends after what the agent sent has gone out to the caller. */
+  #end(close: Close, error: GatewayError | undefined): void {
+    if (this.#state !== "open") return;
+    this.#state = "ending";
+    this.#outcome = error;
+    this.#toClient.whenFlushed(() => this.#closeClient(close));
+  }
+
+  #closeClient({ code, reason }: Close): void {
+    if (this.#patience !== undefined) return;
+    this.#patience = setTimeout(() => this.#client.terminate(), this.#parts.limits.closeMs);
+    this.#client.close(code, reason);
+    this.#closeAgent();
+  }
+
+  #closeAgent(): void {
+    if (this.#agent.readyState === this.#agent.CLOSED) return;
+    this.#agent.resume();
+    this.#agent.close(1000);
+    const timer = setTimeout(() => this.#agent.terminate(), this.#parts.limits.closeMs);
+    this.#agent.once("close", () => clearTimeout(timer));
+  }
+
+  /** The caller's socket is closed: nothing is left behind. */
+  #finish(): void {
+    if (this.#state === "ended") return;
+    this.#state = "ended";
+    clearInterval(this.#ping);
+    clearTimeout(this.#patience);
+    this.#parts.exchange.signal.removeEventListener("abort", this.#aborted);
+    this.#toAgent.stop();
+    this.#toClient.stop();
+    this.#parts.tally.bytesIn += this.#toAgent.bytes;
+    this.#parts.tally.bytesOut += this.#toClient.bytes;
+    this.#closeAgent();
+    this.#settle(this.#outcome);
+  }
+}
+
+/** Bridges an upgraded caller to the agent until both are closed. Resolves for a normal end, rejects otherwise. */
+export const websocket = async (parts: Parts): Promise<void> => {
+  const { exchange, reach, limits } = parts;
+  if (exchange.wire.kind !== "websocket")
+    throw new GatewayError("internal", { reason: "wrong wire" });
+  const client = exchange.wire.socket;
+  const hold = createHold(client, exchange.wire.takeHeld, limits.maxHeldBytes);
+  const gone = new AbortController();
+  const onGone = (): void => gone.abort(new GatewayError("client_closed"));
+  client.once("close", onGone);
+  const signal = AbortSignal.any([exchange.signal, gone.signal]);
+  let agent: WebSocket;
+  try {
+    agent = await dial(exchange, reach, limits, signal);
+    reach.succeeded();
+  } catch (error) {
+    hold.drop();
+    const named = toGatewayError(error, signal, reach.node.name);
+    if (!signal.aborted) reach.failed(named);
+    throw named;
+  } finally {
+    client.off("close", onGone);
+  }
+  const error = await new Promise<GatewayError | undefined>((resolve) => {
+    const session = new Session(parts, client, agent, resolve);
+    hold.release((data, isBinary) => session.fromClient(data, isBinary));
+    agent.resume();
+  });
+  if (error) throw error;
+};

@@ -1,0 +1,137 @@
+/**
+ * All connections to one node: a pool for short calls, one for streams, single ones for sockets. Together they stay
+ * under the hundred connections that an agent admits from one address.
+ */
+import type { Duplex } from "node:stream";
+import { Pool } from "undici";
+import { GatewayError, toGatewayError } from "../errors.ts";
+import type { NodeEntry } from "../ports.ts";
+import type { Circuit } from "./circuit.ts";
+import type { Connector } from "./connector.ts";
+
+export interface WaysOptions {
+  readonly shortConnections: number;
+  readonly streamConnections: number;
+  readonly socketConnections: number;
+  /** Requests that may wait for a short call's connection. */
+  readonly maxWaiting: number;
+  readonly maxHeaderBytes: number;
+  readonly keepAliveMs: number;
+}
+
+export type Kind = "short" | "stream" | "socket";
+
+export interface Ways {
+  readonly node: NodeEntry;
+  readonly origin: string;
+  readonly circuit: Circuit;
+  /** Throws `overloaded`. */
+  pool(kind: Kind): Pool;
+  /** Throws `overloaded`; rejects `node_unreachable`. */
+  connect(signal: AbortSignal): Promise<Duplex>;
+  /** Lets what runs run to its end. */
+  retire(): void;
+  /** Ends everything at once. */
+  destroy(reason: GatewayError): Promise<void>;
+  readonly stats: { readonly running: number; readonly waiting: number; readonly sockets: number };
+  /** Monotonic milliseconds of the last use; written by the owner. */
+  usedAtMs: number;
+}
+
+export const createWays = (
+  node: NodeEntry,
+  { connector, circuit }: { readonly connector: Connector; readonly circuit: Circuit },
+  options: WaysOptions,
+): Ways => {
+  const origin = `${node.tls ? "https" : "http"}://${node.address}`;
+  const sockets = new Set<Duplex>();
+  let opening = 0;
+
+  /** One connection; the node's circuit learns of it here, however many exchanges wait for it. */
+  const open: Connector["connect"] = (callback) =>
+    connector.connect((error, socket) => {
+      if (error) circuit.failed(toGatewayError(error).facts.reason ?? "connection failed");
+      else circuit.succeeded();
+      callback(error, socket);
+    });
+
+  const createPool = (connections: number): Pool =>
+    new Pool(origin, {
+      connections,
+      pipelining: 1,
+      maxHeaderSize: options.maxHeaderBytes,
+      keepAliveTimeout: options.keepAliveMs,
+      keepAliveMaxTimeout: options.keepAliveMs,
+      connect: (_options, callback) => {
+        open((error, socket) => {
+          if (socket) callback(null, socket);
+          else callback(error ?? new GatewayError("node_unreachable", { node: node.name }), null);
+        });
+      },
+    });
+
+  const mostShort = options.shortConnections + options.maxWaiting;
+  const mostStreams = options.streamConnections;
+  const short = createPool(options.shortConnections);
+  const streams = createPool(options.streamConnections);
+  const overloaded = (): GatewayError => new GatewayError("overloaded", { node: node.name });
+
+  const connect = (signal: AbortSignal): Promise<Duplex> =>
+    new Promise((resolve, reject) => {
+      if (signal.aborted) return reject(signal.reason);
+      if (sockets.size + opening >= options.socketConnections) return reject(overloaded());
+      opening += 1;
+      let waiting = true;
+      const done = (): boolean => {
+        if (!waiting) return false;
+        waiting = false;
+        opening -= 1;
+        signal.removeEventListener("abort", onAbort);
+        return true;
+      };
+      const giveUp = open((error, socket) => {
+        if (!done()) return socket?.destroy();
+        if (socket === null) return reject(error ?? overloaded());
+        sockets.add(socket);
+        socket.on("error", () => undefined); // whoever uses it hears 'close'; an error alone must not end the process
+        socket.once("close", () => sockets.delete(socket));
+        resolve(socket);
+      });
+      const onAbort = (): void => {
+        if (!done()) return;
+        giveUp();
+        reject(signal.reason);
+      };
+      signal.addEventListener("abort", onAbort);
+    });
+
+  return {
+    node,
+    origin,
+    circuit,
+    usedAtMs: 0,
+    pool(kind) {
+      if (kind === "socket") return streams; // a socket is bounded where it is opened
+      const [pool, most] = kind === "short" ? [short, mostShort] : [streams, mostStreams];
+      if (pool.stats.size >= most) throw overloaded();
+      return pool;
+    },
+    connect,
+    retire() {
+      // requests that run end by themselves; a pool that cannot close has nothing to lose
+      Promise.all([short.close(), streams.close()]).catch(() => undefined);
+    },
+    async destroy(reason) {
+      for (const socket of sockets) socket.destroy();
+      await Promise.all([short.destroy(reason), streams.destroy(reason)]);
+    },
+    get stats() {
+      const [a, b] = [short.stats, streams.stats];
+      return {
+        running: a.running + b.running,
+        waiting: a.size + b.size - a.running - b.running,
+        sockets: sockets.size + opening,
+      };
+    },
+  };
+};

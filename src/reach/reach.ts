@@ -1,0 +1,175 @@
+/**
+ * How to get to an agent. `to` is called once an exchange is authorised: it refuses what no agent can answer, or gives
+ * a way that carriage uses without asking which kind it is.
+ */
+
+import type { ErrorCode } from "../errors.ts";
+import { GatewayError } from "../errors.ts";
+import type { Clock, Closer, Exchange, Log, NodeEntry, Reach, Scope } from "../ports.ts";
+import { type AddressPolicy, createPolicy } from "./address.ts";
+import { type CircuitOptions, createCircuit } from "./circuit.ts";
+import { createConnector, type TlsOptions } from "./connector.ts";
+import { createWays, type Kind, type Ways, type WaysOptions } from "./node-ways.ts";
+import { nodeOf } from "./refusals.ts";
+
+export interface ReachOptions extends WaysOptions, CircuitOptions {
+  readonly connectTimeoutMs: number;
+  readonly addresses: AddressPolicy;
+  /** For nodes that say they speak TLS. */
+  readonly tls: TlsOptions | undefined;
+  /** Nodes that their servers call down are tried all the same. */
+  readonly tryDown: boolean;
+  /** Nodes that hold pools; the one unused for longest gives way. */
+  readonly maxNodes: number;
+  /** Milliseconds without use after which a node's pools are closed. */
+  readonly idleMs: number;
+}
+
+const defaults: ReachOptions = {
+  connectTimeoutMs: 2_000,
+  addresses: { allow: [], deny: [], loopback: false },
+  tls: undefined,
+  tryDown: false,
+  shortConnections: 24,
+  streamConnections: 48,
+  socketConnections: 24,
+  maxWaiting: 256,
+  maxHeaderBytes: 16 * 1024,
+  keepAliveMs: 30_000,
+  failures: 3,
+  openMs: 1_000,
+  maxOpenMs: 15_000,
+  probeMs: 3_000,
+  maxNodes: 20_000,
+  idleMs: 600_000,
+};
+
+export interface ReachStats {
+  readonly nodes: number;
+  readonly openCircuits: number;
+  readonly running: number;
+  readonly waiting: number;
+  readonly sockets: number;
+  /** Failures told by carriage, by code. */
+  readonly failures: Readonly<Partial<Record<ErrorCode, number>>>;
+}
+
+export interface Reaches extends Closer {
+  to(scope: Scope, exchange: Exchange): Reach;
+  readonly stats: ReachStats;
+}
+
+const kindOf = ({ route }: Exchange): Kind => {
+  if (route.carriage === "unary") return "short";
+  return route.carriage === "websocket" ? "socket" : "stream";
+};
+
+const sweepMs = 60_000;
+const draining = new GatewayError("draining");
+
+/** Owns every connection to agents; `close` ends them all, so exchanges are drained before. */
+export const createReach = (
+  needs: { readonly clock: Clock; readonly log: Log; readonly random?: () => number },
+  given: Partial<ReachOptions> = {},
+): Reaches => {
+  const options: ReachOptions = { ...defaults, ...given };
+  const policy = createPolicy(options.addresses);
+  const now = (): number => needs.clock.monotonic();
+  const random = needs.random ?? Math.random;
+  const ways = new Map<string, Ways>();
+  const failures: Partial<Record<ErrorCode, number>> = {};
+  let closed = false;
+
+  const drop = (id: string, old: Ways): void => {
+    ways.delete(id);
+    old.retire();
+  };
+  const sweep = (): void => {
+    const before = now() - options.idleMs;
+    for (const [id, old] of ways)
+      if (old.usedAtMs < before && old.stats.sockets === 0) drop(id, old);
+  };
+  const timer = setInterval(sweep, sweepMs);
+  timer.unref();
+
+  const create = (node: NodeEntry): Ways => {
+    const judged = policy.check(node.address);
+    if (!judged.ok) {
+      needs.log.warn({ node: node.name, reason: judged.reason }, "address of a node refused");
+      throw new GatewayError("node_unreachable", { node: node.name, reason: judged.reason });
+    }
+    const connector = createConnector(node, judged.value, { ...options, policy });
+    const made = createWays(
+      node,
+      { connector, circuit: createCircuit({ now, random }, options) },
+      options,
+    );
+    ways.set(node.id, made);
+    const [oldest] = ways;
+    if (ways.size > options.maxNodes && oldest) drop(...oldest);
+    return made;
+  };
+
+  /** The ways to a node at the address it has now. The map's order is the order of last use, minute by minute. */
+  const waysTo = (node: NodeEntry): Ways => {
+    const known = ways.get(node.id);
+    if (known && known.node.address === node.address && known.node.tls === node.tls) {
+      if (now() - known.usedAtMs < sweepMs) return known;
+      ways.delete(node.id);
+      ways.set(node.id, known);
+      known.usedAtMs = now();
+      return known;
+    }
+    if (known) drop(node.id, known);
+    const made = create(node);
+    made.usedAtMs = now();
+    return made;
+  };
+
+  const failed = (error: GatewayError): void => {
+    failures[error.code] = (failures[error.code] ?? 0) + 1;
+  };
+
+  return {
+    to(scope, exchange) {
+      if (closed) throw draining;
+      const node = nodeOf(scope, exchange, options);
+      const way = waysTo(node);
+      const pool = way.pool(kindOf(exchange));
+      const reason = way.circuit.refusal();
+      if (reason !== undefined)
+        throw new GatewayError("node_unreachable", { node: node.name, reason });
+      return {
+        node,
+        origin: way.origin,
+        dispatcher: pool,
+        connect: way.connect,
+        failed,
+        succeeded: way.circuit.succeeded,
+      };
+    },
+    get stats() {
+      const all = [...ways.values()].map(({ stats, circuit }) => ({
+        ...stats,
+        open: circuit.isOpen ? 1 : 0,
+      }));
+      const sum = (field: "running" | "waiting" | "sockets" | "open"): number =>
+        all.reduce((total, one) => total + one[field], 0);
+      return {
+        nodes: ways.size,
+        openCircuits: sum("open"),
+        running: sum("running"),
+        waiting: sum("waiting"),
+        sockets: sum("sockets"),
+        failures: { ...failures },
+      };
+    },
+    async close(_signal) {
+      closed = true;
+      clearInterval(timer);
+      const all = [...ways.values()];
+      ways.clear();
+      await Promise.all(all.map((way) => way.destroy(draining)));
+    },
+  };
+};
