@@ -3,7 +3,7 @@ import type { BigIntStats } from "node:fs";
 import { type FileHandle, realpath } from "node:fs/promises";
 import { notFound } from "../../errors.ts";
 import type { AgentAllocation } from "../ports.ts";
-import { errnoCode, PathFault } from "./fault.ts";
+import { PathFault, systemFault } from "./fault.ts";
 import { closedDirectoryOf, type Place, placeOf } from "./path.ts";
 import { type Pin, type Pinned, pin } from "./pin.ts";
 
@@ -20,8 +20,7 @@ const rootOf = async (allocation: FilesOf, place: Place): Promise<string> => {
     roots.set(allocation, root);
     return root;
   } catch (cause) {
-    const errno = errnoCode(cause);
-    throw new PathFault({ kind: "os", operation: "stat", host: place.host, errno }, { cause });
+    throw systemFault("stat", place.host, cause);
   }
 };
 

@@ -5,7 +5,7 @@ import path from "node:path/posix";
 import { type FilesOf, pinIn } from "./content.ts";
 import { detectContentType, sniffBytes } from "./content-type.ts";
 import { type FileInfo, goName, toFileInfo } from "./entry.ts";
-import { errnoCode, PathFault } from "./fault.ts";
+import { errnoCode, PathFault, systemFault } from "./fault.ts";
 import { namesIn } from "./names.ts";
 import { placeOf } from "./path.ts";
 import type { Pinned } from "./pin.ts";
@@ -44,9 +44,7 @@ const asOpened = (error: unknown, host: string): unknown => {
     return error.reason.kind === "os"
       ? new PathFault({ ...error.reason, operation: "open" }, { cause: error })
       : error;
-  if (!(error instanceof Error && "syscall" in error)) return error;
-  const errno = errnoCode(error);
-  return new PathFault({ kind: "os", operation: "open", host, errno }, { cause: error });
+  return error instanceof Error && "syscall" in error ? systemFault("open", host, error) : error;
 };
 
 /** The directory's entries; throws PathFault. */

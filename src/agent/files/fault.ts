@@ -1,5 +1,5 @@
 /** Why a path is not served, as a closed list, with Nomad's words and the statuses of its two families of routes. */
-import { failed, type GatewayError, invalidRequest, notFound } from "../../errors.ts";
+import { failed, GatewayError, invalidRequest, notFound } from "../../errors.ts";
 import { goQuote } from "../../lib/go.ts";
 
 export type Reason =
@@ -51,6 +51,20 @@ export const errnoWords = (errno: string): string => strerror[errno] ?? "input/o
 /** The system's code of a failed call; EIO for what is none. */
 export const errnoCode = (error: unknown): string =>
   error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : "EIO";
+
+const exhausted: ReadonlySet<string> = new Set(["EMFILE", "ENFILE"]);
+
+/** A call of the system that failed: the path's fault, or, out of descriptors, this agent's own. */
+export const systemFault = (
+  operation: "stat" | "open",
+  host: string,
+  cause: unknown,
+): PathFault | GatewayError => {
+  const errno = errnoCode(cause);
+  return exhausted.has(errno)
+    ? new GatewayError("overloaded", {}, { cause })
+    : new PathFault({ kind: "os", operation, host, errno }, { cause });
+};
 
 const wordsOf = (reason: Reason): string => {
   switch (reason.kind) {

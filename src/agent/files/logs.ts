@@ -105,6 +105,19 @@ const tailOf = (session: Session, content: Content, { file, offset }: LogStart):
     life: session.life,
   });
 
+/**
+ * Whether a later file is there to be read. The directory's names are the hint, a listing the answer: a name may be
+ * a directory's. True when the directory is gone, so that the next listing says so.
+ */
+const hasNewer = async (session: Session, index: number): Promise<boolean> => {
+  const hint = session.newest;
+  if (hint <= index || hint === Number.POSITIVE_INFINITY) return hint > index;
+  const files = await filesNow(session.allocation, session.parameters, "lenient");
+  if (files.some((file) => file.index > index)) return true;
+  if (session.newest === hint) session.newest = index; // not asked again until the names change
+  return false;
+};
+
 /** What comes after one file: the next index, the same index anew, or nothing. */
 type After = "next" | "anew" | "over";
 
@@ -123,7 +136,8 @@ const followFile = async (session: Session, content: Content, start: LogStart): 
   });
   try {
     for (;;) {
-      const [isOld, wasGone] = [session.newest > index, gone];
+      const wasGone = gone; // both before the drain
+      const isOld = await hasNewer(session, index);
       if (!(await tail.drain())) return "over";
       if (isOld) return "next";
       if (wasGone) {

@@ -6,7 +6,7 @@
 import { type BigIntStats, existsSync, constants as flags } from "node:fs";
 import { type FileHandle, open, readlink, realpath, stat } from "node:fs/promises";
 import path from "node:path/posix";
-import { errnoCode, PathFault } from "./fault.ts";
+import { PathFault, systemFault } from "./fault.ts";
 import { isWithin, type Place } from "./path.ts";
 
 /** A file or directory inside the allocation, held so that it cannot become another. Whoever pins, disposes. */
@@ -71,24 +71,17 @@ const leaves = async (root: string, place: Place): Promise<boolean> => {
   return false;
 };
 
-const osFault = async (root: string, place: Place, cause: unknown): Promise<PathFault> => {
+const osFault = async (root: string, place: Place, cause: unknown): Promise<Error> => {
   if (cause instanceof PathFault) return cause;
   if (await leaves(root, place)) return new PathFault({ kind: "escape" }, { cause });
-  const errno = errnoCode(cause);
-  return new PathFault({ kind: "os", operation: "stat", host: place.host, errno }, { cause });
+  return systemFault("stat", place.host, cause);
 };
-
-const openFault = (place: Place, cause: unknown): PathFault =>
-  new PathFault(
-    { kind: "os", operation: "open", host: place.host, errno: errnoCode(cause) },
-    { cause },
-  );
 
 const reopen = async (place: Place, target: string, extra: number): Promise<FileHandle> => {
   try {
     return await open(target, reading | extra);
   } catch (error) {
-    throw openFault(place, error);
+    throw systemFault("open", place.host, error);
   }
 };
 

@@ -8,8 +8,9 @@ import path from "node:path";
 import { describe, test } from "node:test";
 import fc from "fast-check";
 import { openContent, pinIn } from "../../../src/agent/files/content.ts";
-import { PathFault } from "../../../src/agent/files/fault.ts";
+import { PathFault, systemFault } from "../../../src/agent/files/fault.ts";
 import { type Pin, pinByDescriptor, pinByRealPath } from "../../../src/agent/files/pin.ts";
+import { GatewayError } from "../../../src/errors.ts";
 import { type Allocation, ask, serveFiles, temporaryAllocation } from "./support.ts";
 
 const secret = "SECRET";
@@ -301,4 +302,11 @@ test("a collected allocation's content is a 404 in Nomad's words, its listing a 
     [described.status, described.body.toString()],
     [404, `stat ${allocation.directory}/alloc: no such file or directory`],
   );
+});
+
+test("out of descriptors is the agent's fault, not the path's", () => {
+  const error = Object.assign(new Error("open"), { code: "EMFILE" });
+  const fault = systemFault("open", "/x", error);
+  assert.ok(fault instanceof GatewayError);
+  assert.equal(fault.status, 503);
 });
