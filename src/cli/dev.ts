@@ -131,20 +131,20 @@ export const devCommand = (): Command =>
       const dev = await startDev({ directory, port, adminPort, agents, workloadsFile: workloads });
       const state = stateOf(dev, directory);
       process.stdout.write(json ? `${toJsonLine(state)}\n` : toText(state));
-      const life = liveUntilStopped({
-        reload: dev.running.gateway.reload,
-        stop: dev.stop,
-        tell: say,
-      });
+      let isStopping = false;
+      const stop = (): Promise<void> => {
+        isStopping = true;
+        return dev.stop();
+      };
+      const life = liveUntilStopped({ reload: dev.running.gateway.reload, stop, tell: say });
       const unwatch =
         process.env["npm_lifecycle_event"] === undefined
           ? () => {}
           : watchParent(() => process.kill(process.pid, "SIGTERM"));
-      for (const agent of dev.agents)
-        agent.ended.then(
-          (how) => say(`${agent.name} ended (${how}); its log is in ${dev.home.logDirectory}`),
-          say,
-        );
+      for (const { name, ended } of dev.agents)
+        ended.then((how) => {
+          if (!isStopping) say(`${name} ended (${how}); its log is in ${dev.home.logDirectory}`);
+        }, say);
       await life;
       unwatch();
     });

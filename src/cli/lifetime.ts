@@ -24,7 +24,10 @@ export const liveUntilStopped = ({ reload, stop, tell }: Lifetime): Promise<void
       stopping = true;
       stop()
         .catch((error: unknown) => tell(`stopping failed: ${String(error)}`))
-        .finally(resolve);
+        .finally(() => {
+          if (process.connected) process.disconnect(); // an open channel would keep the process
+          resolve();
+        });
     };
     for (const signal of stopSignals) process.on(signal, end);
     process.once(parentGone, () => {

@@ -32,6 +32,9 @@ export interface Listener {
   close(signal: AbortSignal): Promise<void>;
 }
 
+/** How often a closing server looks for connections that have become idle. */
+const idleSweepMs = 50;
+
 const overLimitText =
   "Your IP is issuing too many concurrent connections, please rate limit your calls\n";
 const overLimit = `HTTP/1.1 429 Too Many Requests\r\nContent-Type: text/plain\r\nContent-Length: ${overLimitText.length}\r\nConnection: close\r\n\r\n${overLimitText}`;
@@ -147,10 +150,12 @@ export const openListener = async (
       const cut = (): void => {
         for (const socket of all) socket.destroy();
       };
-      server.closeIdleConnections();
+      // a connection whose answer ends only now is idle only now
+      const sweep = setInterval(() => server.closeIdleConnections(), idleSweepMs);
       if (signal.aborted) cut();
       else signal.addEventListener("abort", cut, { once: true });
       await closed;
+      clearInterval(sweep);
       signal.removeEventListener("abort", cut);
     },
   };

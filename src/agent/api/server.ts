@@ -58,6 +58,9 @@ export interface AgentServerOptions {
   readonly exec?: Partial<ExecDoorOptions>;
 }
 
+/** How often a closing server looks for connections that have become idle. */
+const idleSweepMs = 50;
+
 const lasting: ReadonlySet<string> = new Set(["download", "follow"]);
 const lasts = (rows: readonly Route[]): boolean =>
   rows.some(({ carriage, name }) => lasting.has(carriage) || name === "node.allocations");
@@ -202,12 +205,14 @@ export const createAgentServer = (
       const closed = new Promise<void>((resolve) => void server.close(() => resolve()));
       for (const end of endings) end(new GatewayError("draining"));
       await needs.execSessions.close(signal);
-      server.closeIdleConnections();
+      // a connection whose answer ends only now is idle only now
+      const sweep = setInterval(() => server.closeIdleConnections(), idleSweepMs);
       const cut = (): void => server.closeAllConnections();
       if (signal.aborted) cut();
       else signal.addEventListener("abort", cut, { once: true });
       await execDoor.close(signal);
       await closed;
+      clearInterval(sweep);
       signal.removeEventListener("abort", cut);
     },
   };
