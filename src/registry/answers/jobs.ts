@@ -1,4 +1,6 @@
 /** `/v1/jobs`, `/v1/job/:id` and a job's allocations, as far as the CLI asks for them (nomad-clients.md §1.4). */
+import { parseGoBool } from "../../lib/go.ts";
+import type { RawQuery } from "../../parameters.ts";
 import { jobType } from "../filter/job-type.ts";
 import { toAllocationStub } from "./allocation-shape.ts";
 import { absent, idOrder, present } from "./allocations.ts";
@@ -57,11 +59,17 @@ export const readJob =
       return present(entry.job, entry.modifyIndex);
     });
 
-/** `all=false` leaves out what an earlier job of the same name left behind; Nomad reads no fault into the word. */
+/** Nomad reads no fault into the word. */
+const isAll = (raw: RawQuery): boolean => {
+  const word = parseGoBool(raw.get("all")?.[0] ?? "");
+  return word.ok && word.value;
+};
+
+/** Without `all`, what an earlier job of the same name left behind is left out. */
 export const readJobAllocations =
   (needs: AnswerNeeds, block: Block): Answering =>
   (asked) => {
-    const all = asked.exchange.raw.get("all")?.[0] === "true";
+    const all = isAll(asked.exchange.raw);
     return block("allocs", asked.common, asked.exchange.signal, () => {
       const own = ownAllocations(needs, asked);
       const [entry] = jobsOf(own, () => true);

@@ -74,7 +74,7 @@ const passes = (filter: Filter, item: unknown): boolean => {
 };
 
 /** Other requests are served between so many filtered items. */
-const filteredPerTurn = 256;
+const filteredPerTurn = 16;
 
 /** The items that pass, one by one, without holding up the loop for a long list. */
 async function* passing<T>(

@@ -2,10 +2,10 @@
  * Asks a document what a filter's tree asks, with go-bexpr's words for what cannot be asked. Every step is paid from a
  * budget: collections inside collections would otherwise cost the product of their sizes.
  */
-import { RE2JS } from "re2js";
 import { goQuote } from "../../lib/go.ts";
 import { coerceBool, coerceFloat, coerceInt, coerceUint } from "./coerce.ts";
 import { type Expression, FilterFault, type Selector } from "./expression.ts";
+import { createPatterns, type Pattern } from "./patterns.ts";
 import {
   indirect,
   isNothing,
@@ -35,7 +35,7 @@ interface Scope {
   readonly root: Value;
   readonly locals: readonly Local[];
   readonly budget: Budget;
-  readonly patterns: Map<string, RE2JS>;
+  readonly patternOf: (text: string) => Pattern;
 }
 
 const refuse = (words: string): FilterFault => new FilterFault("evaluate", words);
@@ -167,31 +167,15 @@ const isNil = (found: Value, selector: Selector): boolean => {
   throw unfit("is-nil", found, selector);
 };
 
-const patternOf = (text: string, scope: Scope): RE2JS => {
-  const known = scope.patterns.get(text);
-  if (known !== undefined) return known;
-  try {
-    const pattern = RE2JS.compile(text);
-    scope.patterns.set(text, pattern);
-    return pattern;
-  } catch (error) {
-    const reason = error instanceof Error ? error.message : "unknown reason";
-    const words = `failed to compile regular expression ${goQuote(text)}: ${reason}`;
-    throw new FilterFault("evaluate", words, { cause: error });
-  }
-};
-
-/** A step of matching costs about as much as looking at a character for each instruction of the pattern. */
-const charactersPerStep = 8;
+/** Instructions times characters that cost as much as any other step. */
+const matchedPerStep = 16;
 
 const matches = (found: Value, wanted: string, scope: Scope): boolean => {
   if (!isText(found)) throw refuse(`value of type ${kindOf(found)} is not convertible to []byte`);
   const text = textOf(found);
-  spend(
-    scope.budget,
-    1 + Math.ceil((text.length * (1 + wanted.length / charactersPerStep)) / charactersPerStep),
-  );
-  return patternOf(wanted, scope).test(text);
+  const pattern = scope.patternOf(wanted);
+  spend(scope.budget, Math.ceil((pattern.size * (text.length + 1)) / matchedPerStep));
+  return pattern.test(text);
 };
 
 const holds = (match: Match, found: Value, scope: Scope): boolean => {
@@ -287,7 +271,7 @@ const evaluate = (expression: Expression, scope: Scope): boolean => {
 
 /** Asks documents of one type; patterns are compiled once. Throws FilterFault. */
 export const evaluator = (expression: Expression, type: Value["type"]) => {
-  const patterns = new Map<string, RE2JS>();
+  const patternOf = createPatterns();
   return (document: unknown, budget: Budget): boolean =>
-    evaluate(expression, { root: { type, value: document }, locals: [], budget, patterns });
+    evaluate(expression, { root: { type, value: document }, locals: [], budget, patternOf });
 };

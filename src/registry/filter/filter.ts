@@ -5,12 +5,20 @@ import type { Struct } from "./types.ts";
 
 export type Filter = (document: unknown) => boolean;
 
-/** Steps one request may spend: about a second of one core at worst. */
+/** Steps that one request may spend on all its documents. */
 export const maxFilterSteps = 2_000_000;
+/** Steps that one document may take: nothing else is served meanwhile. */
+export const maxDocumentSteps = 100_000;
 
 /** Throws FilterFault for a text that does not parse; the filter throws one for what a document cannot be asked. */
 export const compileFilter = (text: string, type: Struct, steps = maxFilterSteps): Filter => {
   const ask = evaluator(parseFilter(text), type);
-  const budget = { left: steps };
-  return (document) => ask(document, budget);
+  let left = steps;
+  return (document) => {
+    const budget = { left: Math.min(left, maxDocumentSteps) };
+    const before = budget.left;
+    const passed = ask(document, budget);
+    left -= before - budget.left;
+    return passed;
+  };
 };
