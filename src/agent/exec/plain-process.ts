@@ -2,6 +2,7 @@
 import { type ChildProcessWithoutNullStreams, spawn } from "node:child_process";
 import { once } from "node:events";
 import { constants } from "node:os";
+import { withoutTerminals } from "./open-terminals.ts";
 import type { Command, ExecProcess } from "./process.ts";
 import { startFault } from "./program.ts";
 
@@ -16,15 +17,17 @@ export const exitCodeOf = (code: number | null, signal: NodeJS.Signals | null): 
 const start = async (command: Command): Promise<ChildProcessWithoutNullStreams> => {
   const [name = "", ...rest] = command.arguments;
   try {
-    const child = spawn(command.program, rest, {
-      argv0: name,
-      cwd: command.directory,
-      env: command.env,
-      detached: true,
-      stdio: ["pipe", "pipe", "pipe"],
-    });
+    const child = withoutTerminals((more) =>
+      spawn(command.program, rest, {
+        argv0: name,
+        cwd: command.directory,
+        env: command.env,
+        detached: true,
+        stdio: ["pipe", "pipe", "pipe", ...more],
+      }),
+    );
     await once(child, "spawn");
-    return child;
+    return child as ChildProcessWithoutNullStreams; // three pipes were asked for
   } catch (error) {
     throw startFault(name, error);
   }

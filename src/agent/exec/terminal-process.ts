@@ -7,6 +7,7 @@ import { createRequire } from "node:module";
 import { setTimeout as wait } from "node:timers/promises";
 import { ReadStream } from "node:tty";
 import { errnoOf } from "../../errors.ts";
+import { terminalClosed, terminalOpened } from "./open-terminals.ts";
 import type { Command, ExecProcess } from "./process.ts";
 import { startFault } from "./program.ts";
 
@@ -107,7 +108,9 @@ class Terminal implements ExecProcess {
     this.#slave = openSlave(forked.pty);
     this.pid = forked.pid;
     this.#fd = forked.fd;
+    terminalOpened(forked.fd, this);
     this.#stream = new ReadStream(forked.fd);
+    this.#stream.once("close", () => terminalClosed(forked.fd, this));
     this.#stream.on("error", () => undefined); // EIO: the last process let go of the terminal
     this.outputs = [{ name: "stdout", stream: this.#stream }];
   }
