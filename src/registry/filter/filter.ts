@@ -6,7 +6,7 @@ import type { Struct } from "./types.ts";
 export type Filter = (document: unknown) => boolean;
 
 /** Steps that one request may spend on all its documents. */
-export const maxFilterSteps = 2_000_000;
+export const maxFilterSteps = 10_000_000;
 /** Steps that one document may take: nothing else is served meanwhile. */
 export const maxDocumentSteps = 100_000;
 
