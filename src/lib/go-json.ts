@@ -213,7 +213,8 @@ const fitsScalar = (value: Json, kind: "string" | "bool" | "int"): boolean => {
 const fitStruct = (value: Json, shape: Shape & { kind: "struct" }, where: string): Json => {
   if (!isJsonObject(value)) throw mismatch(value, shape, where);
   // Go names the innermost struct and the whole path to the field: `Inner.outer.field`.
-  const prefix = where === "" ? `${shape.name}.` : `${shape.name}${where.slice(where.indexOf("."))}.`;
+  const prefix =
+    where === "" ? `${shape.name}.` : `${shape.name}${where.slice(where.indexOf("."))}.`;
   const result: Record<string, Json> = { ...(zero(shape) as Record<string, Json>) }; // a struct's zero is an object
   const names = new Map(Object.keys(shape.fields).map((name) => [name.toLowerCase(), name]));
   for (const [key, member] of Object.entries(value)) {
