@@ -5,11 +5,11 @@ import path from "node:path";
 import { Agent } from "undici";
 import type { JsonObject } from "../../src/lib/json.ts";
 import type { Clock, Log } from "../../src/ports.ts";
+import type { RegistryEvent } from "../../src/registry/embedded/events.ts";
 import {
   createEmbeddedRegistry,
   type EmbeddedOptions,
   type EmbeddedRegistry,
-  type RegistryEvent,
 } from "../../src/registry/embedded/registry.ts";
 import { realTimers, type Timers } from "../../src/registry/timers.ts";
 import type { AgentUnderTest } from "./agent-under-test.ts";

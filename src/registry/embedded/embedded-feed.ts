@@ -1,6 +1,7 @@
 /** The embedded registry as a feed: what it holds is the picture, and it tells its changes as it makes them. */
 import type { Clock, NodeEntry, Placement } from "../../ports.ts";
 import type { Change, Feed, FeedState, Sink } from "../feed.ts";
+import type { Freshness } from "./freshness.ts";
 
 export interface EmbeddedFeedNeeds {
   readonly clock: Clock;
@@ -9,10 +10,7 @@ export interface EmbeddedFeedNeeds {
   readonly nodes: () => Iterable<NodeEntry>;
   readonly placements: () => Iterable<Placement>;
   readonly placement: (id: string) => Placement | undefined;
-  readonly state: () => FeedState;
-  readonly lagMs: () => number;
-  /** Asks at once the agents that could not be asked; resolves when they answered or patience ended. */
-  readonly catchUp: (id: string, signal: AbortSignal) => Promise<void>;
+  readonly freshness: Freshness;
 }
 
 const chunk = 1_000;
@@ -38,13 +36,13 @@ export class EmbeddedFeed implements Feed {
   }
 
   get state(): FeedState {
-    return this.#needs.state();
+    return this.#needs.freshness.state;
   }
   get index(): number {
     return this.#needs.index();
   }
   get lagMs(): number {
-    return this.#needs.lagMs();
+    return this.#needs.freshness.lagMs;
   }
   get lastChangeAtMs(): number {
     return this.#lastChangeAtMs;
@@ -63,7 +61,7 @@ export class EmbeddedFeed implements Feed {
     signal.throwIfAborted();
     const held = this.#needs.placement(id);
     if (held) return held;
-    await this.#needs.catchUp(id, signal);
+    await this.#needs.freshness.catchUp(id, signal);
     signal.throwIfAborted();
     return this.#needs.placement(id);
   }

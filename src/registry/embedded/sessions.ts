@@ -6,8 +6,6 @@ import type { Clock } from "../../ports.ts";
 import type { Session } from "./session.ts";
 
 export interface SessionsOptions {
-  /** What agents are told to beat by. */
-  readonly heartbeatMs: number;
   /** Without a beat for so long a node is down. */
   readonly downAfterMs: number;
   /** A node announced from another address changes to it at most once in this time. */
