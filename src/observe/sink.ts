@@ -21,6 +21,8 @@ export interface SinkState {
 const stdoutFd = 1;
 const defaultQueueBytes = 4 * 2 ** 20;
 const maxBatchBytes = 64 * 2 ** 10;
+/** PIPE_BUF: a pipe takes this much whole or not at all, so that log and audit can share stdout without mixing lines. */
+const maxPipeBatchBytes = 4096;
 const fullRetryMs = 20;
 const failedRetryMs = 500;
 const flushTries = 25;
@@ -57,6 +59,7 @@ const pause = new Int32Array(new SharedArrayBuffer(4));
 export class Sink {
   readonly #output: string;
   readonly #maxQueuedBytes: number;
+  readonly #maxBatchBytes: number;
   #fd: number;
   /** A descriptor to change to at the next line's start. */
   #next: number | undefined;
@@ -73,6 +76,7 @@ export class Sink {
   constructor({ output, maxQueuedBytes = defaultQueueBytes }: SinkOptions) {
     this.#output = output;
     this.#maxQueuedBytes = maxQueuedBytes;
+    this.#maxBatchBytes = output === "stdout" ? maxPipeBatchBytes : maxBatchBytes;
     this.#fd = openOutput(output);
   }
 
@@ -159,7 +163,7 @@ export class Sink {
     const taken: Buffer[] = [];
     let bytes = 0;
     for (const line of this.#queue) {
-      if (taken.length > 0 && bytes + line.length > maxBatchBytes) break;
+      if (taken.length > 0 && bytes + line.length > this.#maxBatchBytes) break;
       taken.push(line);
       bytes += line.length;
     }

@@ -112,3 +112,26 @@ test("a reader of stdout that leaves does not end the process", async () => {
   const [code] = await once(child, "exit");
   assert.deepEqual([code, errors], [0, "alive with EPIPE"]);
 });
+
+test("two sinks on one stdout do not mix their lines, even when its reader is slow", async () => {
+  const module = path.join(import.meta.dirname, "../../src/observe/sink.ts");
+  const script = `import { Sink } from ${JSON.stringify(module)};
+    const sinks = ["a", "b"].map((name) => [name, new Sink({ output: "stdout" })]);
+    for (let n = 0; n < 5000; n++)
+      for (const [name, sink] of sinks) sink.write(name.repeat(n % 300) + " " + name + n + "\\n");
+    const keep = setInterval(() => undefined, 1000);
+    await Promise.all(sinks.map(([, sink]) => sink.close(AbortSignal.timeout(20_000))));
+    clearInterval(keep);`;
+  const child = spawn(process.execPath, ["--input-type=module", "-e", script]);
+  child.stderr.resume();
+  let text = "";
+  child.stdout.on("data", (chunk) => {
+    text += chunk;
+    child.stdout.pause();
+    setImmediate(() => child.stdout.resume());
+  });
+  await once(child, "close");
+  const lines = text.split("\n").slice(0, -1);
+  assert.equal(lines.length, 10_000);
+  for (const line of lines) assert.match(line, /^(a* a|b* b)\d+$/);
+});
