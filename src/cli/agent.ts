@@ -7,7 +7,7 @@ import { readText } from "../gateway/identity.ts";
 import { systemClock } from "../lib/clock.ts";
 import { createProcessGuards } from "../observe/guards.ts";
 import { createLog } from "../observe/log.ts";
-import { liveUntilStopped, say } from "./lifetime.ts";
+import { beginLifetime, say } from "./lifetime.ts";
 
 const tlsOf = ({ tls }: AgentConfig): AgentTls | undefined => {
   const cert = readText(tls.certFile);
@@ -62,6 +62,7 @@ export const agentCommand = (): Command =>
     .option("--listen <host:port>", "where the gateway connects")
     .option("--data-dir <directory>", "where it keeps its state and the allocations")
     .action(async ({ config: file, listen, dataDir }: Flags) => {
+      const life = beginLifetime();
       const flags = { listen, data_dir: dataDir };
       const { config, warnings } = loadAgentConfig({ file, env: process.env, flags });
       for (const warning of warnings) say(`warning: ${warning}`);
@@ -74,7 +75,7 @@ export const agentCommand = (): Command =>
       });
       createProcessGuards({ log, exit: (code) => process.exit(code) });
       const agent = await createAgent({ log, clock: systemClock }, optionsOf(config));
-      await liveUntilStopped({
+      await life.live({
         reload: async () => {
           log.reopen();
           await reload(agent, file);
@@ -83,6 +84,5 @@ export const agentCommand = (): Command =>
           await agent.close(AbortSignal.timeout(closePatienceMs));
           await log.close(AbortSignal.timeout(logPatienceMs));
         },
-        tell: say,
       });
     });

@@ -8,7 +8,7 @@ import type { Registry } from "../ports.ts";
 import { type Child, startAgent, stopAgents } from "./dev/children.ts";
 import { type DevHome, type DevOptions, prepareHome } from "./dev/home.ts";
 import { type DevState, toJsonLine, toText } from "./dev/report.ts";
-import { liveUntilStopped, say, watchParent } from "./lifetime.ts";
+import { beginLifetime, say, watchParent } from "./lifetime.ts";
 import { type Running, startGateway } from "./server.ts";
 
 const sampleWorkloads = fileURLToPath(new URL("../../config/dev-workloads.yaml", import.meta.url));
@@ -24,34 +24,31 @@ const wantedAllocations = (files: readonly string[]): number =>
 
 const hasStarted = ({ ClientStatus }: AllocationDocument): boolean => ClientStatus !== "pending";
 
-/** Waits until every allocation is in the registry and has started, or an agent has ended before that. */
+/** Waits until every allocation is in the registry and has started; false when it was told to stop before that. */
 const allStarted = async (
   registry: Registry,
   wanted: number,
   agents: readonly Child[],
-): Promise<void> => {
-  const patience = new AbortController();
-  const timer = setTimeout(() => patience.abort(), startPatienceMs);
+  stopping: AbortSignal,
+): Promise<boolean> => {
+  const patience = AbortSignal.any([stopping, AbortSignal.timeout(startPatienceMs)]);
   const failure = Promise.race(
     agents.map(async ({ name, ended }) => {
       const how = await ended;
       throw new Error(`${name} ended while starting: ${how}`);
     }),
   );
-  const started = async (): Promise<void> => {
+  const started = async (): Promise<boolean> => {
     for (;;) {
       const allocations = [...registry.allocations()];
-      if (allocations.length >= wanted && allocations.every(hasStarted)) return;
-      if (patience.signal.aborted)
+      if (allocations.length >= wanted && allocations.every(hasStarted)) return true;
+      if (stopping.aborted) return false;
+      if (patience.aborted)
         throw new Error(`only ${allocations.length} of ${wanted} allocations have started`);
-      await registry.changed("allocs", registry.index("allocs"), patience.signal);
+      await registry.changed("allocs", registry.index("allocs"), patience);
     }
   };
-  try {
-    await Promise.race([started(), failure]);
-  } finally {
-    clearTimeout(timer);
-  }
+  return Promise.race([started(), failure]);
 };
 
 interface Dev {
@@ -61,7 +58,8 @@ interface Dev {
   stop(): Promise<void>;
 }
 
-const startDev = async (options: DevOptions): Promise<Dev> => {
+/** Undefined when it was told to stop while starting; then everything has ended again. */
+const startDev = async (options: DevOptions, stopping: AbortSignal): Promise<Dev | undefined> => {
   const home = prepareHome(options);
   const wanted = wantedAllocations(home.agentFiles);
   const { config } = loadServerConfig({ file: home.gatewayFile, env: {} });
@@ -75,7 +73,10 @@ const startDev = async (options: DevOptions): Promise<Dev> => {
     await running.stop();
   };
   try {
-    await allStarted(running.gateway.registry, wanted, agents);
+    if (!(await allStarted(running.gateway.registry, wanted, agents, stopping))) {
+      await stop();
+      return undefined;
+    }
   } catch (error) {
     await stop();
     throw new Error(
@@ -128,23 +129,21 @@ export const devCommand = (): Command =>
     .option("--json", "print one line of JSON when ready, instead of text")
     .action(async ({ port, adminPort, dataDir, agents, workloads, json }: Flags) => {
       const directory = path.resolve(dataDir);
-      const dev = await startDev({ directory, port, adminPort, agents, workloadsFile: workloads });
-      const state = stateOf(dev, directory);
-      process.stdout.write(json ? `${toJsonLine(state)}\n` : toText(state));
-      let isStopping = false;
-      const stop = (): Promise<void> => {
-        isStopping = true;
-        return dev.stop();
-      };
-      const life = liveUntilStopped({ reload: dev.running.gateway.reload, stop, tell: say });
+      const life = beginLifetime();
       const unwatch =
         process.env["npm_lifecycle_event"] === undefined
           ? () => {}
           : watchParent(() => process.kill(process.pid, "SIGTERM"));
+      const options = { directory, port, adminPort, agents, workloadsFile: workloads };
+      const dev = await startDev(options, life.stopping);
+      if (dev === undefined) return;
+      const state = stateOf(dev, directory);
+      process.stdout.write(json ? `${toJsonLine(state)}\n` : toText(state));
       for (const { name, ended } of dev.agents)
         ended.then((how) => {
-          if (!isStopping) say(`${name} ended (${how}); its log is in ${dev.home.logDirectory}`);
+          if (!life.stopping.aborted)
+            say(`${name} ended (${how}); its log is in ${dev.home.logDirectory}`);
         }, say);
-      await life;
+      await life.live({ reload: dev.running.gateway.reload, stop: dev.stop });
       unwatch();
     });

@@ -1,10 +1,18 @@
-/** A process' life: SIGHUP reads again, the first SIGTERM or SIGINT ends in order, a second one at once. */
+/**
+ * A process' life: SIGHUP reads again, the first SIGTERM or SIGINT ends in order, a second one at once. It is heard from the
+ * very start, so that a signal during a slow start is kept and acted on.
+ */
 
-export interface Lifetime {
+export interface Living {
   readonly reload: () => Promise<void>;
   readonly stop: () => Promise<void>;
-  /** Words for people, on stderr. */
-  readonly tell: (words: string) => void;
+}
+
+export interface Lifetime {
+  /** Aborts when the process was told to stop. */
+  readonly stopping: AbortSignal;
+  /** Resolves when the process was told to stop (maybe it was already) and has stopped in order. */
+  live(living: Living): Promise<void>;
 }
 
 export const say = (words: string): void => {
@@ -12,42 +20,55 @@ export const say = (words: string): void => {
 };
 
 const stopSignals = ["SIGINT", "SIGTERM"] as const;
-/** Also when a parent that owns this process ends: its channel closes. */
+/** A parent that owns this process (`serai dev` its agents) has ended: the channel to it has closed. */
 const parentGone = "disconnect";
 
-/** Resolves when the process was told to stop and has stopped in order. */
-export const liveUntilStopped = ({ reload, stop, tell }: Lifetime): Promise<void> =>
-  new Promise((resolve) => {
-    let stopping = false;
-    const end = (): void => {
-      if (stopping) process.exit(1);
-      stopping = true;
-      stop()
-        .catch((error: unknown) => tell(`stopping failed: ${String(error)}`))
-        .finally(() => {
-          if (process.connected) process.disconnect(); // an open channel would keep the process
-          resolve();
-        });
-    };
-    for (const signal of stopSignals) process.on(signal, end);
-    process.once(parentGone, () => {
-      if (!stopping) end();
-    });
-    process.on("SIGHUP", () => {
-      reload().catch((error: unknown) =>
-        tell(`reading the settings again failed: ${String(error)}`),
-      );
-    });
-  });
+const endInOrder = async (stop: () => Promise<void>): Promise<void> => {
+  try {
+    await stop();
+  } catch (error) {
+    say(`stopping failed: ${error instanceof Error ? error.message : String(error)}`);
+    process.exitCode = 1;
+  }
+  if (process.connected) process.disconnect(); // an open channel would keep the process
+};
 
-/** For `npm run`: npm does not pass on its own sudden death, so its child looks whether its parent is still there. */
+/** Call it first. */
+export const beginLifetime = (): Lifetime => {
+  const told = new AbortController();
+  const end = (): void => {
+    if (told.signal.aborted) process.exit(1);
+    told.abort();
+  };
+  for (const signal of stopSignals) process.on(signal, end);
+  process.once(parentGone, () => told.abort());
+  return {
+    stopping: told.signal,
+    async live({ reload, stop }) {
+      process.on("SIGHUP", () => {
+        reload().catch((error: unknown) =>
+          say(`reading the settings again failed: ${String(error)}`),
+        );
+      });
+      if (!told.signal.aborted)
+        await new Promise((resolve) =>
+          told.signal.addEventListener("abort", resolve, { once: true }),
+        );
+      await endInOrder(stop);
+    },
+  };
+};
+
+const parentPollMs = 500;
+
+/** For `npm run`: npm cannot pass on its own sudden death, so its child looks whether its parent is still there. */
 export const watchParent = (onGone: () => void): (() => void) => {
   const parent = process.ppid;
   const timer = setInterval(() => {
     if (process.ppid === parent) return;
     clearInterval(timer);
     onGone();
-  }, 500);
+  }, parentPollMs);
   timer.unref();
   return () => clearInterval(timer);
 };

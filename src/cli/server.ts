@@ -6,7 +6,7 @@ import { createGateway, type Gateway } from "../gateway.ts";
 import { systemClock } from "../lib/clock.ts";
 import { createProcessGuards } from "../observe/guards.ts";
 import { createLog, type OpenLog } from "../observe/log.ts";
-import { liveUntilStopped, say } from "./lifetime.ts";
+import { beginLifetime, say } from "./lifetime.ts";
 import { version } from "./version.ts";
 
 export interface Running {
@@ -62,9 +62,10 @@ export const serverCommand = (): Command =>
     .option("--admin-listen <host:port>", "listener for metrics and health")
     .option("--data-dir <directory>", "where it keeps its state")
     .action(async ({ config: file, listen, adminListen, dataDir }: Flags) => {
+      const life = beginLifetime();
       const flags = { "http.listen": listen, "admin.listen": adminListen, data_dir: dataDir };
       const { config, warnings } = loadServerConfig({ file, env: process.env, flags });
       for (const warning of warnings) say(`warning: ${warning}`);
       const { gateway, stop } = await startGateway(config);
-      await liveUntilStopped({ reload: gateway.reload, stop, tell: say });
+      await life.live({ reload: gateway.reload, stop });
     });
