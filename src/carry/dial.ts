@@ -58,15 +58,21 @@ const upgraded = (socket: WebSocket, signal: AbortSignal, node: string): Promise
       socket.terminate();
     };
     const onAbort = (): void => fail(toGatewayError(signal.reason, signal, node));
-    const onRefused = (request: ClientRequest, response: IncomingMessage): void =>
+    let refused = false;
+    const onRefused = (request: ClientRequest, response: IncomingMessage): void => {
+      refused = true; // from here on the status decides, however its text ends
       readText(response, (text) => {
         fail(refusal(response.statusCode ?? 0, text, node));
         request.destroy();
       });
+    };
     signal.addEventListener("abort", onAbort);
     socket.on("unexpected-response", onRefused);
-    socket.on("error", (error) => fail(handshakeError(error, node)));
+    socket.on("error", (error) => {
+      if (!refused) fail(handshakeError(error, node));
+    });
     socket.once("open", () => {
+      socket.pause(); // here, or a message that came with the 101 is lost before anybody listens
       signal.removeEventListener("abort", onAbort);
       resolve(socket);
     });
@@ -102,13 +108,11 @@ export const dial = async (
   );
   try {
     const url = `${reach.origin.replace(/^http/, "ws")}${path}`;
-    const socket = await upgraded(
+    return await upgraded(
       new WebSocket(url, optionsOf(exchange, connection, limits)),
       signal,
       node,
     );
-    socket.pause();
-    return socket;
   } catch (error) {
     connection.destroy();
     throw error;
