@@ -1,0 +1,90 @@
+import assert from "node:assert/strict";
+import { randomUUID } from "node:crypto";
+import { test } from "node:test";
+import { PackedDirectory } from "../../../src/registry/directory.ts";
+import { AgentUnderTest } from "../agent-under-test.ts";
+import { allocationBody } from "../documents.ts";
+import { never, RegistryUnderTest } from "../registry-under-test.ts";
+import { until } from "../until.ts";
+
+const directoryOf = (under: RegistryUnderTest): PackedDirectory => {
+  const { feed } = under.registry;
+  const directory = new PackedDirectory({ clock: under.time, timers: under.time, feed });
+  feed.follow(directory);
+  return directory;
+};
+
+test("an allocation of an agent that could not be asked is found as soon as somebody wants it", async () => {
+  await using agent = await AgentUnderTest.start();
+  await using under = await RegistryUnderTest.start();
+  const directory = directoryOf(under);
+  agent.overrides.set(agent.allocationsPath, (request) => request.socket.destroy());
+  await under.announce(agent);
+  await until("it failed", () => under.pulls.length === 1); // time stands still: no retry comes by itself
+  const one = allocationBody(agent.nodeId);
+  agent.overrides.clear();
+  agent.list(one);
+  const found = await directory.find(one.ID, never);
+  assert.equal(found?.nodeId, agent.nodeId);
+});
+
+test("an unknown allocation is waited for only a little while an agent cannot be asked", async () => {
+  await using agent = await AgentUnderTest.start();
+  await using under = await RegistryUnderTest.start({ catchUpMs: 500 });
+  const directory = directoryOf(under);
+  agent.overrides.set(agent.allocationsPath, () => {}); // never answers
+  await under.announce(agent);
+  const started = under.time.monotonic();
+  const finding = directory.find(randomUUID(), never);
+  let isDone = false;
+  void finding.finally(() => {
+    isDone = true;
+  });
+  await under.until("it is given up", () => isDone);
+  assert.equal(await finding, undefined);
+  const tookMs = under.time.monotonic() - started;
+  assert.ok(tookMs >= 500, `${tookMs} ms`);
+  assert.equal(under.registry.waiting, 0);
+});
+
+test("with every agent heard, an unknown allocation is unknown at once", async () => {
+  await using agent = await AgentUnderTest.start();
+  await using under = await RegistryUnderTest.start();
+  const directory = directoryOf(under);
+  await under.announce(agent);
+  await under.until("its query blocks", () => agent.heardOf(agent.allocationsPath) === 2);
+  assert.equal(await directory.find(randomUUID(), never), undefined); // time stands still
+});
+
+test("an agent that always has something new is asked no more often than allowed", async () => {
+  await using agent = await AgentUnderTest.start();
+  await using under = await RegistryUnderTest.start({ minGapMs: 100 });
+  let index = 0;
+  agent.overrides.set(agent.allocationsPath, (_request, response) => {
+    response.setHeader("X-Nomad-Index", ++index);
+    response.end("[]");
+  });
+  await under.announce(agent);
+  await until("the first is taken", () => under.pulls.length === 1);
+  for (let taken = 1; taken < 10; taken++) {
+    under.time.advance(99);
+    assert.equal(agent.heardOf(agent.allocationsPath), taken);
+    under.time.advance(1);
+    await until("the next is taken", () => under.pulls.length === taken + 1);
+  }
+});
+
+test("an agent that stops in the middle of its answer is left with its session", async () => {
+  await using agent = await AgentUnderTest.start();
+  const under = await RegistryUnderTest.start();
+  agent.overrides.set(agent.allocationsPath, (_request, response) => {
+    response.writeHead(200, { "Content-Type": "application/json" });
+    response.write("[{");
+  });
+  await under.announce(agent);
+  await until("it is asked", () => agent.heardOf(agent.allocationsPath) === 1);
+  under.time.advance(32_000);
+  assert.equal(under.registry.node(agent.nodeId)?.Status, "down");
+  await under.close(); // would wait for a pull that did not end
+  assert.equal(under.time.waiting, 0);
+});
