@@ -7,7 +7,7 @@ import { setTimeout as wait } from "node:timers/promises";
 import { type Dispatcher, request } from "undici";
 import type { NodeDocument } from "../documents.ts";
 import { errnoOf } from "../errors.ts";
-import { isJsonObject, parseJson, stringifyJson } from "../lib/json.ts";
+import { isJsonObject, type Json, parseJson, stringifyJson } from "../lib/json.ts";
 import type { Clock, Closer, Log } from "../ports.ts";
 import type { PullSecrets } from "./api/secrets.ts";
 
@@ -26,6 +26,7 @@ export interface AnnouncerOptions {
   readonly gatewayAddress: string;
   readonly joinToken: string | undefined;
   readonly document: () => NodeDocument;
+  /** The longest wait between two beats; a gateway may ask for them more often. */
   readonly intervalMs?: number;
   readonly refusedIntervalMs?: number;
 }
@@ -44,6 +45,7 @@ export interface Announcer extends Closer {
 
 const defaultIntervalMs = 10_000;
 const defaultRefusedIntervalMs = 60_000;
+const minIntervalMs = 100;
 const firstRetryMs = 250;
 const maxRetryMs = 10_000;
 const answerTimeoutMs = 10_000;
@@ -51,7 +53,7 @@ const maxAnswerBytes = 64 * 1024;
 const minSecretLength = 16;
 
 type Outcome =
-  | { readonly kind: "accepted"; readonly pullSecret: string }
+  | { readonly kind: "accepted"; readonly pullSecret: string; readonly heartbeatMs: number }
   | { readonly kind: "away"; readonly reason: string }
   | { readonly kind: "refused"; readonly status: number; readonly reason: string };
 
@@ -72,12 +74,26 @@ const readText = async (body: AsyncIterable<Buffer>): Promise<string> => {
   return Buffer.concat(chunks).toString("utf8");
 };
 
+const noGateway: Outcome = {
+  kind: "away",
+  reason: "its answer holds no PullSecret; is it a serai gateway?",
+};
+const nanosecondsPerMs = 1e6;
+
+/** How often the gateway wants to be told; a gateway that asks for a flood gets less. */
+const heartbeatMsOf = (ttl: Json | undefined): number => {
+  const ms = Number(ttl) / nanosecondsPerMs;
+  return typeof ttl === "number" || typeof ttl === "bigint"
+    ? Math.max(ms, minIntervalMs)
+    : Number.POSITIVE_INFINITY;
+};
+
 const acceptedOf = (text: string): Outcome => {
   const document = parseJson(text);
-  const secret = isJsonObject(document) ? document["PullSecret"] : undefined;
-  if (typeof secret !== "string" || secret.length < minSecretLength)
-    return { kind: "away", reason: "its answer holds no PullSecret; is it a serai gateway?" };
-  return { kind: "accepted", pullSecret: secret };
+  if (!isJsonObject(document)) return noGateway;
+  const { PullSecret: secret, HeartbeatTTL: ttl } = document;
+  if (typeof secret !== "string" || secret.length < minSecretLength) return noGateway;
+  return { kind: "accepted", pullSecret: secret, heartbeatMs: heartbeatMsOf(ttl) };
 };
 
 const outcomeOf = (status: number, text: string): Outcome => {
@@ -149,7 +165,7 @@ export const createAnnouncer = (needs: AnnouncerNeeds, options: AnnouncerOptions
     if (outcome.kind === "refused") return jittered(refusedIntervalMs);
     if (outcome.kind === "accepted") {
       retryMs = firstRetryMs;
-      return jittered(intervalMs);
+      return jittered(Math.min(intervalMs, outcome.heartbeatMs));
     }
     const pause = retryMs / 2 + (random() * retryMs) / 2;
     retryMs = Math.min(retryMs * 2, maxRetryMs);

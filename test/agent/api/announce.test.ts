@@ -194,3 +194,22 @@ test("closing does not wait for the next beat", async () => {
   await announcer.close(AbortSignal.timeout(1_000)); // its next beat is a minute away
   assert.equal(gateway.beats.length, 1);
 });
+
+test("a gateway that wants to hear more often than the agent would say is told as often", async () => {
+  await using gateway = await scriptedGateway();
+  gateway.script = [
+    {
+      status: 200,
+      body: JSON.stringify({ HeartbeatTTL: 100_000_000, PullSecret: secret("often") }),
+    },
+  ];
+  const announcer = createAnnouncer(
+    { log: recordingLog([]), clock, pullSecrets: createPullSecrets(), random: () => 0 },
+    { gatewayAddress: gateway.origin, joinToken: "join-me", document, intervalMs: 3_600_000 },
+  );
+  try {
+    await eventually(() => gateway.beats.length >= 3, "three beats");
+  } finally {
+    await announcer.close(AbortSignal.timeout(1_000));
+  }
+});
