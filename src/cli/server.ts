@@ -27,9 +27,11 @@ export const startGateway = async (config: ServerConfig): Promise<Running> => {
     linesPerSecond,
     base: { name: config.name },
   });
-  createProcessGuards({ log, exit: (code) => process.exit(code) });
+  let count: Gateway["uncaught"] = () => {};
+  createProcessGuards({ log, exit: (code) => process.exit(code), count: (kind) => count(kind) });
   try {
     const gateway = await createGateway({ clock: systemClock, log, version }, config);
+    count = gateway.uncaught;
     log.info({ url: gateway.url, admin: gateway.adminUrl, version }, "gateway listens");
     return {
       gateway,

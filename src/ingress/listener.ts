@@ -2,11 +2,11 @@
  * The public socket: node:http (or https) with every limit set on purpose, strict parsing, Nomad's words for what is no
  * HTTP at all, a bound on connections per address, and a drain.
  */
-import { createServer, type RequestListener, type Server } from "node:http";
+import { createServer, type RequestListener, type Server, type ServerOptions } from "node:http";
 import { createServer as createTlsServer } from "node:https";
 import type { Socket } from "node:net";
-import type { TlsOptions } from "node:tls";
 import type { Log } from "../ports.ts";
+import type { TlsContext } from "./tls.ts";
 import { isExecUpgrade, type UpgradeListener } from "./upgrade.ts";
 
 export interface ListenerOptions {
@@ -16,10 +16,11 @@ export interface ListenerOptions {
   readonly headersTimeoutMs: number;
   readonly requestTimeoutMs: number;
   readonly keepAliveTimeoutMs: number;
+  readonly tlsHandshakeTimeoutMs: number;
   readonly maxSocketsPerAddress: number;
   readonly maxSockets: number;
   /** TLS when given. */
-  readonly tls: TlsOptions | undefined;
+  readonly tls: TlsContext | undefined;
 }
 
 export interface Listener {
@@ -81,6 +82,17 @@ const limitPerAddress = (server: Server, max: number): { readonly all: ReadonlyS
   return { all };
 };
 
+const createSecure = (
+  limits: ServerOptions,
+  context: TlsContext,
+  handshakeTimeout: number,
+  onRequest: RequestListener,
+): Server => {
+  const server = createTlsServer({ ...limits, ...context.options, handshakeTimeout }, onRequest);
+  context.attach(server);
+  return server;
+};
+
 const create = (options: ListenerOptions, onRequest: RequestListener): Server => {
   const limits = {
     maxHeaderSize: options.maxHeaderBytes,
@@ -93,10 +105,7 @@ const create = (options: ListenerOptions, onRequest: RequestListener): Server =>
     shouldUpgradeCallback: isExecUpgrade,
   };
   const server = options.tls
-    ? createTlsServer(
-        { ...limits, handshakeTimeout: 10_000, minVersion: "TLSv1.2", ...options.tls },
-        onRequest,
-      )
+    ? createSecure(limits, options.tls, options.tlsHandshakeTimeoutMs, onRequest)
     : createServer(limits, onRequest);
   server.maxConnections = options.maxSockets;
   return server;

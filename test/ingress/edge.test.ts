@@ -54,6 +54,7 @@ const listener = await openListener(
     headersTimeoutMs: 5_000,
     requestTimeoutMs: 30_000,
     keepAliveTimeoutMs: 5_000,
+    tlsHandshakeTimeoutMs: 5_000,
     maxSocketsPerAddress: 50,
     maxSockets: 1_000,
     tls: undefined,

@@ -1,10 +1,12 @@
 /** One run of a task: a child process leading its own group, its output in log files. */
+
 import { type ChildProcess, spawn } from "node:child_process";
 import { accessSync, constants } from "node:fs";
 import path from "node:path";
 import type { Readable } from "node:stream";
 import { errnoOf } from "../../errors.ts";
 import type { Log } from "../../ports.ts";
+import { withoutTerminals } from "../exec/open-terminals.ts";
 import type { TaskEnvironment } from "./environment.ts";
 import { type LogFiles, openLogFiles } from "./log-files.ts";
 import { type OutputPipe, openOutputPipes } from "./output-pipes.ts";
@@ -137,12 +139,14 @@ type Output = "ignore" | "pipe" | number;
 
 const launch = (spec: ProcessSpec, out: Output, err: Output): Promise<ChildProcess> =>
   new Promise((resolve, reject) => {
-    const child = spawn(findCommand(spec), [...spec.args], {
-      cwd: spec.directory,
-      env: spec.env,
-      detached: true,
-      stdio: ["ignore", out, err],
-    });
+    const child = withoutTerminals((more) =>
+      spawn(findCommand(spec), [...spec.args], {
+        cwd: spec.directory,
+        env: spec.env,
+        detached: true,
+        stdio: ["ignore", out, err, ...more],
+      }),
+    );
     child.on("error", reject); // stays attached: a late failure to signal must not be uncaught
     child.once("spawn", () => resolve(child));
   });

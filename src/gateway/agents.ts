@@ -1,0 +1,39 @@
+/** The way to the agents, for callers' exchanges and for the gateway's own questions: one address policy, one TLS identity. */
+import { isLoopback } from "../config/loopback.ts";
+import type { ServerConfig } from "../config/server-schema.ts";
+import type { Closers } from "../lib/closers.ts";
+import type { Clock, Log } from "../ports.ts";
+import { type AddressPolicy, checkAddress } from "../reach/address.ts";
+import { createNodeDispatcher } from "../reach/node-dispatcher.ts";
+import { createReach, type Reaches } from "../reach/reach.ts";
+import type { EmbeddedNeeds } from "../registry/embedded/registry.ts";
+import { readText } from "./identity.ts";
+
+export interface Agents extends Pick<EmbeddedNeeds, "dispatcher" | "addressFault"> {
+  readonly reaches: Reaches;
+}
+
+export const openAgents = (
+  { clock, log, closers }: { readonly clock: Clock; readonly log: Log; readonly closers: Closers },
+  { reach, region, http, timeouts }: ServerConfig,
+): Agents => {
+  const addresses: AddressPolicy = {
+    allow: reach.allow,
+    deny: reach.deny,
+    loopback: isLoopback(http.listen.host),
+  };
+  const options = {
+    addresses,
+    connectTimeoutMs: timeouts.connectMs,
+    tls: {
+      ca: readText(reach.caFile),
+      cert: readText(reach.certFile),
+      key: readText(reach.keyFile),
+      servername: `client.${region}.nomad`,
+    },
+  };
+  const reaches = closers.own(createReach({ clock, log }, options));
+  const dispatcher = createNodeDispatcher(options);
+  closers.defer(() => dispatcher.destroy());
+  return { reaches, dispatcher, addressFault: (address) => checkAddress(address, addresses) };
+};

@@ -1,0 +1,79 @@
+/** The public door: HTTP and upgrades on one listener, with TLS when there is a certificate. */
+import { randomBytes } from "node:crypto";
+import { isLoopback } from "../config/loopback.ts";
+import type { ServerConfig } from "../config/server-schema.ts";
+import { trustedProxies } from "../ingress/client.ts";
+import { createEdge, type EdgeNeeds } from "../ingress/edge.ts";
+import { requestIds } from "../ingress/exchange.ts";
+import { type Listener, openListener } from "../ingress/listener.ts";
+import { createTlsContext, type TlsContext } from "../ingress/tls.ts";
+import { createUpgrade } from "../ingress/upgrade.ts";
+import type { Log } from "../ports.ts";
+import { registryParameterCheck } from "../registry/answers/parameter-check.ts";
+
+export interface Door {
+  readonly listener: Listener;
+  readonly context: TlsContext | undefined;
+  /** `http(s)://host:port` as bound. */
+  readonly url: string;
+}
+
+type DoorNeeds = Pick<EdgeNeeds, "travel" | "started" | "ended" | "isDraining"> & {
+  readonly log: Log;
+};
+
+const contextOf = (log: Log, { tls, http }: ServerConfig): TlsContext | undefined => {
+  const { certFile, keyFile, clientCaFile } = tls;
+  if (certFile !== undefined && keyFile !== undefined)
+    return createTlsContext({ log }, { certFile, keyFile, clientCaFile });
+  if (!isLoopback(http.listen.host))
+    log.warn(
+      { listen: http.listen.host },
+      "cleartext on an address that others can reach: set tls.cert_file and tls.key_file",
+    );
+  return undefined;
+};
+
+const requestIdPrefixBytes = 4;
+
+/** Rejects with the system's error when the address cannot be used. Whoever opens it closes its listener. */
+export const openDoor = async (needs: DoorNeeds, config: ServerConfig): Promise<Door> => {
+  const { limits, timeouts, http, region } = config;
+  const { log } = needs;
+  const edgeNeeds: EdgeNeeds = {
+    ...needs,
+    region,
+    checkRegistryParameters: (name, raw) => registryParameterCheck(name, raw, region),
+    nextId: requestIds(randomBytes(requestIdPrefixBytes).toString("hex")),
+  };
+  const edgeOptions = {
+    isTrustedProxy: trustedProxies(http.trustProxy),
+    allowedOrigins: http.allowedOrigins,
+  };
+  const context = contextOf(log, config);
+  const listener = await openListener(
+    {
+      log,
+      onRequest: createEdge(edgeNeeds, edgeOptions),
+      onUpgrade: createUpgrade(edgeNeeds, {
+        ...edgeOptions,
+        maxMessageBytes: limits.execMessageBytes,
+        handshakeTimeoutMs: limits.handshakeMs,
+        maxHandshakeBytes: limits.handshakeMessageBytes,
+        maxUnauthenticatedPerAddress: limits.handshakesPerAddress,
+      }),
+    },
+    {
+      ...http.listen,
+      maxHeaderBytes: limits.maxHeaderBytes,
+      headersTimeoutMs: timeouts.headersMs,
+      requestTimeoutMs: timeouts.requestMs,
+      keepAliveTimeoutMs: timeouts.keepAliveMs,
+      tlsHandshakeTimeoutMs: timeouts.tlsHandshakeMs,
+      maxSocketsPerAddress: limits.socketsPerAddress,
+      maxSockets: limits.maxSockets,
+      tls: context,
+    },
+  );
+  return { listener, context, url: `${context ? "https" : "http"}://${listener.address}` };
+};

@@ -1,0 +1,85 @@
+/** The steps of the journey, each joined to the parts it is made of and to the recorder. */
+import { createAuthorize } from "../acl/authorize.ts";
+import { writeEmpty, writeError, writeJson } from "../answer.ts";
+import { createCarry } from "../carry/carry.ts";
+import type { ServerConfig } from "../config/server-schema.ts";
+import { GatewayError } from "../errors.ts";
+import type { Steps } from "../journey.ts";
+import type { Ledger } from "../live/ledger.ts";
+import type { Metrics } from "../observe/metrics.ts";
+import type { Answer, Answered, Clock, Exchange } from "../ports.ts";
+import type { Agents } from "./agents.ts";
+import type { Identity } from "./identity.ts";
+import type { Recorder } from "./recorder.ts";
+import type { Home } from "./registry.ts";
+import { createResolve } from "./resolve.ts";
+
+export interface StepsNeeds {
+  readonly clock: Clock;
+  readonly metrics: Metrics;
+  readonly identity: Identity;
+  readonly agents: Agents;
+  readonly home: Home;
+  readonly ledger: Ledger;
+  readonly recorder: Recorder;
+  readonly answers: Readonly<Record<string, Answer>>;
+}
+
+/** The rule itself; the ledger asks it again for what lasts. */
+export const decide = createAuthorize();
+
+const countedAuthorize =
+  (metrics: Metrics): Steps["authorize"] =>
+  (principal, scope, exchange) => {
+    try {
+      decide(principal, scope, exchange);
+      metrics.decided(exchange.route, "allowed");
+    } catch (error) {
+      metrics.decided(exchange.route, "denied");
+      throw error;
+    }
+  };
+
+const writeAnswer = ({ wire, pretty }: Exchange, answered: Answered): void => {
+  if (wire.kind !== "http")
+    throw new GatewayError("internal", { reason: "a registry answer goes over HTTP" });
+  const { headers = {} } = answered;
+  if (answered.refusal) writeError(wire.response, answered.refusal, headers);
+  else if (answered.document === undefined) writeEmpty(wire.response, headers);
+  else writeJson(wire.response, answered.document, { pretty, headers });
+};
+
+const isMetadataWritten = ({ route, wire }: Exchange): boolean =>
+  route.name === "client.metadata.post" && wire.kind === "http" && wire.response.statusCode === 200;
+
+export const createSteps = (needs: StepsNeeds, { timeouts, limits }: ServerConfig): Steps => {
+  const { clock, metrics, identity, agents, home, ledger, recorder, answers } = needs;
+  const carry = createCarry(
+    { clock },
+    { stallMs: timeouts.idleMs, maxMessageBytes: limits.execMessageBytes },
+  );
+  return {
+    authenticate: async (exchange) => {
+      const principal = await identity.authenticate(exchange);
+      recorder.authenticated(exchange, principal);
+      return principal;
+    },
+    resolve: createResolve(home.directory),
+    authorize: countedAuthorize(metrics),
+    admit: (exchange, principal, scope) => {
+      ledger.admit(exchange, principal, scope);
+      recorder.admitted(exchange, principal, scope);
+    },
+    reach: (scope, exchange) => agents.reaches.to(scope, exchange),
+    carry: async (exchange, reach, tally) => {
+      await carry(exchange, reach, tally);
+      if (isMetadataWritten(exchange)) home.registry.touchMetadata(reach.node.id);
+    },
+    answer: async (exchange, principal, scope) => {
+      const answer = answers[exchange.route.name];
+      if (answer === undefined)
+        throw new GatewayError("internal", { reason: `no answer for ${exchange.route.name}` });
+      writeAnswer(exchange, await answer(exchange, principal, scope));
+    },
+  };
+};
