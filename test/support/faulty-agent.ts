@@ -71,7 +71,8 @@ export const faultyAgent = async (script: Script): Promise<FaultyAgent> => {
   const port = typeof at === "object" && at !== null ? at.port : 0;
 
   const idle = async (): Promise<void> => {
-    for (const socket of sockets) if (!socket.destroyed) await once(socket, "close");
+    for (const socket of sockets)
+      await new Promise<void>((resolve) => socket.once("close", () => resolve()));
   };
   return {
     address: `127.0.0.1:${port}`,
