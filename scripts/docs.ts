@@ -25,13 +25,16 @@ const right = ({ rule }: Route): string => {
   }
 };
 
+/** `*id` is the router's; people read `:id`. */
+const toShown = (template: string): string => template.replace("*id", ":id");
+
 const endpointTable = (): string =>
   [
     "| method | path | right | what it does |",
     "|---|---|---|---|",
     ...routes.map(
       (route) =>
-        `| ${route.methods?.join(", ") ?? "any"} | \`${route.path}\` | ${right(route)} | ${route.about} |`,
+        `| ${route.methods?.join(", ") ?? "any"} | \`${toShown(route.path)}\` | ${right(route)} | ${route.about} |`,
     ),
   ].join("\n");
 

@@ -98,7 +98,7 @@ export const routes: readonly Route[] = [
   { ...action, name: "alloc.gc", path: "/v1/client/allocation/:id/gc", methods: undefined, rule: namespaced("submit-job", "gc-allocation"), deadlineMs: actionDeadlineMs, audit: "change", about: "collect a finished allocation's files" },
   { ...action, name: "alloc.pause.get", path: "/v1/client/allocation/:id/pause", methods: ["GET"], rule: namespaced("read-job"), parameters: taskParameters, about: "Nomad Enterprise's pause: refused as Nomad's community edition does" },
   { ...action, name: "alloc.pause.set", path: "/v1/client/allocation/:id/pause", methods: ["POST", "PUT"], rule: namespaced("submit-job", "pause-allocation"), body: "pause", audit: "change", about: "the same, set" },
-  { ...action, name: "alloc.exec", path: "/v1/client/allocation/:id/exec", methods: ["GET"], carriage: "websocket", rule: namespaced("alloc-exec"), audit: "exec", about: "run a command in a task (WebSocket)" },
+  { ...action, name: "alloc.exec", path: "/v1/client/allocation/:id/exec", methods: ["GET"], carriage: "websocket", rule: namespaced("alloc-exec"), audit: "exec", about: "run a command in a task (WebSocket); the agent asks for alloc-node-exec too" },
   // A node's agent
   { ...base, name: "client.metadata.get", path: "/v1/client/metadata", methods: ["GET"], key: "node", rule: nodeRead, carriage: "unary", deadlineMs: unaryDeadlineMs, about: "dynamic node metadata" },
   { ...base, name: "client.metadata.post", path: "/v1/client/metadata", methods: ["POST"], key: "node", rule: nodeWrite, carriage: "unary", body: "metadata", deadlineMs: unaryDeadlineMs, audit: "change", about: "set or unset dynamic node metadata" },

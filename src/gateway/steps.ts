@@ -49,9 +49,6 @@ const writeAnswer = ({ wire, pretty }: Exchange, answered: Answered): void => {
   else writeJson(wire.response, answered.document, { pretty, headers });
 };
 
-const isMetadataWritten = ({ route, wire }: Exchange): boolean =>
-  route.name === "client.metadata.post" && wire.kind === "http" && wire.response.statusCode === 200;
-
 export const createSteps = (needs: StepsNeeds, { timeouts, limits }: ServerConfig): Steps => {
   const { clock, metrics, identity, agents, home, ledger, recorder, answers } = needs;
   const carry = createCarry(
@@ -72,8 +69,13 @@ export const createSteps = (needs: StepsNeeds, { timeouts, limits }: ServerConfi
     },
     reach: (scope, exchange) => agents.reaches.to(scope, exchange),
     carry: async (exchange, reach, tally) => {
-      await carry(exchange, reach, tally);
-      if (isMetadataWritten(exchange)) home.registry.touchMetadata(reach.node.id);
+      try {
+        await carry(exchange, reach, tally);
+      } finally {
+        // also when the caller left before its answer: the agent may have taken the update
+        if (exchange.route.name === "client.metadata.post")
+          home.registry.touchMetadata(reach.node.id);
+      }
     },
     answer: async (exchange, principal, scope) => {
       const answer = answers[exchange.route.name];
