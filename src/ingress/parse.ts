@@ -46,7 +46,7 @@ const checkFileId = (route: Route, id: string): void => {
 };
 
 /** SDKs send `region=global` on a second hop when their user set none (nomad-clients.md §1.3). */
-const checkRegion = (asked: string | undefined, own: string): void => {
+export const checkRegion = (asked: string | undefined, own: string): void => {
   if (asked !== undefined && asked !== own && asked !== "global") throw failed("No path to region");
 };
 

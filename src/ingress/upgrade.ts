@@ -16,6 +16,7 @@ import { clientOf } from "./client.ts";
 import type { EdgeNeeds, EdgeOptions } from "./edge.ts";
 import { newExchange, newTally } from "./exchange.ts";
 import { checkRequest, isOwnOrigin, readCredential } from "./guards.ts";
+import { checkRegion } from "./parse.ts";
 import { readTarget } from "./target.ts";
 
 export interface UpgradeOptions extends EdgeOptions {
@@ -257,6 +258,7 @@ export const createUpgrade = (needs: EdgeNeeds, options: UpgradeOptions): Upgrad
         gone: gone.signal,
       });
       const { task, command, tty } = execParameters(raw, decodeCommand);
+      checkRegion(one(raw, "region") || undefined, needs.region);
       const wire = { kind: "websocket", socket, takeHeld: held.takeHeld } as const;
       const facts = {
         id,

@@ -332,6 +332,17 @@ test("a socket that owes its handshake message is closed with 1008 at the deadli
   assert.equal(frame.readUInt16BE(2), 1008);
 });
 
+test("an exec for another region is closed with Nomad's words, as every other route refuses it", async () => {
+  const answer = await sendRaw(
+    port,
+    `GET ${exec}&region=elsewhere HTTP/1.1\r\nHost: a\r\n${handshake}\r\n`,
+    150,
+  );
+  const frame = Buffer.from(answer.text.slice(answer.text.indexOf("\r\n\r\n") + 4), "latin1");
+  assert.equal(frame.readUInt16BE(2), 1011);
+  assert.equal(frame.subarray(4).toString(), "No path to region");
+});
+
 test("cross-site writes are refused, with POST and with a GET that changes something", async () => {
   await request(url)
     .post("/v1/client/metadata?node_id=x")
