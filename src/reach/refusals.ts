@@ -1,6 +1,7 @@
 /** What no agent can answer is refused here, with Nomad's texts and in its order (nomad-http.md §1.6, §7.5). Pure. */
 import { failed, GatewayError, invalidRequest, notFound } from "../errors.ts";
 import { goQuote } from "../lib/go.ts";
+import { uuidFault } from "../lib/uuid.ts";
 import type { Exchange, NodeEntry, Scope } from "../ports.ts";
 
 /** Routes whose unknown node is a 500; of the others streams say 400 and the rest 404. */
@@ -12,6 +13,8 @@ const isStream = ({ route }: Exchange): boolean =>
   route.carriage === "follow" || route.carriage === "download" || route.carriage === "websocket";
 
 const unknownNode = (exchange: Exchange, id: string): GatewayError => {
+  const fault = uuidFault(id);
+  if (fault !== undefined) return failed(`node lookup failed: index error: ${fault}`);
   if (isStream(exchange)) return invalidRequest(`Unknown node ${goQuote(id)}`);
   const text = `Unknown node ${id}`;
   return failing.has(exchange.route.name) ? failed(text) : notFound(text);
