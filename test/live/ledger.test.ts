@@ -1,0 +1,289 @@
+/** The ledger: shares, expiry, revocation, drain, and the reason each end is counted under. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { GatewayError } from "../../src/errors.ts";
+import {
+  createLedger,
+  type EndReason,
+  type Ledger,
+  type LedgerOptions,
+} from "../../src/live/ledger.ts";
+import type { Acl, Authenticate, Clock, Exchange, Log, Principal, Scope } from "../../src/ports.ts";
+import { routeNamed } from "../../src/routes.ts";
+
+const everything: Acl = {
+  management: true,
+  namespace: () => true,
+  anyIn: () => true,
+  node: () => true,
+  agent: () => true,
+};
+
+const principal = (more: Partial<Principal> = {}): Principal => ({
+  accessorId: "a1", name: "one", type: "client", policies: [], acl: everything, expiresAtMs: undefined, ...more,
+}); // biome-ignore format: short rows
+
+const scope: Scope = { kind: "node", nodeId: "n", node: undefined };
+const quiet: Log = {
+  debug: () => undefined,
+  info: () => undefined,
+  warn: () => undefined,
+  error: () => undefined,
+};
+const real: Clock = { now: () => Date.now(), monotonic: () => performance.now() };
+
+interface Ended {
+  readonly id: string;
+  readonly reason: EndReason;
+}
+
+interface Bench {
+  readonly ledger: Ledger;
+  readonly ends: readonly Ended[];
+  /** An exchange that leaves the ledger as the edge makes it leave: when it is ended. */
+  readonly exchange: (route?: string, secret?: string, address?: string) => Exchange;
+}
+
+let last = 0;
+
+const bench = (
+  options: Partial<LedgerOptions> = {},
+  needs: { authenticate?: Authenticate; authorize?: () => void; clock?: Clock } = {},
+): Bench => {
+  const ends: Ended[] = [];
+  const ledger = createLedger(
+    {
+      clock: needs.clock ?? real,
+      log: quiet,
+      authenticate: needs.authenticate ?? (() => principal()),
+      authorize: needs.authorize ?? (() => undefined),
+    },
+    {
+      recheckMs: 0,
+      onEnd: (exchange, _principal, reason) => ends.push({ id: exchange.id, reason }),
+      ...options,
+    },
+  );
+  const exchange = (route = "fs.logs", secret = "s", address = "192.0.2.1"): Exchange => {
+    const controller = new AbortController();
+    last += 1;
+    const made: Exchange = {
+      id: `x${last}`, route: routeNamed(route), method: "GET", key: "k", raw: new Map(), parameters: {}, pretty: false,
+      body: undefined, credential: { secret, source: "header" },
+      client: { address, authority: "gate", scheme: "http" }, signal: controller.signal,
+      end: (reason) => controller.abort(reason),
+      wire: { kind: "websocket", socket: Reflect.get({}, "none"), takeHeld: () => [] }, startedAtMs: performance.now(),
+    }; // biome-ignore format: short rows
+    controller.signal.addEventListener("abort", () => {
+      const { reason } = controller.signal;
+      queueMicrotask(() => ledger.done(made, reason instanceof GatewayError ? reason : undefined));
+    });
+    return made;
+  };
+  return { ledger, ends, exchange };
+};
+
+const aborted = (exchange: Exchange): Promise<GatewayError> =>
+  new Promise((resolve, reject) => {
+    const told = (): void => {
+      const { reason } = exchange.signal;
+      if (reason instanceof GatewayError) resolve(reason);
+      else reject(new Error("ended without a reason of ours"));
+    };
+    if (exchange.signal.aborted) told();
+    else exchange.signal.addEventListener("abort", told);
+  });
+
+const refuses = (admit: () => void, code: string): void =>
+  assert.throws(admit, (error) => error instanceof GatewayError && error.code === code);
+
+test("one caller holds no more lasting exchanges than its share; short ones are not counted", () => {
+  const { ledger, exchange } = bench({ maxLivePerPrincipal: 2 });
+  const first = exchange("fs.cat");
+  ledger.admit(first, principal(), scope);
+  ledger.admit(exchange("alloc.exec"), principal(), scope);
+  refuses(() => ledger.admit(exchange(), principal(), scope), "too_many_requests");
+  ledger.admit(exchange("fs.ls"), principal(), scope);
+  ledger.admit(exchange(), principal({ accessorId: "a2" }), scope);
+  ledger.done(first);
+  ledger.done(first);
+  ledger.admit(exchange(), principal(), scope);
+  refuses(() => ledger.admit(exchange(), principal(), scope), "too_many_requests");
+  assert.deepEqual(ledger.counts, { unary: 1, download: 0, follow: 2, websocket: 1, registry: 0 });
+});
+
+test("the anonymous are told apart by address", () => {
+  const { ledger, exchange } = bench({ maxLivePerPrincipal: 1 });
+  const anonymous = principal({ accessorId: "anonymous" });
+  ledger.admit(exchange("fs.logs", "", "192.0.2.1"), anonymous, scope);
+  ledger.admit(exchange("fs.logs", "", "192.0.2.2"), anonymous, scope);
+  refuses(
+    () => ledger.admit(exchange("fs.logs", "", "192.0.2.2"), anonymous, scope),
+    "too_many_requests",
+  );
+});
+
+for (const { code, reason } of [
+  { code: undefined, reason: "eof" },
+  { code: "client_closed", reason: "client" },
+  { code: "client_too_slow", reason: "slow" },
+  { code: "upstream_broke", reason: "upstream" },
+  { code: "upstream_timeout", reason: "upstream" },
+  { code: "node_unreachable", reason: "upstream" },
+  { code: "internal", reason: "error" },
+  { code: "draining", reason: "drained" },
+] as const)
+  test(`an exchange that ends with ${code ?? "nothing"} is counted as ${reason}`, () => {
+    const { ledger, ends, exchange } = bench();
+    const one = exchange();
+    ledger.admit(one, principal(), scope);
+    ledger.done(one, code === undefined ? undefined : new GatewayError(code));
+    assert.deepEqual(ends, [{ id: one.id, reason }]);
+    assert.equal(ledger.list().length, 0);
+  });
+
+test("an expired right ends its exchange, the earliest first, and no other", async () => {
+  const { ledger, ends, exchange } = bench();
+  const [late, early, never] = [exchange(), exchange("alloc.exec"), exchange("fs.cat")];
+  const now = Date.now();
+  ledger.admit(late, principal({ expiresAtMs: now + 120 }), scope);
+  ledger.admit(early, principal({ expiresAtMs: now + 40 }), scope);
+  ledger.admit(never, principal({ expiresAtMs: now + 2 ** 40 }), scope);
+  assert.equal((await aborted(early)).words, "access ended: the token has expired");
+  assert.equal(late.signal.aborted, false);
+  assert.equal((await aborted(late)).code, "right_ended");
+  assert.equal(never.signal.aborted, false);
+  await Promise.resolve();
+  assert.deepEqual(ends, [
+    { id: early.id, reason: "expired" },
+    { id: late.id, reason: "expired" },
+  ]);
+  await ledger.close(AbortSignal.timeout(100));
+});
+
+test("a right that had expired already ends at once", async () => {
+  const { ledger, exchange } = bench();
+  const one = exchange();
+  ledger.admit(one, principal({ expiresAtMs: Date.now() - 1 }), scope);
+  assert.equal((await aborted(one)).code, "right_ended");
+});
+
+test("a recheck asks once for each credential and ends what was revoked", async () => {
+  const asked: (string | undefined)[] = [];
+  const authenticate: Authenticate = async ({ secret }) => {
+    asked.push(secret);
+    if (secret === "revoked") throw new GatewayError("permission_denied");
+    return principal();
+  };
+  const { ledger, ends, exchange } = bench({}, { authenticate });
+  const kept = [
+    exchange("fs.logs", "good"),
+    exchange("fs.cat", "good"),
+    exchange("alloc.exec", "good"),
+  ];
+  const lost = [exchange("fs.logs", "revoked"), exchange("alloc.exec", "revoked")];
+  for (const one of [...kept, ...lost]) ledger.admit(one, principal(), scope);
+  ledger.admit(exchange("fs.ls", "short"), principal(), scope);
+  await Promise.all([ledger.recheck(), ledger.recheck()]);
+  assert.deepEqual(asked.toSorted(), ["good", "revoked"]);
+  assert.ok(kept.every(({ signal }) => !signal.aborted));
+  for (const one of lost)
+    assert.equal((await aborted(one)).words, "access ended: the token was revoked");
+  await Promise.resolve();
+  assert.deepEqual(
+    ends.map(({ reason }) => reason),
+    ["revoked", "revoked"],
+  );
+});
+
+test("a policy that shrank ends what it does not allow any more", async () => {
+  let allowed = true;
+  const authorize = (): void => {
+    if (!allowed) throw new GatewayError("permission_denied");
+  };
+  const { ledger, exchange } = bench({}, { authorize });
+  const one = exchange();
+  ledger.admit(one, principal(), scope);
+  await ledger.recheck();
+  assert.equal(one.signal.aborted, false);
+  allowed = false;
+  await ledger.recheck();
+  assert.equal((await aborted(one)).words, "access ended: its policies do not allow it any more");
+});
+
+test("a renewed right expires when the renewed says", async () => {
+  const { ledger, exchange } = bench(
+    {},
+    { authenticate: () => principal({ expiresAtMs: Date.now() + 30 }) },
+  );
+  const one = exchange();
+  ledger.admit(one, principal(), scope);
+  await ledger.recheck();
+  assert.equal((await aborted(one)).words, "access ended: the token has expired");
+});
+
+test("while the source of rights is away they are honoured for a while, then not", async () => {
+  let nowMs = 1_000_000;
+  const clock: Clock = { now: () => nowMs, monotonic: () => nowMs };
+  const authenticate: Authenticate = () => Promise.reject(new GatewayError("identity_unavailable"));
+  const { ledger, exchange } = bench({ uncheckedMs: 30_000 }, { authenticate, clock });
+  const one = exchange();
+  ledger.admit(one, principal(), scope);
+  nowMs += 30_000;
+  await ledger.recheck();
+  assert.equal(one.signal.aborted, false);
+  nowMs += 1;
+  await ledger.recheck();
+  assert.equal((await aborted(one)).words, "access ended: the token cannot be checked any more");
+});
+
+test("rights are rechecked by themselves", async () => {
+  const authenticate: Authenticate = () => {
+    throw new GatewayError("permission_denied");
+  };
+  const { ledger, exchange } = bench({ recheckMs: 20 }, { authenticate });
+  const one = exchange();
+  ledger.admit(one, principal(), scope);
+  const keep = setInterval(() => undefined, 1_000); // the ledger's own timer keeps no process alive
+  assert.equal((await aborted(one)).code, "right_ended");
+  clearInterval(keep);
+  await ledger.close(AbortSignal.timeout(100));
+});
+
+test("a drain admits no more, waits for what ends by itself, and ends the rest after the grace", async () => {
+  const { ledger, ends, exchange } = bench();
+  const [short, long] = [exchange("fs.ls"), exchange("alloc.exec")];
+  ledger.admit(short, principal(), scope);
+  ledger.admit(long, principal(), scope);
+  const drained = ledger.drain(60);
+  refuses(() => ledger.admit(exchange(), principal(), scope), "draining");
+  assert.equal(long.signal.aborted, false);
+  ledger.done(short);
+  await drained;
+  assert.equal((await aborted(long)).code, "draining");
+  assert.deepEqual(ends, [
+    { id: short.id, reason: "eof" },
+    { id: long.id, reason: "drained" },
+  ]);
+});
+
+test("a drain with nothing left is over at once", async () => {
+  const { ledger, exchange } = bench();
+  const one = exchange();
+  ledger.admit(one, principal(), scope);
+  const drained = ledger.drain(60_000);
+  ledger.done(one);
+  await drained;
+  assert.equal(one.signal.aborted, false);
+});
+
+test("the list names who and where, and holds no secret", () => {
+  const { ledger, exchange } = bench();
+  const one = exchange("alloc.exec", "very-secret");
+  ledger.admit(one, principal(), scope);
+  const [row] = ledger.list();
+  assert.equal(row?.id, one.id);
+  assert.equal(row?.route, "alloc.exec");
+  assert.equal(row?.accessorId, "a1");
+  assert.ok(!JSON.stringify(ledger.list()).includes("very-secret"));
+});
