@@ -25,7 +25,7 @@ export interface ConnectorOptions {
   readonly tls: TlsOptions | undefined;
 }
 
-type Callback = (error: Error | null, socket: Socket | TLSSocket | null) => void;
+export type Callback = (error: Error | null, socket: Socket | TLSSocket | null) => void;
 
 export interface Connector {
   /** Calls back once. Returns how to give up. */

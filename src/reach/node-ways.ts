@@ -7,7 +7,7 @@ import { Pool } from "undici";
 import { GatewayError, toGatewayError } from "../errors.ts";
 import type { NodeEntry } from "../ports.ts";
 import type { Circuit } from "./circuit.ts";
-import type { Connector } from "./connector.ts";
+import type { Callback, Connector } from "./connector.ts";
 
 export interface WaysOptions {
   readonly shortConnections: number;
@@ -20,6 +20,19 @@ export interface WaysOptions {
 }
 
 export type Kind = "short" | "stream" | "socket";
+
+/** Bounds for agents of ours, which admit as many as their descriptors allow. */
+export const ownAgentConnections = {
+  shortConnections: 64,
+  streamConnections: 3_000,
+  socketConnections: 1_000,
+} as const;
+
+/** A pool that says when one more request would wait for too long. */
+interface Lane {
+  readonly pool: Pool;
+  readonly isFull: () => boolean;
+}
 
 export interface Ways {
   readonly node: NodeEntry;
@@ -55,25 +68,38 @@ export const createWays = (
       callback(error, socket);
     });
 
-  const createPool = (connections: number): Pool =>
-    new Pool(origin, {
+  const createLane = (connections: number, maxWaiting: number): Lane => {
+    let connected = 0;
+    const connect = (callback: Callback): void => {
+      connected += 1;
+      open((error, socket) => {
+        if (socket) socket.once("close", () => (connected -= 1));
+        else connected -= 1;
+        callback(error, socket);
+      });
+    };
+    const pool = new Pool(origin, {
       connections,
       pipelining: 1,
       maxHeaderSize: options.maxHeaderBytes,
       keepAliveTimeout: options.keepAliveMs,
       keepAliveMaxTimeout: options.keepAliveMs,
       connect: (_options, callback) => {
-        open((error, socket) => {
+        connect((error, socket) => {
           if (socket) callback(null, socket);
           else callback(error ?? new GatewayError("node_unreachable", { node: node.name }), null);
         });
       },
     });
+    return {
+      pool,
+      // what the pool holds is counted only where it could be too much: counting walks all of its connections
+      isFull: () => connected >= connections && pool.stats.size >= connections + maxWaiting,
+    };
+  };
 
-  const mostShort = options.shortConnections + options.maxWaiting;
-  const mostStreams = options.streamConnections;
-  const short = createPool(options.shortConnections);
-  const streams = createPool(options.streamConnections);
+  const short = createLane(options.shortConnections, options.maxWaiting);
+  const streams = createLane(options.streamConnections, 0);
   const overloaded = (): GatewayError => new GatewayError("overloaded", { node: node.name });
 
   const connect = (signal: AbortSignal): Promise<Duplex> =>
@@ -111,22 +137,21 @@ export const createWays = (
     circuit,
     usedAtMs: 0,
     pool(kind) {
-      if (kind === "socket") return streams; // a socket is bounded where it is opened
-      const [pool, most] = kind === "short" ? [short, mostShort] : [streams, mostStreams];
-      if (pool.stats.size >= most) throw overloaded();
-      return pool;
+      const lane = kind === "short" ? short : streams;
+      if (kind !== "socket" && lane.isFull()) throw overloaded(); // a socket is bounded where it is opened
+      return lane.pool;
     },
     connect,
     retire() {
       // requests that run end by themselves; a pool that cannot close has nothing to lose
-      Promise.all([short.close(), streams.close()]).catch(() => undefined);
+      Promise.all([short.pool.close(), streams.pool.close()]).catch(() => undefined);
     },
     async destroy(reason) {
       for (const socket of sockets) socket.destroy();
-      await Promise.all([short.destroy(reason), streams.destroy(reason)]);
+      await Promise.all([short.pool.destroy(reason), streams.pool.destroy(reason)]);
     },
     get stats() {
-      const [a, b] = [short.stats, streams.stats];
+      const [a, b] = [short.pool.stats, streams.pool.stats];
       return {
         running: a.running + b.running,
         waiting: a.size + b.size - a.running - b.running,

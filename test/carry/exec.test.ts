@@ -271,6 +271,22 @@ test("a caller that answers no ping is gone after two rounds; one that answers l
   await settled(gate);
 });
 
+test("of two hundred short sessions each gets its exit code before close 1000", async () => {
+  await using agent = await execAgent((socket) => {
+    socket.send(output("out"));
+    socket.send(exitFrame(4), () => socket.terminate());
+  });
+  await using gate = await gateTo(agent.address);
+  for (let round = 0; round < 10; round++) {
+    const callers = Array.from({ length: 20 }, () => caller(gate));
+    for (const { closed, messages } of callers) {
+      assert.equal((await closed).code, 1000);
+      assert.deepEqual(messages, [`t:${output("out")}`, `t:${exitFrame(4)}`]);
+    }
+  }
+  await settled(gate);
+});
+
 const accept = (head: string): string => {
   const key = /Sec-WebSocket-Key: (\S+)/i.exec(head)?.[1] ?? "";
   return createHash("sha1").update(`${key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest("base64");
