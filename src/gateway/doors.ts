@@ -8,6 +8,7 @@ import { requestIds } from "../ingress/exchange.ts";
 import { type Listener, openListener } from "../ingress/listener.ts";
 import { createTlsContext, type TlsContext } from "../ingress/tls.ts";
 import { createUpgrade } from "../ingress/upgrade.ts";
+import { openFilesLimit } from "../lib/open-files.ts";
 import type { Log } from "../ports.ts";
 import { registryParameterCheck } from "../registry/answers/parameter-check.ts";
 
@@ -32,6 +33,21 @@ const contextOf = (log: Log, { tls, http }: ServerConfig): TlsContext | undefine
       "cleartext on an address that others can reach: set tls.cert_file and tls.key_file",
     );
   return undefined;
+};
+
+/** Each caller's connection may need one to an agent; a tenth of the descriptors is kept for files and the admin listener. */
+const shareOfDescriptors = 0.9 / 2;
+
+/** Connections of callers that the process' descriptors allow. */
+const boundByDescriptors = (wanted: number, log: Log): number => {
+  const descriptors = openFilesLimit();
+  const most = descriptors === undefined ? wanted : Math.floor(descriptors * shareOfDescriptors);
+  if (most >= wanted) return wanted;
+  log.warn(
+    { wanted, most, descriptors },
+    "fewer connections than limits.max_sockets: raise the limit of open files",
+  );
+  return most;
 };
 
 const requestIdPrefixBytes = 4;
@@ -71,7 +87,7 @@ export const openDoor = async (needs: DoorNeeds, config: ServerConfig): Promise<
       keepAliveTimeoutMs: timeouts.keepAliveMs,
       tlsHandshakeTimeoutMs: timeouts.tlsHandshakeMs,
       maxSocketsPerAddress: limits.socketsPerAddress,
-      maxSockets: limits.maxSockets,
+      maxSockets: boundByDescriptors(limits.maxSockets, log),
       tls: context,
     },
   );

@@ -40,6 +40,9 @@ const overLimitText =
   "Your IP is issuing too many concurrent connections, please rate limit your calls\n";
 const overLimit = `HTTP/1.1 429 Too Many Requests\r\nContent-Type: text/plain\r\nContent-Length: ${overLimitText.length}\r\nConnection: close\r\n\r\n${overLimitText}`;
 
+const tooManyText = "the gateway has as many connections as it can hold; try again\n";
+const tooMany = `HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: ${tooManyText.length}\r\nRetry-After: 1\r\nConnection: close\r\n\r\n${tooManyText}`;
+
 const refusalOf = (code: string | undefined): string => {
   if (code === "HPE_HEADER_OVERFLOW") return "431 Request Header Fields Too Large";
   if (code === "ERR_HTTP_REQUEST_TIMEOUT") return "408 Request Timeout";
@@ -58,18 +61,24 @@ const answerClientError = (error: Error & { readonly code?: string }, socket: So
   );
 };
 
-/** Counts connections per address; one over the bound gets Nomad's raw 429 (nomad-http.md §1.1) and is closed. */
-const limitPerAddress = (server: Server, max: number): { readonly all: ReadonlySet<Socket> } => {
+/** Answers a connection before it has asked anything, and closes it. */
+const turnAway = (socket: Socket, answer: string): void => {
+  socket.end(answer, () => socket.destroy());
+};
+
+/** Counts connections: one over a bound is told so in raw HTTP (per address as Nomad, nomad-http.md §1.1) and closed. */
+const limitSockets = (
+  server: Server,
+  { maxSockets, maxSocketsPerAddress }: ListenerOptions,
+): ReadonlySet<Socket> => {
   const all = new Set<Socket>();
   const perAddress = new Map<string, number>();
   server.on("connection", (socket: Socket) => {
     socket.on("error", () => socket.destroy());
     const address = socket.remoteAddress ?? "";
     const now = (perAddress.get(address) ?? 0) + 1;
-    if (now > max) {
-      socket.end(overLimit, () => socket.destroy());
-      return;
-    }
+    if (all.size >= maxSockets) return turnAway(socket, tooMany);
+    if (now > maxSocketsPerAddress) return turnAway(socket, overLimit);
     all.add(socket);
     perAddress.set(address, now);
     socket.once("close", () => {
@@ -79,7 +88,7 @@ const limitPerAddress = (server: Server, max: number): { readonly all: ReadonlyS
       else perAddress.delete(address);
     });
   });
-  return { all };
+  return all;
 };
 
 const createSecure = (
@@ -104,11 +113,9 @@ const create = (options: ListenerOptions, onRequest: RequestListener): Server =>
     noDelay: true,
     shouldUpgradeCallback: isExecUpgrade,
   };
-  const server = options.tls
+  return options.tls
     ? createSecure(limits, options.tls, options.tlsHandshakeTimeoutMs, onRequest)
     : createServer(limits, onRequest);
-  server.maxConnections = options.maxSockets;
-  return server;
 };
 
 const listen = (server: Server, host: string, port: number): Promise<void> =>
@@ -142,7 +149,7 @@ export const openListener = async (
   options: ListenerOptions,
 ): Promise<Listener> => {
   const server = create(options, onRequest);
-  const { all } = limitPerAddress(server, options.maxSocketsPerAddress);
+  const all = limitSockets(server, options);
   server.on("clientError", answerClientError);
   server.on("upgrade", onUpgrade);
   server.on("tlsClientError", (err: Error) => log.debug({ err }, "TLS handshake failed"));
