@@ -20,6 +20,7 @@ export interface AgentRequest {
 }
 
 const idOf = (key: string): string => {
+  if (isUuid(key)) return key;
   const id = uuidFault(key) === undefined ? canonicalUuid(key) : "";
   if (!isUuid(id)) throw new GatewayError("internal", { reason: "an id passed unchecked" });
   return id;
