@@ -27,7 +27,8 @@ export interface Gateway extends Closer {
   /** `http(s)://host:port` of the public listener, as bound. */
   readonly url: string;
   readonly adminUrl: string;
-  readonly registry: Registry & Pick<Home["registry"], "nodeWrites">;
+  readonly registry: Registry &
+    Pick<Home["registry"], "nodeWrites" | "pendingMetadata" | "flushMetadata">;
   /** SIGHUP: policies, tokens, certificates and log files are read or opened again; what is not sound stays as it was. */
   reload(): Promise<void>;
   /** SIGTERM: not ready at once, unary requests finish, live exchanges are cut when their grace is over. */
@@ -61,14 +62,14 @@ const assemble = async (
   config: ServerConfig,
   closers: Closers,
 ): Promise<Gateway> => {
-  const draining = { is: false };
+  const draining = { is: false, isClosing: false };
   const metrics = createMetrics({ version, region: config.region });
   closers.defer(() => metrics.close());
   const { output } = config.audit;
   const audit = closers.own(createAudit({ clock, output, recorded: metrics.auditRecorded }));
   const identity = closers.own(await openIdentity({ clock, log }, config.acl));
   const agents = openAgents({ clock, log, closers }, config);
-  const home = await openHome({ clock, log, metrics, agents, closers }, config);
+  const home = await openHome({ clock, log, metrics, audit, agents, closers }, config);
 
   const recorder = createRecorder({ metrics, audit, log, ledger: () => ledger });
   const ledger: Ledger = closers.own(
@@ -90,7 +91,10 @@ const assemble = async (
   const answers: Readonly<Record<string, Answer>> = {
     ...createAnswers(
       { registry: home.registry, clock, self },
-      { unwell: () => (draining.is ? "shutting down" : undefined) },
+      {
+        unwell: () => (draining.is ? "shutting down" : undefined),
+        isEnding: () => draining.isClosing,
+      },
     ),
     ...identity.answers,
     "serai.announce": createAnnounceAnswer(home.registry.announce),
@@ -158,7 +162,8 @@ interface Parts {
   readonly ledger: Ledger;
   readonly door: Door;
   readonly recheck: () => void;
-  readonly draining: { is: boolean };
+  /** `is`: not ready; `isClosing`: nothing new is taken. */
+  readonly draining: { is: boolean; isClosing: boolean };
 }
 
 const reload = async ({ identity, door, log, audit, metrics, recheck }: Parts): Promise<void> => {
@@ -175,6 +180,8 @@ const drain = async ({ config, draining, door, ledger, home }: Parts): Promise<v
   const { drainDelayMs, drainMs, firstByteMs } = config.timeouts;
   draining.is = true;
   await new Promise((resolve) => setTimeout(resolve, drainDelayMs));
+  draining.isClosing = true;
+  home.registry.release();
   const cut = new AbortController();
   const closed = door.listener.close(cut.signal);
   await ledger.drain(drainMs);

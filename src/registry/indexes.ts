@@ -25,6 +25,7 @@ export class Indexes {
   };
   readonly #max: number;
   #waiting = 0;
+  #released = false;
 
   /** `start` is the index of everything that is there already. */
   constructor(start: number, { maxWaiters }: IndexOptions = { maxWaiters: 20_000 }) {
@@ -56,9 +57,15 @@ export class Indexes {
     return this.#last;
   }
 
+  /** Lets everyone go who waits, and nobody wait any more. */
+  release(): void {
+    this.#released = true;
+    for (const waiters of Object.values(this.#waiters)) for (const { wake } of waiters) wake();
+  }
+
   /** Resolves when the table's index passes `index` or the signal aborts. Rejects beyond the bound of waiters. */
   changed(table: Table, index: number, signal: AbortSignal): Promise<void> {
-    if (this.#tables[table] > index || signal.aborted) return Promise.resolve();
+    if (this.#tables[table] > index || signal.aborted || this.#released) return Promise.resolve();
     if (this.#waiting >= this.#max)
       return Promise.reject(
         new GatewayError("registry_unavailable", { reason: "too many blocking queries wait" }),

@@ -75,7 +75,7 @@ export type Block = (
 /** Runs a query once, or again and again until its result passes the index that was asked for. */
 export const createBlock = (
   { registry, clock }: Pick<AnswerNeeds, "registry" | "clock">,
-  { random = Math.random }: Pick<AnswerOptions, "random">,
+  { random = Math.random, isEnding = () => false }: Pick<AnswerOptions, "random" | "isEnding">,
 ): Block => {
   return async (table, common, signal, query) => {
     const endsAt = clock.monotonic() + waitMsOf(common.waitMs, random);
@@ -84,7 +84,7 @@ export const createBlock = (
       const { index, answered } = await query();
       if (common.index === 0n || BigInt(index) > common.index) return answered;
       const leftMs = endsAt - clock.monotonic();
-      if (leftMs <= 0) return answered;
+      if (leftMs <= 0 || isEnding()) return answered;
       await changedWithin(registry, table, seen, leftMs, signal);
       if (clock.monotonic() < endsAt) await within(Math.min(restMs, leftMs), signal, aborted);
     }

@@ -25,6 +25,8 @@ export interface AnswerOptions {
   readonly random?: () => number;
   /** Why `/v1/agent/health` should say that the gateway is not well; undefined when it is. */
   readonly unwell?: () => string | undefined;
+  /** True when the gateway ends: blocking queries answer what is there, as they do when their time is over. */
+  readonly isEnding?: () => boolean;
 }
 
 /** One request for one of the answers, with what every answer reads. */

@@ -71,6 +71,8 @@ export interface EmbeddedRegistry extends Registry, Closer {
   touchMetadata(nodeId: string): void;
   flushMetadata(signal: AbortSignal): Promise<void>;
   readonly pendingMetadata: number;
+  /** Lets every blocking query go: the gateway ends. */
+  release(): void;
   /** Blocking queries that wait. */
   readonly waiting: number;
   /** Writes of the node registry since the start. */
@@ -197,6 +199,7 @@ const wire = (
     get pendingMetadata() {
       return batcher.pending;
     },
+    release: () => indexes.release(),
     get waiting() {
       return indexes.waiting;
     },

@@ -1,0 +1,191 @@
+/** SIGTERM with everything open: what finishes, what is refused, how what lives is told, and how the process ends. */
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { connect } from "node:net";
+import { test } from "node:test";
+import { WebSocket } from "ws";
+import {
+  createHome,
+  type GatewayProgram,
+  type Home,
+  shellWorkload,
+  until,
+} from "../support/processes.ts";
+import { get, rawClient, rawRequest } from "../support/raw-client.ts";
+
+const calm = shellWorkload(
+  "calm",
+  "head -c 20000000 /dev/zero > $NOMAD_TASK_DIR/big; echo started; exec sleep 1000",
+);
+/** Ignores its kill signal, so that a restart takes as long as its kill timeout. */
+const stubborn = shellWorkload("stubborn", "trap '' INT; while :; do sleep 0.1; done");
+
+interface Scene {
+  readonly gateway: GatewayProgram;
+  readonly allocation: string;
+  readonly stubborn: string;
+  readonly token: string;
+}
+
+const tokenLine = (token: string): string => `X-Nomad-Token: ${token}\r\n`;
+
+const openScene = async (home: Home, settings: object): Promise<Scene> => {
+  const gateway = await home.gateway(settings);
+  await home.agent("n1", gateway.url, { workloads: [calm, stubborn] });
+  const token = home.secrets.operator;
+  const headers = { "x-nomad-token": token };
+  const { id, other } = await until("the workload runs and has its file", async () => {
+    const found: unknown = await (await fetch(`${gateway.url}/v1/allocations`, { headers })).json();
+    assert.ok(Array.isArray(found));
+    const running = new Map(
+      found
+        .filter(({ ClientStatus }) => ClientStatus === "running")
+        .map(({ JobID, ID }) => [String(JobID), String(ID)]),
+    );
+    const id = running.get("calm");
+    const other = running.get("stubborn");
+    if (id === undefined || other === undefined) return undefined;
+    const log = await fetch(
+      `${gateway.url}/v1/client/fs/logs/${id}?task=main&type=stdout&plain=true`,
+      { headers },
+    );
+    return (await log.text()).includes("started") ? { id, other } : undefined;
+  });
+  return { gateway, allocation: id, stubborn: other, token };
+};
+
+const ready = async ({ gateway }: Scene): Promise<string> => {
+  const answer = await fetch(`${gateway.adminUrl}/readyz?verbose`);
+  return `${answer.status} ${await answer.text()}`;
+};
+
+test("SIGTERM: not ready at once, short requests finish, new ones are refused, live ones are cut at the end of their grace, exit 0", async () => {
+  await using home = createHome();
+  const scene = await openScene(home, { timeouts: { drain: "3s" } });
+  const { gateway, allocation, token } = scene;
+  assert.match(await ready(scene), /^200 /);
+
+  const exec = new WebSocket(
+    `${gateway.url.replace("http", "ws")}/v1/client/allocation/${allocation}/exec?task=main&command=${encodeURIComponent('["cat"]')}`,
+    { headers: { "x-nomad-token": token } },
+  );
+  await once(exec, "open");
+  exec.send(JSON.stringify({ stdin: { data: Buffer.from("hello\n").toString("base64") } }));
+  await once(exec, "message");
+  const execClosed = once(exec, "close");
+
+  const follow = rawClient(
+    gateway.port,
+    get(`/v1/client/fs/logs/${allocation}?task=main&type=stdout&follow=true`, tokenLine(token)),
+  );
+  await follow.seen("200 OK");
+  const download = rawClient(
+    gateway.port,
+    get(`/v1/client/fs/cat/${allocation}?path=/main/local/big`, tokenLine(token)),
+  );
+  await download.seen("200 OK");
+  download.socket.pause(); // a reader that stopped
+  const waiting = rawClient(
+    gateway.port,
+    get(`/v1/allocations?index=99999999999999&wait=60s`, tokenLine(token)),
+  );
+  const restart = rawRequest(
+    gateway.port,
+    `PUT /v1/client/allocation/${scene.stubborn}/restart HTTP/1.1\r\nHost: gate\r\n${tokenLine(token)}Content-Length: 2\r\n\r\n{}`,
+  );
+  await until("all are live", async () => {
+    const live = await (await fetch(`${gateway.adminUrl}/debug/live`)).text();
+    return ["alloc.exec", "fs.logs", "fs.cat", "alloc.restart", "allocs.list"].every((name) =>
+      live.includes(name),
+    );
+  });
+
+  const toldAt = performance.now();
+  gateway.kill("SIGTERM");
+  await until("not ready", async () => (await ready(scene)).startsWith("503"), 1_000);
+  assert.match(await ready(scene), /accepting failed: shutting down/);
+
+  const late = await rawRequest(gateway.port, get("/v1/status/leader")).catch(
+    (error: unknown) => error,
+  );
+  assert.ok(
+    late instanceof Error || ("status" in Object(late) && Object(late).status !== 200),
+    "a new connection is refused",
+  );
+
+  const waited = await waiting.answer();
+  assert.equal(
+    waited.status,
+    200,
+    "a blocking query answers what is there, as when its time is over",
+  );
+  assert.ok(performance.now() - toldAt < 2_500, "and does not hold the drain up");
+  const restarted = await restart;
+  assert.equal(restarted.status, 200, restarted.body.toString());
+  assert.ok(exec.readyState === exec.OPEN, "live exchanges have their grace");
+  assert.equal(follow.socket.destroyed, false);
+
+  const [code, reason] = await execClosed;
+  assert.equal(code, 1012, String(reason));
+  assert.ok(performance.now() - toldAt > 2_000, "not before the grace was over");
+  const followed = await follow.answer();
+  assert.notEqual(followed.end, "whole", "a follower's body is aborted");
+  download.socket.resume();
+  assert.notEqual((await download.answer()).end, "whole", "a download is aborted");
+  assert.deepEqual(await gateway.ended, { code: 0, signal: null });
+  assert.ok(performance.now() - toldAt < 15_000);
+
+  const ends = home.audit().filter(({ audit }) => audit === "end");
+  for (const route of ["alloc.exec", "fs.logs", "fs.cat"])
+    assert.ok(
+      ends.some((line) => line["route"] === route && line["code"] === "draining"),
+      `${route} has an end record that says why`,
+    );
+});
+
+test("without anything live SIGTERM ends the gateway at once", async () => {
+  await using home = createHome();
+  const gateway = await home.gateway({ timeouts: { drain: "60s" } });
+  const idle = connect(gateway.port, "127.0.0.1");
+  idle.on("error", () => undefined);
+  await once(idle, "connect");
+  const toldAt = performance.now();
+  gateway.kill("SIGTERM");
+  assert.deepEqual(await gateway.ended, { code: 0, signal: null });
+  assert.ok(performance.now() - toldAt < 20_000);
+  idle.destroy();
+});
+
+test("during the delay for balancers requests are still answered, and connections are not kept", async () => {
+  await using home = createHome();
+  const gateway = await home.gateway({ timeouts: { drain_delay: "2s", drain: "1s" } });
+  gateway.kill("SIGTERM");
+  await until(
+    "not ready",
+    async () => (await fetch(`${gateway.adminUrl}/readyz`)).status === 503,
+    1_000,
+  );
+  const answer = await rawRequest(gateway.port, get("/v1/status/leader"));
+  assert.equal(answer.status, 200);
+  assert.equal(answer.headers.get("connection"), "close");
+  assert.deepEqual(await gateway.ended, { code: 0, signal: null });
+});
+
+test("a second SIGTERM ends the process at once", async () => {
+  await using home = createHome();
+  const scene = await openScene(home, { timeouts: { drain: "60s" } });
+  const follow = rawClient(
+    scene.gateway.port,
+    get(
+      `/v1/client/fs/logs/${scene.allocation}?task=main&type=stdout&follow=true`,
+      tokenLine(scene.token),
+    ),
+  );
+  await follow.seen("200 OK");
+  scene.gateway.kill("SIGTERM");
+  await scene.gateway.logged("draining live exchanges");
+  scene.gateway.kill("SIGTERM");
+  const ended = await scene.gateway.ended;
+  assert.notEqual(ended.code, 0);
+  assert.notEqual((await follow.answer()).end, "whole");
+});
