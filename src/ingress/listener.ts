@@ -2,7 +2,13 @@
  * The public socket: node:http (or https) with every limit set on purpose, strict parsing, Nomad's words for what is no
  * HTTP at all, a bound on connections per address, and a drain.
  */
-import { createServer, type RequestListener, type Server, type ServerOptions } from "node:http";
+import {
+  createServer,
+  type RequestListener,
+  type Server,
+  type ServerOptions,
+  type ServerResponse,
+} from "node:http";
 import { createServer as createTlsServer } from "node:https";
 import type { Socket } from "node:net";
 import type { Log } from "../ports.ts";
@@ -49,9 +55,30 @@ const refusalOf = (code: string | undefined): string => {
   return "400 Bad Request";
 };
 
-const answerClientError = (error: Error & { readonly code?: string }, socket: Socket): void => {
+/** The answers of each connection that have begun and are not over. */
+const trackAnswers = (server: Server): ((socket: Socket) => readonly ServerResponse[]) => {
+  const answers = new WeakMap<Socket, Set<ServerResponse>>();
+  server.on("request", ({ socket }, response) => {
+    const open = answers.get(socket) ?? new Set<ServerResponse>();
+    answers.set(socket, open.add(response));
+    response.once("close", () => open.delete(response));
+  });
+  return (socket) => [...(answers.get(socket) ?? [])].filter(({ headersSent }) => headersSent);
+};
+
+/** Refuses what is no HTTP. Nothing is put into an answer that has begun: it goes out whole, or is cut. */
+const answerClientError = (
+  error: Error & { readonly code?: string },
+  socket: Socket,
+  begun: readonly ServerResponse[],
+): void => {
   if (!socket.writable || error.code === "ECONNRESET") {
     socket.destroy();
+    return;
+  }
+  if (begun.length > 0) {
+    if (begun.every(({ writableEnded }) => writableEnded)) socket.destroySoon();
+    else socket.destroy();
     return;
   }
   const status = refusalOf(error.code);
@@ -150,7 +177,11 @@ export const openListener = async (
 ): Promise<Listener> => {
   const server = create(options, onRequest);
   const all = limitSockets(server, options);
-  server.on("clientError", answerClientError);
+  server.maxHeadersCount = 0; // their size is bounded; dropped ones could hide a doubled credential
+  const begunOn = trackAnswers(server);
+  server.on("clientError", (error, socket: Socket) =>
+    answerClientError(error, socket, begunOn(socket)),
+  );
   server.on("upgrade", onUpgrade);
   server.on("tlsClientError", (err: Error) => log.debug({ err }, "TLS handshake failed"));
   await listen(server, options.host, options.port);
