@@ -33,8 +33,19 @@ export const observeDirectory = (metrics: Metrics): DirectoryObserver => ({
   refused: () => metrics.limited("directory"),
 });
 
-export const observeRegistry = (metrics: Metrics, log: Log): EmbeddedObserver => ({
-  audit: ({ kind, ...facts }) => log.info({ event: kind, ...facts }, "registry"),
+export const observeRegistry = ({
+  metrics,
+  audit,
+  log,
+}: {
+  readonly metrics: Metrics;
+  readonly audit: Audit;
+  readonly log: Log;
+}): EmbeddedObserver => ({
+  audit: ({ kind, ...facts }) => {
+    audit.event(kind, facts);
+    log.info({ event: kind, ...facts }, "registry");
+  },
   dropped: (reason) => log.warn({ reason }, "an agent's allocation document was not taken"),
   pulled: (result) => {
     if (result === "failed") log.debug({}, "an agent could not be asked for its allocations");

@@ -2,6 +2,7 @@
 import { createJoinTokens } from "../acl/join-tokens.ts";
 import type { ServerConfig } from "../config/server-schema.ts";
 import type { Closers } from "../lib/closers.ts";
+import type { Audit } from "../observe/audit.ts";
 import type { Metrics } from "../observe/metrics.ts";
 import type { Clock, Log } from "../ports.ts";
 import { PackedDirectory } from "../registry/directory.ts";
@@ -18,6 +19,7 @@ interface HomeNeeds {
   readonly clock: Clock;
   readonly log: Log;
   readonly metrics: Metrics;
+  readonly audit: Audit;
   readonly agents: Agents;
   readonly closers: Closers;
 }
@@ -26,7 +28,7 @@ interface HomeNeeds {
 const nobodyJoins = { claim: () => false } as const;
 
 export const openHome = async (needs: HomeNeeds, config: ServerConfig): Promise<Home> => {
-  const { clock, log, metrics, agents, closers } = needs;
+  const { clock, log, metrics, audit, agents, closers } = needs;
   const { limits, acl, dataDir, node, metadata } = config;
   const file = acl.joinTokensFile;
   const registry = closers.own(
@@ -37,7 +39,7 @@ export const openHome = async (needs: HomeNeeds, config: ServerConfig): Promise<
         dispatcher: agents.dispatcher,
         addressFault: agents.addressFault,
         joinTokens: file === undefined ? nobodyJoins : createJoinTokens({ clock }, { file }),
-        observe: observeRegistry(metrics, log),
+        observe: observeRegistry({ metrics, audit, log }),
       },
       {
         dataDirectory: dataDir,

@@ -49,13 +49,15 @@ export interface AuditOptions {
   /** `stdout`, or a file. */
   readonly output: string;
   /** Each record as it is written or lost. */
-  readonly recorded?: (result: AuditResult | "started" | "dropped") => void;
+  readonly recorded?: (result: AuditResult | "started" | "event" | "dropped") => void;
 }
 
 export interface Audit extends Closer {
   begin(subject: AuditSubject): AuditEntry;
   /** One that was refused before it could begin: both records at once. */
   denied(subject: AuditSubject, code: ErrorCode): void;
+  /** One that has no beginning and end: a node that joined, a claim that was refused. */
+  event(name: string, fields: object): void;
   readonly state: SinkState;
   reopen(): void;
   flush(): void;
@@ -71,11 +73,11 @@ const toFields = ({ argv, ...subject }: Partial<AuditSubject>): object => ({
 export const createAudit = ({ clock, output, recorded }: AuditOptions): Audit => {
   const sink = new Sink({ output });
 
-  const record = (event: "start" | "end", fields: object, result?: AuditResult): void => {
+  const record = (event: "start" | "end" | "event", fields: object, result?: AuditResult): void => {
     const time = new Date(clock.now()).toISOString();
     const line = JSON.stringify({ audit: event, time, ...fields, ...(result ? { result } : {}) });
     const written = sink.write(`${escapeControls(line)}\n`);
-    recorded?.(written ? (result ?? "started") : "dropped");
+    recorded?.(written ? (result ?? (event === "event" ? "event" : "started")) : "dropped");
   };
 
   const begin = (subject: AuditSubject): AuditEntry => {
@@ -100,6 +102,7 @@ export const createAudit = ({ clock, output, recorded }: AuditOptions): Audit =>
     begin,
     denied: (subject, code) =>
       begin(subject).end({ result: "denied", code, bytesIn: 0, bytesOut: 0 }),
+    event: (name, fields) => record("event", { event: name, ...cleanFields(fields) }),
     get state() {
       return sink.state;
     },

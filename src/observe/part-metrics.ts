@@ -30,7 +30,7 @@ export interface PartMetrics {
   metadataBatched(batch: { readonly size: number; readonly ok: boolean }): void;
   /** From an update to the registry that shows it. */
   metadataApplied(delayMs: number): void;
-  auditRecorded(result: "started" | "ok" | "denied" | "failed" | "dropped"): void;
+  auditRecorded(result: "started" | "event" | "ok" | "denied" | "failed" | "dropped"): void;
   limited(limit: Limit): void;
   reloaded(ok: boolean): void;
   linesSuppressed(count: number): void;
@@ -146,7 +146,7 @@ export const createPartMetrics = (registry: Registry): PartMetrics => {
     dialled: (durationMs) => dials.observe(durationMs / 1000),
     upstreamFailed: counter(registry, ["upstream_failures_total", "Failures on the way to agents", "reason"], []),
     ...createMetadata(registry),
-    auditRecorded: counter(registry, ["audit_events_total", "Audit records", "result"], ["started", "ok", "denied", "failed", "dropped"]),
+    auditRecorded: counter(registry, ["audit_events_total", "Audit records", "result"], ["started", "event", "ok", "denied", "failed", "dropped"]),
     limited: counter(registry, ["rate_limited_total", "Refusals at a limit", "limit"], []),
     reloaded: createReloads(registry),
     linesSuppressed: createLines(registry),

@@ -55,6 +55,28 @@ test("a denied one is recorded with its code", async () => {
   assert.equal(lines[1]?.["code"], "permission_denied");
 });
 
+test("an event is one record with its facts", async () => {
+  using at = scratch();
+  const counted: string[] = [];
+  const audit = createAudit({
+    clock,
+    output: at.file("audit"),
+    recorded: (one) => counted.push(one),
+  });
+  audit.event("rival_allocation", { nodeId: "n", allocationId: "a" });
+  await audit.close(soon());
+  assert.deepEqual(linesOf(at.file("audit")), [
+    {
+      audit: "event",
+      time: "2023-11-14T22:13:20.000Z",
+      event: "rival_allocation",
+      nodeId: "n",
+      allocationId: "a",
+    },
+  ]);
+  assert.deepEqual(counted, ["event"]);
+});
+
 test("facts that come to light on the way stand in the end record, and a second end is ignored", async () => {
   using at = scratch();
   const counted: string[] = [];
