@@ -29,7 +29,8 @@ export interface RecordedFrame {
 
 export interface RecordedRequest {
   readonly method: string;
-  readonly path: string;
+  /** Absent of a request that is kept raw. */
+  readonly path?: string;
   readonly query?: string;
   readonly headers?: readonly HeaderPair[];
   readonly body?: string;
@@ -134,9 +135,15 @@ export const bodyOf = (one: Case): Buffer | undefined => {
     const same = bodyOf(named(one.file, body_same_as.name, body_same_as.via));
     return same && isPretty(one) ? Buffer.from(prettyJson(parseJson(same.toString()))) : same;
   }
+  if (chunks?.length === 0 && Number(headerOf(one.response.headers ?? [], "content-length")) > 0)
+    return undefined;
   const parts = (chunks ?? []).map(chunkBytes);
   return parts.every((part) => part !== undefined) ? Buffer.concat(parts) : undefined;
 };
+
+/** The path asked for, also of a request that is kept raw. */
+export const pathOf = ({ request }: Case): string =>
+  request.path ?? /^\S+ (?:http:\/\/[^/]+)?([^ ?]*)/.exec(request.raw ?? "")?.[1] ?? "";
 
 export const headerOf = (headers: readonly HeaderPair[], name: string): string | undefined =>
   headers.find(([one]) => one.toLowerCase() === name)?.[1];

@@ -1,9 +1,10 @@
 /** What happened beside a recorded stream: a file grew, was cut, went away. Steps follow what the reader has seen. */
 import { appendFile, rename, rm, writeFile } from "node:fs/promises";
 import path from "node:path";
-import type { Cluster } from "./cluster.ts";
+import { type Cluster, until } from "./cluster.ts";
 import type { Case } from "./corpus.ts";
 import { webId } from "./jobs.ts";
+import { secretOf } from "./tokens.ts";
 
 /** `seen` is everything received so far. */
 export interface Step {
@@ -14,6 +15,8 @@ export interface Step {
 export interface Script {
   readonly before?: () => Promise<void>;
   readonly steps: readonly Step[];
+  /** Beside a session: when everything recorded has been said. */
+  readonly then?: () => Promise<void>;
   readonly after?: () => Promise<void>;
 }
 
@@ -23,11 +26,12 @@ const base64 = (text: string): string => Buffer.from(text).toString("base64");
 const hasData = (seen: string): boolean => seen.includes('"Data"');
 const hasHeartbeat = (seen: string): boolean => seen.includes("{}");
 
+/** Plain logs have no heartbeat. */
+const isReading = (seen: string): boolean =>
+  seen.startsWith("out line 1") || (hasData(seen) && hasHeartbeat(seen));
+
 const fileOf = ({ request }: Case): string =>
   new URLSearchParams(request.query ?? "").get("path") ?? "";
-
-const rotted = (seen: string): boolean =>
-  seen.includes('"Data"') && (seen.includes(base64("end\n").slice(0, 4)) || hasData(seen));
 
 /** Several readers watch one directory vanish: the last to be ready does it, the last to leave brings it back. */
 const createVanishing = (directory: string, readers: number) => {
@@ -44,10 +48,17 @@ const createVanishing = (directory: string, readers: number) => {
   };
 };
 
+/** web, quiet and rot. */
+const longRunning = 3;
 const vanishingReaders = 4;
 const vanishingId = "d18e0bc0-e8bd-5fd6-54f1-841809c7cb37";
 
-export const createScripts = (cluster: Cluster): ((one: Case) => Script) => {
+/** `dying`: how many readers must be at work before the node's agent is killed. */
+export const createScripts = (cluster: Cluster, dying: number): ((one: Case) => Script) => {
+  let atWork = 0;
+  const kill = async (): Promise<void> => {
+    if (++atWork === dying) await cluster.kill();
+  };
   const web = path.join(cluster.allocDirectory("client-2"), webId, "alloc");
   const data = path.join(web, "data");
   const vanishing = createVanishing(
@@ -80,7 +91,7 @@ export const createScripts = (cluster: Cluster): ((one: Case) => Script) => {
     if (one.name.includes("deleted"))
       return {
         before: begin("first line\n"),
-        steps: [{ when: hasData, act: after }],
+        steps: [{ when: (seen) => hasData(seen) && hasHeartbeat(seen), act: after }],
       };
     return {
       before: begin("first\n"),
@@ -95,8 +106,31 @@ export const createScripts = (cluster: Cluster): ((one: Case) => Script) => {
     };
   };
 
+  /** A task that is just being restarted cannot be restarted again. */
+  const allRun = (): Promise<void> =>
+    until("its tasks run again", async () => {
+      const { host, port } = cluster.gateway;
+      const answer = await fetch(`http://${host}:${port}/v1/allocation/${webId}`, {
+        headers: { "X-Nomad-Token": secretOf("management") },
+      });
+      const text = await answer.text();
+      return (text.match(/"State":"running"/g)?.length ?? 0) === longRunning;
+    });
+
   return (one) => {
     const { name, via } = one;
+    if (name.startsWith("killed during"))
+      return {
+        steps: [
+          {
+            when: (seen) => seen.length > 0 && (hasHeartbeat(seen) || name.includes("plain")),
+            act: kill,
+          },
+        ],
+        then: kill,
+      };
+    if (name.startsWith("restart: ") && one.response.status === 200)
+      return { before: allRun, steps: [] };
     if (/^stream: follow.*(grows|truncated|deleted)/.test(name)) return growing(one);
     if (/a line is written|as alloc logs -f/.test(name)) {
       const isPlain = name.includes("plain");
@@ -104,10 +138,10 @@ export const createScripts = (cluster: Cluster): ((one: Case) => Script) => {
       return { steps: [{ when, act: () => say(`said for ${via}\n`) }] };
     }
     if (name.includes("across a rotation"))
-      return { steps: [{ when: rotted, act: () => writeFile(path.join(data, "rot"), "") }] };
+      return { steps: [{ when: hasData, act: () => writeFile(path.join(data, "rot"), "") }] };
     if (name.includes("directory vanishes"))
       return {
-        steps: [{ when: (seen) => seen.includes("b3V0") || seen.includes("out line 1"), act: vanishing.ready }],
+        steps: [{ when: isReading, act: vanishing.ready }],
         after: vanishing.leave,
       }; // biome-ignore format: short
     if (name.includes(".stdout.junk is present")) {

@@ -33,13 +33,14 @@ const toMask = (text: string, mayMiss: boolean): Mask => {
 export const toMasks = (paths: readonly string[]): readonly Mask[] =>
   paths.map((one) => toMask(one, true));
 
-/** The whole document is never masked: which items a list holds is compared by their ids. */
+/** Which items a list holds is no matter of state here: the cluster has the recorded ids, and they are compared. */
 export const masksOf = (path: string): readonly Mask[] => {
   const kind = kinds.find((one) => new RegExp(one.path).test(path));
   const { run = [], host = [], state = [] } = kind ?? {};
   return [
     ...run.map((one) => toMask(one, true)),
-    ...[...host, ...state].filter((one) => one !== "").map((one) => toMask(one, false)),
+    ...host.map((one) => toMask(one, false)),
+    ...state.filter((one) => one !== "").map((one) => toMask(one, false)),
   ];
 };
 

@@ -4,12 +4,21 @@
  */
 import type { Case } from "./corpus.ts";
 
-export const phases = ["read", "grow", "act", "manage", "stop", "killed", "dead", "down"] as const;
+export const phases = [
+  "read",
+  "grow",
+  "junk",
+  "act",
+  "manage",
+  "stop",
+  "killed",
+  "dead",
+  "down",
+] as const;
 export type Phase = (typeof phases)[number];
 
 const speaks = /a line is written|as alloc logs -f/;
-const grows =
-  /^stream: follow.*(grows|truncated|deleted)|across a rotation|directory vanishes|stdout\.junk/;
+const grows = /^stream: follow.*(grows|truncated|deleted)|across a rotation|directory vanishes/;
 
 const phaseOfFile: Readonly<Partial<Record<Case["file"], Phase>>> = {
   "allocation-actions": "act",
@@ -23,6 +32,7 @@ const phaseOfNodeDown = (name: string): Phase => {
 
 export const phaseOf = ({ file, name }: Case): Phase => {
   if (file === "node-down") return phaseOfNodeDown(name);
+  if (name.includes("stdout.junk")) return "junk";
   if (file === "streams") return speaks.test(name) || grows.test(name) ? "grow" : "read";
   if (file === "servers" && /^(stop|.*blocked read woken|.*stopped)/.test(name)) return "stop";
   return phaseOfFile[file] ?? "read";

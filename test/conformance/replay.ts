@@ -2,7 +2,7 @@
 import { isJsonObject, parseJson } from "../../src/lib/json.ts";
 import type { Address, Cluster } from "./cluster.ts";
 import { compareJson } from "./compare-json.ts";
-import { bodyOf, type Case, headerOf } from "./corpus.ts";
+import { bodyOf, type Case, headerOf, pathOf } from "./corpus.ts";
 import type { Script } from "./during.ts";
 import { bytesOf, contentOf, joinedOf, lastOffset, readFrames } from "./frames.ts";
 import { type NodeName, nodes } from "./jobs.ts";
@@ -20,7 +20,7 @@ export interface Difference {
 
 /** The agent that owns what a case is about. */
 export const ownerOf = ({ file, request }: Case): NodeName => {
-  const text = `${request.path}?${request.query ?? ""} ${request.body ?? ""}`.toLowerCase();
+  const text = `${request.path ?? ""}?${request.query ?? ""} ${request.body ?? ""}`.toLowerCase();
   const owner = nodes.find(
     ({ id, allocations }) => text.includes(id) || allocations.some((one) => text.includes(one.id)),
   );
@@ -87,10 +87,10 @@ const headerDifferences = (one: Case, got: Answer): readonly Difference[] => {
   ];
 };
 
-const isFrames = ({ request, response }: Case): boolean =>
-  /^\/v1\/client\/fs\/(stream|logs)\//.test(request.path) &&
-  response.status === 200 &&
-  !/plain=true/.test(request.path.includes("/logs/") ? (request.query ?? "") : "");
+const isFrames = (one: Case): boolean =>
+  /^\/v1\/client\/fs\/(stream|logs)\//.test(pathOf(one)) &&
+  one.response.status === 200 &&
+  !(pathOf(one).includes("/logs/") && /plain=true/.test(one.request.query ?? ""));
 
 /** While a log rotates, which file a line falls into depends on how the pipe was read. */
 const isRotating = ({ name }: Case): boolean => name.includes("across a rotation");
@@ -130,8 +130,8 @@ const byCheck = (value: ReturnType<typeof parseJson>): ReturnType<typeof parseJs
 
 const jsonDifferences = (one: Case, recorded: string, got: string): readonly Difference[] => {
   try {
-    const prepare = one.request.path.endsWith("/checks") ? byCheck : <T>(value: T): T => value;
-    const masks = [...masksOf(one.request.path), ...ofThisCluster];
+    const prepare = pathOf(one).endsWith("/checks") ? byCheck : <T>(value: T): T => value;
+    const masks = [...masksOf(pathOf(one)), ...ofThisCluster];
     return compareJson(prepare(parseJson(recorded)), prepare(parseJson(got)), masks).map(
       ({ path, ...values }) => ({ aspect: path, ...values }),
     );
@@ -145,14 +145,14 @@ const isJson = (headers: Answer["headers"]): boolean =>
 
 const bodyDifferences = (one: Case, got: Answer, cluster: Cluster): readonly Difference[] => {
   const recorded = bodyOf(one);
-  if (recorded === undefined) return []; // the corpus has it by its digest alone
+  if (recorded === undefined) return []; // the corpus has it by its digest alone, or not at all
+  const encoding = headerOf(one.response.headers ?? [], "content-encoding");
+  if (encoding !== undefined)
+    return difference("coding", encoding, headerOf(got.headers, "content-encoding") ?? "identity");
   if (isFrames(one) && got.status === 200) {
     const words = Buffer.from(recordedWords(got.body.toString("latin1"), cluster), "latin1");
     return frameDifferences(one, recorded, words);
   }
-  const encoding = headerOf(one.response.headers ?? [], "content-encoding");
-  if (encoding !== undefined)
-    return difference("coding", encoding, headerOf(got.headers, "content-encoding") ?? "identity");
   const [a, b] = [recorded.toString("latin1"), recordedWords(got.body.toString("latin1"), cluster)];
   if (isJson(one.response.headers ?? []) && isJson(got.headers))
     return jsonDifferences(one, recorded.toString(), recordedWords(got.body.toString(), cluster));
@@ -222,8 +222,12 @@ const rawStatus = ({ response }: Case): number | undefined => {
   return found === undefined ? undefined : Number(found);
 };
 
-const replaySession = async (one: Case, cluster: Cluster): Promise<readonly Difference[]> => {
-  const got = await playSession(one, doorOf(one, cluster));
+const replaySession = async (
+  one: Case,
+  cluster: Cluster,
+  script: Script,
+): Promise<readonly Difference[]> => {
+  const got = await playSession(one, doorOf(one, cluster), script.then);
   const recorded = { status: 101, body: "", ...recordedOutcome(one) };
   const words = recordedWords(got.body, cluster);
   if (got.status !== 101)
@@ -241,10 +245,12 @@ export const replay = async (
   cluster: Cluster,
   script: Script,
 ): Promise<readonly Difference[]> => {
-  await script.before?.();
   try {
-    if (one.frames !== undefined) return await replaySession(one, cluster);
+    await script.before?.();
+    if (one.frames !== undefined) return await replaySession(one, cluster, script);
     return await replayHttp(one, cluster, script);
+  } catch (error) {
+    return [{ aspect: "asking again", recorded: "an answer", got: String(error) }];
   } finally {
     await script.after?.();
   }

@@ -1,6 +1,6 @@
 /** A recorded WebSocket session, played again: what was sent is sent when what came before it has come. */
 import { randomBytes } from "node:crypto";
-import { connect } from "node:net";
+import { connect, type Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { isJsonObject, type Json, parseJson } from "../../src/lib/json.ts";
 import type { Address } from "./cluster.ts";
@@ -125,9 +125,10 @@ export const outcomeOf = (frames: readonly Frame[]): Outcome => {
 export const recordedOutcome = ({ frames = [] }: Case): Outcome =>
   outcomeOf(frames.filter(({ dir }) => dir === "<").map(toFrame));
 
-const bytesIn = (frames: readonly Frame[]): number => {
-  const { stdout, stderr } = outcomeOf(frames.filter(({ op }) => op !== "close"));
-  return stdout.length + stderr.length;
+/** How far a session has come: bytes of output, and its exit frame. */
+const progressOf = (frames: readonly Frame[]): number => {
+  const { stdout, stderr, exit } = outcomeOf(frames.filter(({ op }) => op !== "close"));
+  return stdout.length + stderr.length + (exit === "none" ? 0 : 1);
 };
 
 const parseHead = (text: string): Pick<Session, "status" | "headers"> => {
@@ -145,64 +146,111 @@ const longestPauseMs = 450;
 const quietMs = 400;
 const patienceMs = 10_000;
 
-export const playSession = async (one: Case, address: Address): Promise<Session> => {
-  const recorded = one.frames ?? [];
-  const socket = connect(address.port, address.host);
-  let pending: Buffer = Buffer.alloc(0);
-  let head: Pick<Session, "status" | "headers"> | undefined;
-  const received: Frame[] = [];
-  let over = false;
-  let lastAt = Date.now();
-  socket.on("error", () => undefined);
-  socket.on("close", () => {
-    over = true;
-  });
-  socket.on("data", (bytes) => {
-    lastAt = Date.now();
-    pending = Buffer.concat([pending, bytes]);
-    if (head === undefined) {
-      const end = pending.indexOf("\r\n\r\n");
-      if (end < 0) return;
-      head = parseHead(pending.toString("latin1", 0, end));
-      pending = pending.subarray(end + 4);
-    }
-    if (head.status !== 101) return;
-    for (let next = decode(pending); next !== undefined; next = decode(pending)) {
-      received.push(next.frame);
-      pending = pending.subarray(next.length);
-    }
-  });
-  const deadline = Date.now() + patienceMs;
-  const wait = async (done: () => boolean): Promise<void> => {
-    while (!done() && !over && Date.now() < deadline) await sleep(5);
-  };
-  socket.write(requestBytes(one, address));
-  await wait(() => head !== undefined);
+/** The caller's end of a session: what came so far, and a way to wait for more. */
+class Caller {
+  readonly #socket: Socket;
+  readonly #deadline = Date.now() + patienceMs;
+  #pending: Buffer = Buffer.alloc(0);
+  #over = false;
+  #lastAt = Date.now();
+  head: Pick<Session, "status" | "headers"> | undefined;
+  readonly received: Frame[] = [];
 
+  constructor({ host, port }: Address) {
+    this.#socket = connect(port, host);
+    this.#socket.on("error", () => undefined);
+    this.#socket.on("close", () => {
+      this.#over = true;
+    });
+    this.#socket.on("data", (bytes) => this.#take(bytes));
+  }
+
+  get upgraded(): boolean {
+    return this.head?.status === 101 && !this.#over;
+  }
+  /** Of an answer that is no 101. */
+  get body(): string {
+    return this.head?.status === 101 ? "" : this.#pending.toString();
+  }
+  get quietForMs(): number {
+    return Date.now() - this.#lastAt;
+  }
+  get hasClose(): boolean {
+    return this.received.some(({ op }) => op === "close");
+  }
+
+  send(bytes: Buffer): void {
+    if (!this.#socket.destroyed) this.#socket.write(bytes);
+  }
+
+  async wait(done: () => boolean): Promise<void> {
+    while (!done() && !this.#over && Date.now() < this.#deadline) await sleep(5);
+  }
+
+  leave(): void {
+    this.#socket.destroy();
+  }
+
+  #take(bytes: Buffer): void {
+    this.#lastAt = Date.now();
+    this.#pending = Buffer.concat([this.#pending, bytes]);
+    if (this.head === undefined) {
+      const end = this.#pending.indexOf("\r\n\r\n");
+      if (end < 0) return;
+      this.head = parseHead(this.#pending.toString("latin1", 0, end));
+      this.#pending = this.#pending.subarray(end + 4);
+    }
+    if (this.head.status !== 101) return;
+    for (let next = decode(this.#pending); next !== undefined; next = decode(this.#pending)) {
+      this.received.push(next.frame);
+      this.#pending = this.#pending.subarray(next.length);
+    }
+  }
+}
+
+const fromNomad = (frames: readonly RecordedFrame[]): readonly Frame[] =>
+  frames.filter(({ dir }) => dir === "<").map(toFrame);
+
+/** Sends each recorded message when everything that was recorded before it has come. */
+const speak = async (caller: Caller, recorded: readonly RecordedFrame[]): Promise<void> => {
   let before = 0;
   for (const [at, frame] of recorded.entries()) {
-    if (head?.status !== 101 || over) break;
+    if (!caller.upgraded) return;
     if (frame.dir === ">") {
-      const needed = bytesIn(recorded.slice(0, at).filter(({ dir }) => dir === "<").map(toFrame)); // biome-ignore format: short
-      await wait(() => bytesIn(received) >= needed);
+      const needed = progressOf(fromNomad(recorded.slice(0, at)));
+      await caller.wait(() => progressOf(caller.received) >= needed);
       const pause = frame.t - before;
       if (pause > 50) await sleep(Math.min(pause, longestPauseMs));
-      if (!socket.destroyed) socket.write(encode(toFrame(frame)));
+      caller.send(encode(toFrame(frame)));
     }
     before = frame.t;
   }
+};
 
+export const playSession = async (
+  one: Case,
+  address: Address,
+  /** Called when everything recorded has been said: what happens then ends the session. */
+  then: () => Promise<void> = async () => undefined,
+): Promise<Session> => {
+  const recorded = one.frames ?? [];
+  const caller = new Caller(address);
+  caller.send(requestBytes(one, address));
+  await caller.wait(() => caller.head !== undefined);
+  await speak(caller, recorded);
+  await then();
   const leftOpen = /still open|capture closed/.test(one.response.end ?? "");
-  const isOver = (): boolean =>
-    received.some(({ op }) => op === "close") ||
-    (leftOpen && Date.now() - lastAt > quietMs && bytesIn(received) >= bytesIn(recorded.filter(({ dir }) => dir === "<").map(toFrame))) ||
-    (head !== undefined && head.status !== 101 && Date.now() - lastAt > 50); // biome-ignore format: one condition a line
-  await wait(isOver);
-  socket.destroy();
+  const wanted = progressOf(fromNomad(recorded));
+  await caller.wait(() => {
+    if (caller.hasClose) return true;
+    if (caller.head !== undefined && !caller.upgraded) return caller.quietForMs > 50;
+    return leftOpen && caller.quietForMs > quietMs && progressOf(caller.received) >= wanted;
+  });
+  caller.leave();
   return {
-    status: head?.status,
-    headers: head?.headers ?? [],
-    body: head?.status === 101 ? "" : pending.toString(),
-    ...outcomeOf(received),
+    status: caller.head?.status,
+    headers: caller.head?.headers ?? [],
+    body: caller.body,
+    ...outcomeOf(caller.received),
   };
 };
