@@ -65,6 +65,8 @@ export const createCarry = (
       if (carriage === "websocket") await websocket({ exchange, reach, tally, limits, clock });
       else await overHttp(exchange, reach, tally, carriages[carriage]);
     } catch (error) {
+      // a session that is over has asked its signal already, and its socket's close has ended the exchange since
+      if (carriage === "websocket" && error instanceof GatewayError) throw error;
       throw toGatewayError(error, exchange.signal, reach.node.name);
     }
   };

@@ -40,6 +40,22 @@ const passedOn = (code: number, reason: string): Close => {
   return unsendable.has(code) ? { code: undefined, reason: "" } : { code, reason };
 };
 
+/** What an agent's close says of the exec: nothing was wrong, or it was refused at the node. For log and audit. */
+const meaningOf = (code: number, reason: string, node: string): GatewayError | undefined => {
+  if (refusesToken(reason)) return new GatewayError("permission_denied");
+  switch (code) {
+    case normal.code:
+    case noStatus:
+      return undefined;
+    case 1008:
+      return new GatewayError("invalid_request", { text: reason });
+    case 1011:
+      return new GatewayError("failed", { text: reason });
+    default:
+      return new GatewayError("upstream_broke", { node, reason: `it closed with ${code}` });
+  }
+};
+
 class Session {
   readonly #parts: Parts;
   readonly #client: WebSocket;
@@ -123,23 +139,25 @@ class Session {
   }
 
   #agentClosed(code: number, reason: string): void {
+    const node = this.#parts.reach.node.name;
     if (code !== abnormal) {
-      this.#end(passedOn(code, reason), undefined);
+      this.#end(passedOn(code, reason), meaningOf(code, reason, node));
       return;
     }
-    const node = this.#parts.reach.node.name;
     const lost = new GatewayError("upstream_broke", { node, reason: "connection lost" });
     this.#end({ code: lost.close, reason: `node ${node} lost` }, lost);
   }
 
+  /** A caller that closes before we have said goodbye has left; after it, its close is the answer to ours. */
   #clientGone(): void {
-    if (this.#state === "open") this.#outcome = new GatewayError("client_closed");
+    if (this.#patience === undefined) this.#outcome = new GatewayError("client_closed");
     this.#finish();
   }
 
   readonly #aborted = (): void => {
     const { signal } = this.#parts.exchange;
-    this.#refuse(toGatewayError(signal.reason, signal));
+    const error = toGatewayError(signal.reason, signal);
+    if (error.code !== "client_closed") this.#refuse(error); // its socket's own close tells the rest
   };
 
   #beat(): void {

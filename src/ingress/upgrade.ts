@@ -280,7 +280,11 @@ export const createUpgrade = (needs: EdgeNeeds, options: UpgradeOptions): Upgrad
       if (gone.signal.aborted) end(new GatewayError("client_closed"));
       await needs.travel(exchange, tally);
     } catch (thrown) {
-      error = toGatewayError(thrown, exchange?.signal ?? gone.signal);
+      // what went wrong before the socket closed is the reason, though by now the close has ended the exchange as well
+      error =
+        thrown instanceof GatewayError
+          ? thrown
+          : toGatewayError(thrown, exchange?.signal ?? gone.signal);
       const { code, reason } = toClose(error);
       socket.resume(); // a paused socket would not see the answer to its close
       if (error.code !== "client_closed") socket.close(code, reason);
