@@ -49,7 +49,6 @@ export const serverRows = section("The gateway", {
   reach: section("The way to the agents", {
     allow: setting(networks, [], "networks agents may live in; when empty, anywhere but loopback, link-local, multicast and metadata addresses"),
     deny: setting(networks, [], "networks never dialled, whatever `allow` says"),
-    connections_per_agent: setting(integer(1, 99), 64, "connections to one agent; Nomad's admit 100 from an address"),
     ca_file: optional(filePath, "authorities of the agents' certificates; the system's without it"),
     cert_file: optional(filePath, "certificate shown to agents that ask for one"),
     key_file: optional(filePath, "its private key"),
@@ -61,7 +60,7 @@ export const serverRows = section("The gateway", {
     sockets_per_address: setting(integer(1, 1_000_000), 2048, "connections from one address; many callers may share one"),
     live_per_principal: setting(integer(1, 1_000_000), 256, "follows, downloads and execs of one caller at a time"),
     blocking_queries: setting(integer(1, 1_000_000), 4096, "blocking queries waiting at a time"),
-    stream_buffer: setting(size("16KiB", "16MiB"), "256KiB", "bytes held for a slow reader, each direction"),
+    stream_buffer: setting(size("16KiB", "16MiB"), "256KiB", "bytes of an exec held for a slow peer, each direction; above it the other side is paused"),
     exec_message: setting(size("4KiB", "64MiB"), "1MiB", "one WebSocket message of an exec"),
     handshake: setting(duration, "5s", "time for the first message of an exec that brings its token there"),
     handshake_message: setting(size("1KiB", "1MiB"), "64KiB", "size of that message"),

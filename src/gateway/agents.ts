@@ -5,6 +5,7 @@ import type { Closers } from "../lib/closers.ts";
 import type { Clock, Log } from "../ports.ts";
 import { type AddressPolicy, checkAddress } from "../reach/address.ts";
 import { createNodeDispatcher } from "../reach/node-dispatcher.ts";
+import { ownAgentConnections } from "../reach/node-ways.ts";
 import { createReach, type Reaches } from "../reach/reach.ts";
 import type { EmbeddedNeeds } from "../registry/embedded/registry.ts";
 import { readText } from "./identity.ts";
@@ -32,7 +33,7 @@ export const openAgents = (
       servername: `client.${region}.nomad`,
     },
   };
-  const reaches = closers.own(createReach({ clock, log }, options));
+  const reaches = closers.own(createReach({ clock, log }, { ...options, ...ownAgentConnections }));
   const dispatcher = createNodeDispatcher(options);
   closers.defer(() => dispatcher.destroy());
   return { reaches, dispatcher, addressFault: (address) => checkAddress(address, addresses) };

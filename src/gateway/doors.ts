@@ -59,6 +59,7 @@ export const openDoor = async (needs: DoorNeeds, config: ServerConfig): Promise<
   const edgeNeeds: EdgeNeeds = {
     ...needs,
     region,
+    maxBodyBytes: limits.maxBodyBytes,
     checkRegistryParameters: (name, raw) => registryParameterCheck(name, raw, region),
     nextId: requestIds(randomBytes(requestIdPrefixBytes).toString("hex")),
   };

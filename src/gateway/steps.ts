@@ -53,7 +53,12 @@ export const createSteps = (needs: StepsNeeds, { timeouts, limits }: ServerConfi
   const { clock, metrics, identity, agents, home, ledger, recorder, answers } = needs;
   const carry = createCarry(
     { clock },
-    { stallMs: timeouts.idleMs, maxMessageBytes: limits.execMessageBytes },
+    {
+      stallMs: timeouts.idleMs,
+      maxMessageBytes: limits.execMessageBytes,
+      maxWaitingBytes: limits.streamBufferBytes,
+      maxHeldBytes: limits.streamBufferBytes,
+    },
   );
   return {
     authenticate: async (exchange) => {

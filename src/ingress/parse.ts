@@ -1,6 +1,6 @@
 /** Parses a request into an Exchange, in Nomad's order of checks (nomad-http.md §14): what is wrong is said before any look-up. */
 import type { IncomingMessage } from "node:http";
-import { maxAnnouncementBytes, maxBodyBytes, parseBody } from "../bodies.ts";
+import { maxAnnouncementBytes, parseBody } from "../bodies.ts";
 import { failed, invalidRequest } from "../errors.ts";
 import type { JsonObject } from "../lib/json.ts";
 import { commonParameters, one, type Parameters, type RawQuery } from "../parameters.ts";
@@ -18,6 +18,8 @@ export interface Parsed {
 
 export interface ParseNeeds {
   readonly region: string;
+  /** Bytes of a caller's body. */
+  readonly maxBodyBytes: number;
   /** The faults of a registry route's own query, in Nomad's order. */
   readonly checkRegistryParameters: (routeName: string, raw: RawQuery) => void;
 }
@@ -26,7 +28,11 @@ export interface ParseNeeds {
 export const rowFor = (rows: readonly Route[], method: string): Route | undefined =>
   rows.find(({ methods }) => methods === undefined || methods.includes(method));
 
-const bodyOf = async (request: IncomingMessage, route: Route): Promise<JsonObject | undefined> => {
+const bodyOf = async (
+  request: IncomingMessage,
+  route: Route,
+  maxBodyBytes: number,
+): Promise<JsonObject | undefined> => {
   if (route.body === "none") return undefined;
   const maxBytes = route.body === "announce" ? maxAnnouncementBytes : maxBodyBytes;
   return parseBody(route.body, await readBody(request, maxBytes));
@@ -52,9 +58,9 @@ export const checkRegion = (asked: string | undefined, own: string): void => {
 
 /** Reads key, parameters and body of a request for a row. Throws Nomad's refusals. */
 export const parseRequest =
-  ({ region, checkRegistryParameters }: ParseNeeds) =>
+  ({ region, maxBodyBytes, checkRegistryParameters }: ParseNeeds) =>
   async (request: IncomingMessage, route: Route, id: string, raw: RawQuery): Promise<Parsed> => {
-    const body = await bodyOf(request, route);
+    const body = await bodyOf(request, route, maxBodyBytes);
     checkFileId(route, id);
     const parameters = route.parameters(raw);
     const common = commonParameters(raw);

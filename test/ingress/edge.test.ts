@@ -17,6 +17,7 @@ let started = 0;
 
 const needs = {
   region: "global",
+  maxBodyBytes: 64 * 1024,
   checkRegistryParameters: () => {},
   log: quiet,
   nextId: requestIds("t"),
