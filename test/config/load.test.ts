@@ -120,11 +120,11 @@ for (const value of ["10", "", "NaNs", "-1s", "0s", "1000h", "1d", "∞"])
     assert.match(mistakes[0] ?? "", /^env SERAI_TIMEOUTS_IDLE: must be a duration/);
   });
 
-for (const value of ["", "0", "100", "64.5", "1e1", "0x10", "sixty", " 64"])
+for (const value of ["", "0", "9000000", "64.5", "1e1", "0x10", "sixty", " 64"])
   test(`a number of connections written as ${JSON.stringify(value)} stops the start`, () => {
-    const env = { SERAI_REACH_CONNECTIONS_PER_AGENT: value };
+    const env = { SERAI_LIMITS_LIVE_PER_PRINCIPAL: value };
     const mistakes = mistakesOf(() => loadServerConfig({ env }));
-    assert.match(mistakes[0] ?? "", /must be a whole number from 1 to 99/);
+    assert.match(mistakes[0] ?? "", /must be a whole number from 1 to 1000000/);
   });
 
 for (const value of [
