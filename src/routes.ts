@@ -32,6 +32,9 @@ export type Carriage = "unary" | "download" | "follow" | "websocket" | "registry
 
 export type Body = "none" | "metadata" | "restart" | "signal" | "pause" | "search" | "announce";
 
+/** `action`: restart and gc wait for processes to end, which may take their kill time-outs. */
+export type Deadline = "first_byte" | "action";
+
 export interface Route {
   /** Closed label; with `endpoint:` before it, the operation of the ACL vectors where they have one. */
   readonly name: string;
@@ -44,17 +47,13 @@ export interface Route {
   readonly carriage: Carriage;
   readonly body: Body;
   readonly parameters: (raw: RawQuery) => Parameters;
-  /** Milliseconds until the first byte of the answer; undefined: as long as it takes. */
-  readonly deadlineMs: number | undefined;
+  /** What the first byte of an agent's answer may take (carry's limits say how long); undefined: as long as it takes. */
+  readonly deadline: Deadline | undefined;
   /** What the audit log calls it; undefined is not audited. */
   readonly audit: "read" | "exec" | "change" | undefined;
   /** One line for people: the README's endpoint table. */
   readonly about: string;
 }
-
-const unaryDeadlineMs = 10_000;
-/** Restart, gc and stop wait for processes to end: kill timeouts are minutes at most. */
-const actionDeadlineMs = 330_000;
 
 const namespaced = (...anyOf: readonly string[]): Rule => ({ on: "namespace", anyOf });
 const nodeRead: Rule = { on: "node", level: "read" };
@@ -66,18 +65,18 @@ const nobody: Rule = { on: "nobody" };
 const base = { body: "none", parameters: noParameters, audit: undefined } as const;
 
 const file = {
-  ...base, key: "allocation", methods: undefined, rule: namespaced("read-fs"), deadlineMs: unaryDeadlineMs, audit: "read",
+  ...base, key: "allocation", methods: undefined, rule: namespaced("read-fs"), deadline: "first_byte", audit: "read",
 } as const satisfies Partial<Route>; // biome-ignore format: a row
 
 const action = {
   ...base,
   key: "allocation",
   carriage: "unary",
-  deadlineMs: unaryDeadlineMs,
+  deadline: "first_byte",
 } as const satisfies Partial<Route>;
 
 const answered = {
-  ...base, key: "none", methods: ["GET"], carriage: "registry", deadlineMs: undefined,
+  ...base, key: "none", methods: ["GET"], carriage: "registry", deadline: undefined,
 } as const satisfies Partial<Route>; // biome-ignore format: a row
 
 // biome-ignore format: a table
@@ -93,17 +92,17 @@ export const routes: readonly Route[] = [
   { ...action, name: "alloc.stats", path: "/v1/client/allocation/:id/stats", methods: undefined, rule: namespaced("read-job"), parameters: taskParameters, about: "resource usage of an allocation" },
   { ...action, name: "alloc.checks", path: "/v1/client/allocation/:id/checks", methods: undefined, rule: namespaced("read-job"), about: "results of its service checks" },
   { ...action, name: "alloc.checks", path: "/v1/allocation/:id/checks", methods: undefined, rule: namespaced("read-job"), about: "the same by its other name" },
-  { ...action, name: "alloc.restart", path: "/v1/client/allocation/:id/restart", methods: undefined, rule: namespaced("alloc-lifecycle"), body: "restart", deadlineMs: actionDeadlineMs, audit: "change", about: "restart a task or all tasks" },
+  { ...action, name: "alloc.restart", path: "/v1/client/allocation/:id/restart", methods: undefined, rule: namespaced("alloc-lifecycle"), body: "restart", deadline: "action", audit: "change", about: "restart a task or all tasks" },
   { ...action, name: "alloc.signal", path: "/v1/client/allocation/:id/signal", methods: ["POST", "PUT"], rule: namespaced("alloc-lifecycle"), body: "signal", audit: "change", about: "send a signal to a task or all tasks" },
-  { ...action, name: "alloc.gc", path: "/v1/client/allocation/:id/gc", methods: undefined, rule: namespaced("submit-job", "gc-allocation"), deadlineMs: actionDeadlineMs, audit: "change", about: "collect a finished allocation's files" },
+  { ...action, name: "alloc.gc", path: "/v1/client/allocation/:id/gc", methods: undefined, rule: namespaced("submit-job", "gc-allocation"), deadline: "action", audit: "change", about: "collect a finished allocation's files" },
   { ...action, name: "alloc.pause.get", path: "/v1/client/allocation/:id/pause", methods: ["GET"], rule: namespaced("read-job"), parameters: taskParameters, about: "Nomad Enterprise's pause: refused as Nomad's community edition does" },
   { ...action, name: "alloc.pause.set", path: "/v1/client/allocation/:id/pause", methods: ["POST", "PUT"], rule: namespaced("submit-job", "pause-allocation"), body: "pause", audit: "change", about: "the same, set" },
   { ...action, name: "alloc.exec", path: "/v1/client/allocation/:id/exec", methods: ["GET"], carriage: "websocket", rule: namespaced("alloc-exec"), audit: "exec", about: "run a command in a task (WebSocket); the agent asks for alloc-node-exec too" },
   // A node's agent
-  { ...base, name: "client.metadata.get", path: "/v1/client/metadata", methods: ["GET"], key: "node", rule: nodeRead, carriage: "unary", deadlineMs: unaryDeadlineMs, about: "dynamic node metadata" },
-  { ...base, name: "client.metadata.post", path: "/v1/client/metadata", methods: ["POST"], key: "node", rule: nodeWrite, carriage: "unary", body: "metadata", deadlineMs: unaryDeadlineMs, audit: "change", about: "set or unset dynamic node metadata" },
-  { ...base, name: "client.stats", path: "/v1/client/stats", methods: undefined, key: "node", rule: nodeRead, carriage: "unary", deadlineMs: unaryDeadlineMs, about: "resource usage of a node" },
-  { ...base, name: "client.gc", path: "/v1/client/gc", methods: undefined, key: "node", rule: nodeWrite, carriage: "unary", deadlineMs: actionDeadlineMs, audit: "change", about: "collect all finished allocations of a node" },
+  { ...base, name: "client.metadata.get", path: "/v1/client/metadata", methods: ["GET"], key: "node", rule: nodeRead, carriage: "unary", deadline: "first_byte", about: "dynamic node metadata" },
+  { ...base, name: "client.metadata.post", path: "/v1/client/metadata", methods: ["POST"], key: "node", rule: nodeWrite, carriage: "unary", body: "metadata", deadline: "first_byte", audit: "change", about: "set or unset dynamic node metadata" },
+  { ...base, name: "client.stats", path: "/v1/client/stats", methods: undefined, key: "node", rule: nodeRead, carriage: "unary", deadline: "first_byte", about: "resource usage of a node" },
+  { ...base, name: "client.gc", path: "/v1/client/gc", methods: undefined, key: "node", rule: nodeWrite, carriage: "unary", deadline: "action", audit: "change", about: "collect all finished allocations of a node" },
   // Allocations
   { ...answered, name: "allocs.list", path: "/v1/allocations", key: "namespace", rule: namespaced("read-job"), about: "list allocations (prefix, filter, paging, blocking)" },
   { ...answered, name: "alloc.read", path: "/v1/allocation/:id", rule: answerDecides, about: "one allocation (blocking)" },

@@ -1,10 +1,13 @@
 /** What every way to carry over HTTP is given. */
 import type { ServerResponse } from "node:http";
 import type { Exchange, Reach, Tally } from "../ports.ts";
+import type { Deadline } from "../routes.ts";
 import type { AgentRequest } from "./request.ts";
 
 /** Bounds of carriage; each has a default in carry.ts. */
 export interface Limits {
+  /** Milliseconds until the first byte of an agent's answer, by the word in the route's row. */
+  readonly deadlinesMs: Readonly<Record<Deadline, number>>;
   /** Bytes of a short call's answer. */
   readonly maxDocumentBytes: number;
   /** Bytes of an agent's refusal on a stream route. */
@@ -41,5 +44,11 @@ export interface Carrying {
   readonly heard: () => void;
   readonly limits: Limits;
 }
+
+/** Milliseconds until the first byte; undefined: as long as it takes. */
+export const deadlineMsOf = ({ exchange, limits }: Carrying): number | undefined => {
+  const { deadline } = exchange.route;
+  return deadline === undefined ? undefined : limits.deadlinesMs[deadline];
+};
 
 export type HttpCarriage = (carrying: Carrying) => Promise<void>;

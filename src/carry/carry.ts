@@ -15,6 +15,7 @@ const kib = 1024;
 const mib = 1024 * kib;
 
 const defaults: Limits = {
+  deadlinesMs: { first_byte: 10_000, action: 330_000 },
   maxDocumentBytes: 8 * mib,
   maxRefusalBytes: 64 * kib,
   stallMs: 60_000,

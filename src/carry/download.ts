@@ -1,10 +1,10 @@
 /** Whole files and parts of them: no total deadline, an idle one on either side. */
-import type { HttpCarriage } from "./carriage.ts";
+import { deadlineMsOf, type HttpCarriage } from "./carriage.ts";
 import { stream } from "./stream.ts";
 
 export const download: HttpCarriage = (carrying) =>
   stream(carrying, {
-    deadlineMs: carrying.exchange.route.deadlineMs,
+    deadlineMs: deadlineMsOf(carrying),
     silenceMs: carrying.limits.downloadSilenceMs,
     stallMs: carrying.limits.stallMs,
     live: false,

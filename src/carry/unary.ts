@@ -1,25 +1,18 @@
 /** Short calls: the answer is whole before a byte of it is sent, so a broken agent is a 502, never a torn body. */
 import { ask } from "./ask.ts";
-import type { HttpCarriage } from "./carriage.ts";
+import { deadlineMsOf, type HttpCarriage } from "./carriage.ts";
 import { collect } from "./collect.ts";
 import { cut, delivered } from "./cut.ts";
 
 /** Above this the caller's reading speed matters. */
 const smallBytes = 64 * 1024;
 
-export const unary: HttpCarriage = async ({
-  exchange,
-  reach,
-  tally,
-  response,
-  request,
-  heard,
-  limits,
-}) => {
+export const unary: HttpCarriage = async (carrying) => {
+  const { exchange, reach, tally, response, request, heard, limits } = carrying;
   const terms = {
     reach,
     signal: exchange.signal,
-    deadlineMs: exchange.route.deadlineMs,
+    deadlineMs: deadlineMsOf(carrying),
     silenceMs: 0,
   };
   const node = reach.node.name;

@@ -75,6 +75,7 @@ export const serverRows = section("The gateway", {
     tls_handshake: setting(duration, "10s", "a caller's TLS handshake"),
     connect: setting(duration, "2s", "connecting to an agent"),
     first_byte: setting(duration, "10s", "an agent's first byte of an answer"),
+    action: setting(duration, "330s", "the answer to a restart or gc, which waits for processes to end"),
     idle: setting(duration, "60s", "a stream that makes no progress"),
     drain: setting(duration, "30s", "what is live at SIGTERM may go on for this long"),
     drain_delay: setting(durationOrZero, "5s", "not ready, but still accepting, after SIGTERM: time for balancers to notice"),

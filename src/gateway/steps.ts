@@ -54,6 +54,7 @@ export const createSteps = (needs: StepsNeeds, { timeouts, limits }: ServerConfi
   const carry = createCarry(
     { clock },
     {
+      deadlinesMs: { first_byte: timeouts.firstByteMs, action: timeouts.actionMs },
       stallMs: timeouts.idleMs,
       maxMessageBytes: limits.execMessageBytes,
       maxWaitingBytes: limits.streamBufferBytes,

@@ -94,10 +94,11 @@ const emptyTally = (): Tally => ({
 });
 
 export const front = async (options: FrontOptions): Promise<Front> => {
-  const named = routeNamed(options.route);
-  const route: Route =
-    options.deadlineMs === undefined ? named : { ...named, deadlineMs: options.deadlineMs };
-  const carry = createCarry({ clock }, { closeMs: 300, ...options.limits });
+  const route = routeNamed(options.route);
+  const { deadlineMs } = options;
+  const deadlines =
+    deadlineMs === undefined ? {} : { deadlinesMs: { first_byte: deadlineMs, action: deadlineMs } };
+  const carry = createCarry({ clock }, { closeMs: 300, ...deadlines, ...options.limits });
   const reach = createReach(
     { clock, log: quiet },
     { addresses: { allow: [], deny: [], loopback: true }, failures: 1_000, ...options.reach },
