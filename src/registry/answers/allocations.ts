@@ -85,8 +85,9 @@ export const readServices =
       const index = registry.index("allocs");
       const document = registry.allocation(id);
       if (document?.Namespace !== namespace) return absent("allocation not found", index);
-      const datacenter = registry.node(document.NodeID)?.Datacenter ?? self.datacenter;
-      return present(servicesOf(document, datacenter), index);
+      const node = registry.node(document.NodeID);
+      if (node?.Status === "down") return present([], index); // nobody can reach what runs there
+      return present(servicesOf(document, node?.Datacenter ?? self.datacenter), index);
     });
   };
 

@@ -78,3 +78,21 @@ for (const [key, status, text] of missing)
     });
     assert.deepEqual([outcome.status, outcome.text], [status, text]);
   });
+
+test("services of an allocation are given while its node can be reached, and not when it is down", async () => {
+  const Services = [{ Name: "web", PortLabel: "http", Provider: "nomad", Tags: [] }];
+  const Job = { ID: "web", TaskGroups: [{ Name: "g", Tasks: [], Services }] };
+  const running = allocation(idOf("1"), { Job });
+  const asked = {
+    route: "alloc.services",
+    key: idOf("1"),
+    query: "namespace=golden",
+    token: "full",
+  };
+  const namesOn = async (Status: "ready" | "down") => {
+    const { document } = await createAsk(registryOf([running], [node({ Status })]))(asked);
+    return Array.isArray(document) && document.map((one) => fieldsOf(one)["ServiceName"]);
+  };
+  assert.deepEqual(await namesOn("ready"), ["web"]);
+  assert.deepEqual(await namesOn("down"), []);
+});
