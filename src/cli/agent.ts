@@ -7,6 +7,7 @@ import { readText } from "../gateway/identity.ts";
 import { systemClock } from "../lib/clock.ts";
 import { createProcessGuards } from "../observe/guards.ts";
 import { createLog } from "../observe/log.ts";
+import { holdDirectory } from "./hold.ts";
 import { beginLifetime, say } from "./lifetime.ts";
 
 const tlsOf = ({ tls }: AgentConfig): AgentTls | undefined => {
@@ -74,14 +75,19 @@ export const agentCommand = (): Command =>
         base: { name: config.name },
       });
       createProcessGuards({ log, exit: (code) => process.exit(code) });
-      const agent = await createAgent({ log, clock: systemClock }, optionsOf(config));
+      const { stopping } = life;
+      const release = await holdDirectory(config.dataDir, { onWait: say, stopping });
+      const agent = stopping.aborted
+        ? undefined
+        : await createAgent({ log, clock: systemClock }, optionsOf(config));
       await life.live({
         reload: async () => {
           log.reopen();
-          await reload(agent, file);
+          if (agent) await reload(agent, file);
         },
         stop: async () => {
-          await agent.close(AbortSignal.timeout(closePatienceMs));
+          await agent?.close(AbortSignal.timeout(closePatienceMs));
+          release();
           await log.close(AbortSignal.timeout(logPatienceMs));
         },
       });

@@ -2,50 +2,68 @@
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { Command, InvalidArgumentError } from "commander";
-import { loadAgentConfig, loadServerConfig } from "../config/load.ts";
+import { agentDocument } from "../config/agent-schema.ts";
+import { loadServerConfig } from "../config/load.ts";
 import type { AllocationDocument } from "../documents.ts";
 import type { Registry } from "../ports.ts";
 import { type Child, startAgent, stopAgents } from "./dev/children.ts";
-import { type DevHome, type DevOptions, prepareHome } from "./dev/home.ts";
+import { type DevHome, type DevOptions, prepareAgent, prepareHome } from "./dev/home.ts";
 import { type DevState, toJsonLine, toText } from "./dev/report.ts";
-import { beginLifetime, say, watchParent } from "./lifetime.ts";
+import { readWorkloads } from "./dev/workloads.ts";
+import { holdDirectory } from "./hold.ts";
+import { beginLifetime, type Lifetime, say, watchNpm } from "./lifetime.ts";
 import { type Running, startGateway } from "./server.ts";
 
+const program = process.argv[1] ?? "";
 const sampleWorkloads = fileURLToPath(new URL("../../config/dev-workloads.yaml", import.meta.url));
 
 const startPatienceMs = 60_000;
 const stopGraceMs = 10_000;
 
-/** How many allocations the agents' settings ask for; their faults are told here, before anything starts. */
-const wantedAllocations = (files: readonly string[]): number =>
-  files
-    .flatMap((file) => loadAgentConfig({ file, env: {} }).config.workloads)
-    .reduce((sum, { count }) => sum + count, 0);
-
 const hasStarted = ({ ClientStatus }: AllocationDocument): boolean => ClientStatus !== "pending";
 
-/** Waits until every allocation is in the registry and has started; false when it was told to stop before that. */
+const allocationsIn = (workloads: readonly unknown[]): number =>
+  agentDocument.root.schema
+    .parse({ workloads })
+    .workloads.reduce((sum, { count }) => sum + count, 0);
+
+interface Wanted {
+  readonly agents: readonly Child[];
+  readonly allocations: number;
+}
+
+/** Waits until every agent and allocation is in the registry and has started; false when it was told to stop before that. */
 const allStarted = async (
   registry: Registry,
-  wanted: number,
-  agents: readonly Child[],
+  { agents, allocations: wanted }: Wanted,
   stopping: AbortSignal,
 ): Promise<boolean> => {
   const patience = AbortSignal.any([stopping, AbortSignal.timeout(startPatienceMs)]);
   const failure = Promise.race(
     agents.map(async ({ name, ended }) => {
       const how = await ended;
-      throw new Error(`${name} ended while starting: ${how}`);
+      throw new Error(`${name} ended while starting (${how})`);
     }),
   );
   const started = async (): Promise<boolean> => {
     for (;;) {
+      const seen = { nodes: registry.index("nodes"), allocs: registry.index("allocs") };
+      const names = new Set([...registry.nodes()].map(({ Name }) => Name));
       const allocations = [...registry.allocations()];
-      if (allocations.length >= wanted && allocations.every(hasStarted)) return true;
+      const haveStarted = allocations.length >= wanted && allocations.every(hasStarted);
+      if (haveStarted && agents.every(({ name }) => names.has(name))) return true;
       if (stopping.aborted) return false;
       if (patience.aborted)
-        throw new Error(`only ${allocations.length} of ${wanted} allocations have started`);
-      await registry.changed("allocs", registry.index("allocs"), patience);
+        throw new Error(
+          `only ${allocations.filter(hasStarted).length} of ${wanted} allocations have started`,
+        );
+      const next = new AbortController();
+      const either = AbortSignal.any([patience, next.signal]);
+      await Promise.race([
+        registry.changed("allocs", seen.allocs, either),
+        registry.changed("nodes", seen.nodes, either),
+      ]);
+      next.abort();
     }
   };
   return Promise.race([started(), failure]);
@@ -58,43 +76,55 @@ interface Dev {
   stop(): Promise<void>;
 }
 
+interface StartOptions extends DevOptions {
+  /** Of each agent. */
+  readonly workloads: readonly (readonly unknown[])[];
+}
+
 /** Undefined when it was told to stop while starting; then everything has ended again. */
-const startDev = async (options: DevOptions, stopping: AbortSignal): Promise<Dev | undefined> => {
+const startDev = async (options: StartOptions, stopping: AbortSignal): Promise<Dev | undefined> => {
   const home = prepareHome(options);
-  const wanted = wantedAllocations(home.agentFiles);
   const { config } = loadServerConfig({ file: home.gatewayFile, env: {} });
   const running = await startGateway(config);
-  const program = process.argv[1] ?? "";
-  const agents = home.agentFiles.map((file, at) =>
-    startAgent(program, file, home.agentLogs[at] ?? "", `agent ${at + 1}`),
-  );
+  const agents: Child[] = [];
   const stop = async (): Promise<void> => {
     await stopAgents(agents, stopGraceMs);
     await running.stop();
   };
   try {
-    if (!(await allStarted(running.gateway.registry, wanted, agents, stopping))) {
-      await stop();
-      return undefined;
-    }
+    const { registry, url } = running.gateway;
+    for (const [index, workloads] of options.workloads.entries())
+      agents.push(startAgent(program, prepareAgent(home, index + 1, url, workloads)));
+    const allocations = options.workloads.map(allocationsIn).reduce((sum, count) => sum + count, 0);
+    if (await allStarted(registry, { agents, allocations }, stopping))
+      return { running, agents, home, stop };
   } catch (error) {
     await stop();
-    throw new Error(
-      `${error instanceof Error ? error.message : String(error)}; see ${home.logDirectory}`,
-      { cause: error },
-    );
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new Error(`${reason}; see ${home.logDirectory}`, { cause: error });
   }
-  return { running, agents, home, stop };
+  await stop();
+  return undefined;
 };
 
-const stateOf = ({ running, home }: Dev, directory: string): DevState => ({
-  url: running.gateway.url,
-  adminUrl: running.gateway.adminUrl,
-  secrets: home.secrets,
-  nodes: [...running.gateway.registry.nodes()],
-  allocations: [...running.gateway.registry.allocations()],
-  directory,
-});
+/** By the agents' numbers, so that every start lists the same. */
+const stateOf = ({ running, agents, home }: Dev): DevState => {
+  const { registry, url, adminUrl } = running.gateway;
+  const place = new Map(agents.map(({ name }, at) => [name, at]));
+  const nodes = [...registry.nodes()]
+    .filter(({ Name }) => place.has(Name))
+    .sort((one, other) => (place.get(one.Name) ?? 0) - (place.get(other.Name) ?? 0));
+  return {
+    url,
+    adminUrl,
+    secrets: home.secrets,
+    nodes,
+    allocations: nodes.flatMap((node) =>
+      [...registry.allocations()].filter(({ NodeID }) => NodeID === node.ID),
+    ),
+    directory: home.root,
+  };
+};
 
 const whole =
   (min: number, max: number) =>
@@ -114,6 +144,32 @@ interface Flags {
   readonly json?: boolean;
 }
 
+const tellOfEnds = ({ agents, home }: Dev, stopping: AbortSignal): void => {
+  for (const { name, ended } of agents)
+    ended.then((how) => {
+      if (!stopping.aborted) say(`${name} ended (${how}); its log is in ${home.logDirectory}`);
+    }, say);
+};
+
+const liveDev = async (flags: Flags, life: Lifetime): Promise<void> => {
+  const { port, adminPort, json } = flags;
+  const directory = path.resolve(flags.dataDir);
+  const workloads = readWorkloads(flags.workloads, flags.agents);
+  const { stopping } = life;
+  const release = await holdDirectory(directory, { onWait: say, stopping });
+  try {
+    if (stopping.aborted) return;
+    const dev = await startDev({ directory, port, adminPort, workloads }, stopping);
+    if (dev === undefined) return;
+    const state = stateOf(dev);
+    process.stdout.write(json ? `${toJsonLine(state)}\n` : toText(state));
+    tellOfEnds(dev, stopping);
+    await life.live({ reload: dev.running.gateway.reload, stop: dev.stop });
+  } finally {
+    release();
+  }
+};
+
 export const devCommand = (): Command =>
   new Command("dev")
     .description("run a gateway, agents and sample workloads on this machine")
@@ -127,23 +183,12 @@ export const devCommand = (): Command =>
       sampleWorkloads,
     )
     .option("--json", "print one line of JSON when ready, instead of text")
-    .action(async ({ port, adminPort, dataDir, agents, workloads, json }: Flags) => {
-      const directory = path.resolve(dataDir);
+    .action(async (flags: Flags) => {
       const life = beginLifetime();
-      const unwatch =
-        process.env["npm_lifecycle_event"] === undefined
-          ? () => {}
-          : watchParent(() => process.kill(process.pid, "SIGTERM"));
-      const options = { directory, port, adminPort, agents, workloadsFile: workloads };
-      const dev = await startDev(options, life.stopping);
-      if (dev === undefined) return;
-      const state = stateOf(dev, directory);
-      process.stdout.write(json ? `${toJsonLine(state)}\n` : toText(state));
-      for (const { name, ended } of dev.agents)
-        ended.then((how) => {
-          if (!life.stopping.aborted)
-            say(`${name} ended (${how}); its log is in ${dev.home.logDirectory}`);
-        }, say);
-      await life.live({ reload: dev.running.gateway.reload, stop: dev.stop });
-      unwatch();
+      const unwatch = watchNpm(() => process.kill(process.pid, "SIGTERM"));
+      try {
+        await liveDev(flags, life);
+      } finally {
+        unwatch();
+      }
     });

@@ -2,6 +2,7 @@
  * A process' life: SIGHUP reads again, the first SIGTERM or SIGINT ends in order, a second one at once. It is heard from the
  * very start, so that a signal during a slow start is kept and acted on.
  */
+import { readFileSync } from "node:fs";
 
 export interface Living {
   readonly reload: () => Promise<void>;
@@ -33,15 +34,37 @@ const endInOrder = async (stop: () => Promise<void>): Promise<void> => {
   if (process.connected) process.disconnect(); // an open channel would keep the process
 };
 
+const isBelowNpm = (): boolean => process.env["npm_lifecycle_event"] !== undefined;
+
+/** The name a process goes by; undefined where /proc is missing. */
+const nameOf = (pid: number): string | undefined => {
+  try {
+    return readFileSync(`/proc/${pid}/comm`, "utf8");
+  } catch {
+    return undefined;
+  }
+};
+
+const isChildOfNpm = (): boolean =>
+  isBelowNpm() && (nameOf(process.ppid)?.startsWith("npm") ?? true);
+
+/** Ctrl-C reaches npm and its child; npm then passes it on to the child, which so hears it twice. */
+const npmEchoMs = 1_000;
+
 /** Call it first. */
 export const beginLifetime = (): Lifetime => {
   const told = new AbortController();
+  const echoMs = isChildOfNpm() ? npmEchoMs : 0;
+  let toldAtMs = 0;
   const end = (): void => {
-    if (told.signal.aborted) process.exit(1);
+    const now = performance.now();
+    if (told.signal.aborted && now - toldAtMs >= echoMs) process.exit(1);
+    if (!told.signal.aborted) toldAtMs = now;
     told.abort();
   };
   for (const signal of stopSignals) process.on(signal, end);
   process.once(parentGone, () => told.abort());
+  if (process.connected === false) told.abort(); // it had gone before we could hear of it
   return {
     stopping: told.signal,
     async live({ reload, stop }) {
@@ -61,9 +84,13 @@ export const beginLifetime = (): Lifetime => {
 
 const parentPollMs = 500;
 
+/** A process whose parent ended belongs to process 1; that one is its true parent only where it is npm itself, as in a container. */
+const wasOrphaned = (): boolean => process.ppid === 1 && !/^(?:npm|node)/.test(nameOf(1) ?? "npm");
+
 /** For `npm run`: npm cannot pass on its own sudden death, so its child looks whether its parent is still there. */
-export const watchParent = (onGone: () => void): (() => void) => {
-  const parent = process.ppid;
+export const watchNpm = (onGone: () => void): (() => void) => {
+  if (!isBelowNpm()) return () => {};
+  const parent = wasOrphaned() ? undefined : process.ppid;
   const timer = setInterval(() => {
     if (process.ppid === parent) return;
     clearInterval(timer);

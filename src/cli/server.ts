@@ -6,6 +6,7 @@ import { createGateway, type Gateway } from "../gateway.ts";
 import { systemClock } from "../lib/clock.ts";
 import { createProcessGuards } from "../observe/guards.ts";
 import { createLog, type OpenLog } from "../observe/log.ts";
+import { holdDirectory } from "./hold.ts";
 import { beginLifetime, say } from "./lifetime.ts";
 import { version } from "./version.ts";
 
@@ -68,6 +69,13 @@ export const serverCommand = (): Command =>
       const flags = { "http.listen": listen, "admin.listen": adminListen, data_dir: dataDir };
       const { config, warnings } = loadServerConfig({ file, env: process.env, flags });
       for (const warning of warnings) say(`warning: ${warning}`);
-      const { gateway, stop } = await startGateway(config);
-      await life.live({ reload: gateway.reload, stop });
+      const { stopping } = life;
+      const release = await holdDirectory(config.dataDir, { onWait: say, stopping });
+      try {
+        if (stopping.aborted) return;
+        const { gateway, stop } = await startGateway(config);
+        await life.live({ reload: gateway.reload, stop });
+      } finally {
+        release();
+      }
     });

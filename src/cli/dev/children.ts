@@ -4,8 +4,10 @@
  */
 import { type ChildProcess, fork } from "node:child_process";
 import { closeSync, openSync } from "node:fs";
+import type { AgentFiles } from "./home.ts";
 
 export interface Child {
+  /** The node's. */
   readonly name: string;
   readonly process: ChildProcess;
   /** Resolves when it has ended, with how. */
@@ -13,15 +15,11 @@ export interface Child {
 }
 
 /** Starts `serai agent --config FILE`; what it prints goes to its log file. */
-export const startAgent = (
-  program: string,
-  settingsFile: string,
-  logFile: string,
-  name: string,
-): Child => {
-  const log = openSync(logFile, "a", 0o600);
+export const startAgent = (program: string, files: AgentFiles): Child => {
+  const { name } = files;
+  const log = openSync(files.log, "a", 0o600);
   try {
-    const child = fork(program, ["agent", "--config", settingsFile], {
+    const child = fork(program, ["agent", "--config", files.settings], {
       stdio: ["ignore", log, log, "ipc"],
       detached: true, // Ctrl-C goes to the parent alone, which ends its agents in order
     });

@@ -5,15 +5,13 @@
 import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { parse, stringify } from "yaml";
+import { z } from "zod";
 import { mintJoinToken, mintToken } from "../../acl/secrets.ts";
 
 export interface DevOptions {
   readonly directory: string;
   readonly port: number;
   readonly adminPort: number;
-  readonly agents: number;
-  /** A YAML list of workloads. */
-  readonly workloadsFile: string;
 }
 
 export interface DevSecrets {
@@ -26,14 +24,14 @@ export interface DevSecrets {
 }
 
 export interface DevHome {
+  readonly root: string;
   readonly gatewayFile: string;
-  readonly agentFiles: readonly string[];
-  readonly agentLogs: readonly string[];
   readonly logDirectory: string;
   readonly secrets: DevSecrets;
 }
 
 const privateMode = 0o600;
+const privateDirectoryMode = 0o700;
 
 const policies = {
   operator: {
@@ -108,6 +106,21 @@ const createIdentity = (files: Omit<Identity, "secrets">, secretsFile: string): 
   return secrets;
 };
 
+const secretsSchema = z.object({
+  management: z.string(),
+  operator: z.string(),
+  reader: z.string(),
+  none: z.string(),
+  join: z.string(),
+});
+
+const readSecrets = (file: string): DevSecrets => {
+  const { data } = secretsSchema.safeParse(parse(readFileSync(file, "utf8")));
+  if (data === undefined)
+    throw new Error(`${file} is damaged; remove ${path.resolve(file, "../..")} to start anew`);
+  return data;
+};
+
 const identityIn = (directory: string): Identity => {
   const files = {
     tokensFile: path.join(directory, "tokens.yaml"),
@@ -115,24 +128,10 @@ const identityIn = (directory: string): Identity => {
     policiesDirectory: path.join(directory, "policies"),
   };
   const secretsFile = path.join(directory, "secrets.yaml");
-  const secrets: DevSecrets = existsSync(secretsFile)
-    ? parse(readFileSync(secretsFile, "utf8"))
+  const secrets = existsSync(secretsFile)
+    ? readSecrets(secretsFile)
     : createIdentity(files, secretsFile);
   return { ...files, secrets };
-};
-
-/** Workloads of one agent: those that name it, and the others in turn. */
-const workloadsOf = (all: readonly unknown[], agent: number, agents: number): readonly unknown[] =>
-  all.flatMap((workload, at) => {
-    if (typeof workload !== "object" || workload === null) return agent === 1 ? [workload] : [];
-    const { agent: wanted, ...rest } = { agent: (at % agents) + 1, ...workload };
-    return Math.min(Number(wanted), agents) === agent ? [rest] : [];
-  });
-
-const readWorkloads = (file: string): readonly unknown[] => {
-  const list: unknown = parse(readFileSync(file, "utf8"));
-  if (!Array.isArray(list)) throw new Error(`${file}: must be a list of workloads`);
-  return list;
 };
 
 const gatewaySettings = (
@@ -156,51 +155,51 @@ const gatewaySettings = (
   log: { level: "info", file: path.join(log, "gateway.json") },
 });
 
-const agentSettings = (
-  options: DevOptions,
-  directory: string,
-  at: number,
-  join: string,
-  log: string,
-  workloads: readonly unknown[],
-): object => ({
-  name: `dev-agent-${at}`,
-  data_dir: directory,
-  listen: "127.0.0.1:0",
-  meta: { rack: `r${at}` },
-  gateway: { address: `http://127.0.0.1:${options.port}`, join_token: join },
-  log: { level: "info", file: path.join(log, `agent-${at}.json`) },
-  workloads,
-});
-
-/** Makes or finds everything a start needs. Throws with a clear sentence when the workloads cannot be read. */
+/** Makes or finds what the gateway needs. Throws with a sentence when the directory cannot be used. */
 export const prepareHome = (options: DevOptions): DevHome => {
   const root = path.resolve(options.directory);
   const gatewayDirectory = path.join(root, "gateway");
   const logDirectory = path.join(root, "log");
   for (const directory of [gatewayDirectory, logDirectory])
-    mkdirSync(directory, { recursive: true, mode: 0o700 });
+    mkdirSync(directory, { recursive: true, mode: privateDirectoryMode });
   const identity = identityIn(gatewayDirectory);
   const gatewayFile = path.join(gatewayDirectory, "serai.yaml");
   writePrivate(
     gatewayFile,
     stringify(gatewaySettings(options, gatewayDirectory, identity, logDirectory)),
   );
-  const workloads = readWorkloads(options.workloadsFile);
-  const agentFiles = Array.from({ length: options.agents }, (_, index) => {
-    const at = index + 1;
-    const directory = path.join(root, "agents", String(at));
-    mkdirSync(directory, { recursive: true, mode: 0o700 });
-    const file = path.join(directory, "agent.yaml");
-    const own = workloadsOf(workloads, at, options.agents);
-    writePrivate(
-      file,
-      stringify(agentSettings(options, directory, at, identity.secrets.join, logDirectory, own)),
-    );
-    return file;
-  });
-  const agentLogs = agentFiles.map((_, index) =>
-    path.join(logDirectory, `agent-${index + 1}.json`),
+  return { root, gatewayFile, logDirectory, secrets: identity.secrets };
+};
+
+export interface AgentFiles {
+  readonly name: string;
+  readonly settings: string;
+  readonly log: string;
+}
+
+/** Writes an agent's settings; it needs the gateway's real address, so it is called when that listens. */
+export const prepareAgent = (
+  { root, logDirectory, secrets }: DevHome,
+  at: number,
+  gatewayUrl: string,
+  workloads: readonly unknown[],
+): AgentFiles => {
+  const directory = path.join(root, "agents", String(at));
+  mkdirSync(directory, { recursive: true, mode: privateDirectoryMode });
+  const settings = path.join(directory, "agent.yaml");
+  const log = path.join(logDirectory, `agent-${at}.json`);
+  const name = `dev-agent-${at}`;
+  writePrivate(
+    settings,
+    stringify({
+      name,
+      data_dir: directory,
+      listen: "127.0.0.1:0",
+      meta: { rack: `r${at}` },
+      gateway: { address: gatewayUrl, join_token: secrets.join },
+      log: { level: "info", file: log },
+      workloads,
+    }),
   );
-  return { gatewayFile, agentFiles, agentLogs, logDirectory, secrets: identity.secrets };
+  return { name, settings, log };
 };

@@ -75,6 +75,7 @@ const mainTask = (allocation: AllocationDocument, wanted: string): string => {
   return names.includes(wanted) ? wanted : (names[0] ?? "");
 };
 
+/** Lines to copy, each whole on its own line, so that it can be pasted as it is. */
 const recipes = (state: DevState): string => {
   const { url, adminUrl } = state;
   const web = pick(state, "web");
@@ -83,30 +84,37 @@ const recipes = (state: DevState): string => {
   if (web === undefined || chatter === undefined || node === undefined) return "";
   const talk = mainTask(chatter, "talk");
   const curl = 'curl -s -H "X-Nomad-Token: $NOMAD_TOKEN"';
+  const follow = 'curl -sN -H "X-Nomad-Token: $NOMAD_TOKEN"';
+  const file =
+    web.JobID === "web" ? "alloc/data/hello.txt" : `alloc/logs/${mainTask(web, "")}.stdout.0`;
   return [
+    "# Copy this first",
+    `export NOMAD_ADDR=${url} NOMAD_TOKEN=${state.secrets.operator}`,
     "# Read a file",
-    `${curl} "$NOMAD_ADDR/v1/client/fs/cat/${web.ID}?path=alloc/data/hello.txt"`,
+    `${curl} "$NOMAD_ADDR/v1/client/fs/cat/${web.ID}?path=${file}"`,
     "# Follow a log (Ctrl-C ends it)",
-    `curl -sN -H "X-Nomad-Token: $NOMAD_TOKEN" "$NOMAD_ADDR/v1/client/fs/logs/${chatter.ID}?task=${talk}&type=stdout&follow=true&plain=true"`,
-    "# Set and read a node's metadata",
+    `${follow} "$NOMAD_ADDR/v1/client/fs/logs/${chatter.ID}?task=${talk}&type=stdout&follow=true&plain=true"`,
+    "# Set a node's metadata, and read it",
     `${curl} -d '{"Meta":{"owner":"me"}}' "$NOMAD_ADDR/v1/client/metadata?node_id=${node.ID}"`,
     `${curl} "$NOMAD_ADDR/v1/client/metadata?node_id=${node.ID}"`,
-    "# The same token without a right is refused",
-    `curl -s -H "X-Nomad-Token: ${state.secrets.none}" "$NOMAD_ADDR/v1/client/fs/cat/${web.ID}?path=alloc/data/hello.txt"`,
+    "# A token without the right is refused",
+    `curl -s -H "X-Nomad-Token: ${state.secrets.none}" "$NOMAD_ADDR/v1/client/fs/cat/${web.ID}?path=${file}"`,
     "# Metrics",
     `curl -s ${adminUrl}/metrics | grep serai_http_requests_total`,
     "",
-    "# With the nomad CLI, which reads NOMAD_ADDR and NOMAD_TOKEN",
-    `nomad alloc fs ${web.ID} alloc/data/hello.txt`,
+    "# The nomad CLI reads NOMAD_ADDR and NOMAD_TOKEN; so do its SDKs",
+    `nomad alloc fs ${web.ID} ${file}`,
     `nomad alloc logs -f ${chatter.ID} ${talk}`,
     `nomad alloc exec -task ${talk} ${chatter.ID} /bin/sh`,
     `nomad node meta apply -node-id ${node.ID} owner=me`,
-    "",
-    "# To copy first:",
-    `export NOMAD_ADDR=${url} NOMAD_TOKEN=${state.secrets.operator}`,
   ]
-    .map((line) => (line === "" || line.startsWith("#") ? line : `  ${line}`))
+    .map((line) => (line === "" ? line : `  ${line}`))
     .join("\n");
+};
+
+const tryIt = (state: DevState): string => {
+  const lines = recipes(state);
+  return lines === "" ? "" : `\nTry it\n${lines}\n`;
 };
 
 /** The page a person reads when all is up. */
@@ -116,7 +124,7 @@ export const toText = (state: DevState): string => {
 
   gateway  ${state.url}
   admin    ${state.adminUrl}  (/metrics, /readyz?verbose, /debug/live)
-  logs     ${state.directory}/log
+  data     ${state.directory}  (log/ has the logs; remove it all to start anew)
 
 Tokens
 ${columns([
@@ -126,11 +134,9 @@ ${columns([
   ["management", management, "everything"],
 ])}
 
+Allocations
 ${table(state)}
-
-Try it
-${recipes(state)}
-
+${tryIt(state)}
 Ctrl-C ends the gateway, its agents and their workloads.
 `;
 };
