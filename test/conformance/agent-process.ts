@@ -4,6 +4,6 @@ import { agentIn } from "./cluster.ts";
 const [root = "", name = "", url = ""] = process.argv.slice(2);
 const agent = await agentIn(root, name, url);
 process.on("SIGTERM", () => {
-  agent.close(AbortSignal.timeout(2_000)).finally(() => process.exit(0));
+  void agent.close(AbortSignal.timeout(2_000)).finally(() => process.exit(0));
 });
 process.stdout.write(`${agent.address}\n`);

@@ -24,6 +24,8 @@ export interface Cluster extends AsyncDisposable {
   agent(name: NodeName): Address;
   /** Where an agent keeps its allocations. */
   allocDirectory(name: NodeName): string;
+  /** Resolves when so many tasks of an allocation on an agent in this process run. */
+  running(name: NodeName, allocationId: string, tasks: number): Promise<void>;
   /** SIGKILL for the agent that has a process of its own. */
   kill(): Promise<void>;
   /** Waits until the gateway calls it down. */
@@ -255,6 +257,11 @@ export const startCluster = async (): Promise<Cluster> => {
     gateway: toAddress(url.slice(url.indexOf("//") + 2)),
     agent: (name) => (name === killable ? address3 : toAddress(agents.get(name)?.address ?? "")),
     allocDirectory,
+    running: (name, allocationId, tasks) =>
+      until("its tasks run", () => {
+        const allocation = agents.get(name)?.workloads.allocation(allocationId);
+        return allocation?.tasks.filter(({ pid }) => pid !== undefined).length === tasks;
+      }),
     kill,
     down: () =>
       until("the node is down", async () => {

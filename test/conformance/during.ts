@@ -1,10 +1,9 @@
 /** What happened beside a recorded stream: a file grew, was cut, went away. Steps follow what the reader has seen. */
 import { appendFile, rename, rm, writeFile } from "node:fs/promises";
 import path from "node:path";
-import { type Cluster, until } from "./cluster.ts";
+import type { Cluster } from "./cluster.ts";
 import type { Case } from "./corpus.ts";
 import { webId } from "./jobs.ts";
-import { secretOf } from "./tokens.ts";
 
 /** `seen` is everything received so far. */
 export interface Step {
@@ -16,7 +15,7 @@ export interface Script {
   readonly before?: () => Promise<void>;
   readonly steps: readonly Step[];
   /** Beside a session: when everything recorded has been said. */
-  readonly then?: () => Promise<void>;
+  readonly said?: () => Promise<void>;
   readonly after?: () => Promise<void>;
 }
 
@@ -107,15 +106,7 @@ export const createScripts = (cluster: Cluster, dying: number): ((one: Case) => 
   };
 
   /** A task that is just being restarted cannot be restarted again. */
-  const allRun = (): Promise<void> =>
-    until("its tasks run again", async () => {
-      const { host, port } = cluster.gateway;
-      const answer = await fetch(`http://${host}:${port}/v1/allocation/${webId}`, {
-        headers: { "X-Nomad-Token": secretOf("management") },
-      });
-      const text = await answer.text();
-      return (text.match(/"State":"running"/g)?.length ?? 0) === longRunning;
-    });
+  const allRun = (): Promise<void> => cluster.running("client-2", webId, longRunning);
 
   return (one) => {
     const { name, via } = one;
@@ -127,7 +118,7 @@ export const createScripts = (cluster: Cluster, dying: number): ((one: Case) => 
             act: kill,
           },
         ],
-        then: kill,
+        said: kill,
       };
     if (name.startsWith("restart: ") && one.response.status === 200)
       return { before: allRun, steps: [] };

@@ -227,7 +227,7 @@ const replaySession = async (
   cluster: Cluster,
   script: Script,
 ): Promise<readonly Difference[]> => {
-  const got = await playSession(one, doorOf(one, cluster), script.then);
+  const got = await playSession(one, doorOf(one, cluster), script.said);
   const recorded = { status: 101, body: "", ...recordedOutcome(one) };
   const words = recordedWords(got.body, cluster);
   if (got.status !== 101)
