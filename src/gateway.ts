@@ -67,8 +67,8 @@ const assemble = async (
   closers.defer(() => metrics.close());
   const { output } = config.audit;
   const audit = closers.own(createAudit({ clock, output, recorded: metrics.auditRecorded }));
-  const identity = closers.own(await openIdentity({ clock, log }, config.acl));
-  const agents = openAgents({ clock, log, closers }, config);
+  const identity = closers.own(await openIdentity({ clock, log, metrics }, config.acl));
+  const agents = openAgents({ clock, log, metrics, closers }, config);
   const home = await openHome({ clock, log, metrics, audit, agents, closers }, config);
 
   const recorder = createRecorder({ metrics, audit, log, ledger: () => ledger });
@@ -78,6 +78,7 @@ const assemble = async (
       {
         maxLivePerPrincipal: config.limits.livePerPrincipal,
         onEnd: (exchange, _principal, reason) => recorder.liveEnded(exchange, reason),
+        onRecheck: metrics.reauthorized,
       },
     ),
   );
@@ -110,6 +111,7 @@ const assemble = async (
       started: recorder.started,
       ended: recorder.ended,
       isDraining: () => draining.is,
+      limited: metrics.limited,
     },
     config,
   );

@@ -2,6 +2,7 @@
 import { isLoopback } from "../config/loopback.ts";
 import type { ServerConfig } from "../config/server-schema.ts";
 import type { Closers } from "../lib/closers.ts";
+import type { Metrics } from "../observe/metrics.ts";
 import type { Clock, Log } from "../ports.ts";
 import { type AddressPolicy, checkAddress } from "../reach/address.ts";
 import { createNodeDispatcher } from "../reach/node-dispatcher.ts";
@@ -14,8 +15,15 @@ export interface Agents extends Pick<EmbeddedNeeds, "dispatcher" | "addressFault
   readonly reaches: Reaches;
 }
 
+interface AgentsNeeds {
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly metrics: Metrics;
+  readonly closers: Closers;
+}
+
 export const openAgents = (
-  { clock, log, closers }: { readonly clock: Clock; readonly log: Log; readonly closers: Closers },
+  { clock, log, metrics, closers }: AgentsNeeds,
   { reach, region, http, timeouts }: ServerConfig,
 ): Agents => {
   const addresses: AddressPolicy = {
@@ -26,6 +34,7 @@ export const openAgents = (
   const options = {
     addresses,
     connectTimeoutMs: timeouts.connectMs,
+    dialled: metrics.dialled,
     tls: {
       ca: readText(reach.caFile),
       cert: readText(reach.certFile),

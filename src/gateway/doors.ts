@@ -5,7 +5,7 @@ import type { ServerConfig } from "../config/server-schema.ts";
 import { trustedProxies } from "../ingress/client.ts";
 import { createEdge, type EdgeNeeds } from "../ingress/edge.ts";
 import { requestIds } from "../ingress/exchange.ts";
-import { type Listener, openListener } from "../ingress/listener.ts";
+import { type Limited, type Listener, openListener } from "../ingress/listener.ts";
 import { createTlsContext, type TlsContext } from "../ingress/tls.ts";
 import { createUpgrade } from "../ingress/upgrade.ts";
 import { openFilesLimit } from "../lib/open-files.ts";
@@ -21,6 +21,7 @@ export interface Door {
 
 type DoorNeeds = Pick<EdgeNeeds, "travel" | "started" | "ended" | "isDraining"> & {
   readonly log: Log;
+  readonly limited: Limited & NonNullable<EdgeNeeds["limited"]>;
 };
 
 const contextOf = (log: Log, { tls, http }: ServerConfig): TlsContext | undefined => {
@@ -71,6 +72,7 @@ export const openDoor = async (needs: DoorNeeds, config: ServerConfig): Promise<
   const listener = await openListener(
     {
       log,
+      limited: needs.limited,
       onRequest: createEdge(edgeNeeds, edgeOptions),
       onUpgrade: createUpgrade(edgeNeeds, {
         ...edgeOptions,

@@ -7,6 +7,7 @@ import { type FileSource, openFileSource } from "../acl/file-source.ts";
 import type { AlgorithmFamily, Binding, Issuer, IssuerKeys } from "../acl/jwt-issuer.ts";
 import { createJwtSource } from "../acl/jwt-source.ts";
 import type { ServerConfig } from "../config/server-schema.ts";
+import type { Metrics } from "../observe/metrics.ts";
 import type { Answer, Authenticate, Clock, Exchange, Log, Principal } from "../ports.ts";
 
 type AclConfig = ServerConfig["acl"];
@@ -54,8 +55,10 @@ const issuerOf = (config: IssuerConfig): Issuer => ({
   ...keysOf(config),
 });
 
+const lookups = { accepted: "hit", refused: "miss", unavailable: "failed" } as const;
+
 export const openIdentity = async (
-  needs: { readonly clock: Clock; readonly log: Log },
+  needs: { readonly clock: Clock; readonly log: Log; readonly metrics: Metrics },
   config: AclConfig,
 ): Promise<Identity> => {
   const source = await openFileSource(needs, {
@@ -71,7 +74,10 @@ export const openIdentity = async (
         );
   const authenticateCredential = createAuthenticate(
     { anonymous: source.anonymous, token: source.token, jwt: jwt?.jwt },
-    { enabled: config.enabled },
+    {
+      enabled: config.enabled,
+      onAuthentication: (_kind, result) => needs.metrics.identityLookedUp(lookups[result]),
+    },
   );
   return {
     source,

@@ -6,6 +6,7 @@ import type { EndReason, Ledger } from "../live/ledger.ts";
 import type { Audit, AuditEntry, AuditResult, AuditSubject } from "../observe/audit.ts";
 import { streamEndOf, streamKindOf } from "../observe/labels.ts";
 import type { Metrics } from "../observe/metrics.ts";
+import type { Limit, UpstreamReason } from "../observe/part-metrics.ts";
 import type { Exchange, Log, Principal, Scope } from "../ports.ts";
 import type { Route } from "../routes.ts";
 
@@ -86,6 +87,29 @@ const deniedCodes: ReadonlySet<ErrorCode> = new Set([
 const resultOf = (error: GatewayError | undefined, status: number): AuditResult => {
   if (error === undefined) return status === 403 ? "denied" : status >= 400 ? "failed" : "ok";
   return deniedCodes.has(error.code) ? "denied" : "failed";
+};
+
+const upstream: Partial<Readonly<Record<ErrorCode, UpstreamReason>>> = {
+  node_unreachable: "node_unreachable",
+  upstream_broke: "upstream_broke",
+  upstream_invalid: "upstream_invalid",
+  upstream_timeout: "upstream_timeout",
+  overloaded: "overloaded",
+};
+
+const limits: Partial<Readonly<Record<ErrorCode, Limit>>> = {
+  too_many_requests: "live_per_principal",
+  body_too_large: "body",
+  headers_too_large: "header",
+  message_too_large: "message",
+};
+
+const countError = (metrics: Metrics, code: ErrorCode): void => {
+  metrics.errorSeen(code);
+  const reason = upstream[code];
+  if (reason !== undefined) metrics.upstreamFailed(reason);
+  const limit = limits[code];
+  if (limit !== undefined) metrics.limited(limit);
 };
 
 export const createRecorder = ({ metrics, audit, log, ledger }: RecorderNeeds): Recorder => {
@@ -175,7 +199,7 @@ export const createRecorder = ({ metrics, audit, log, ledger }: RecorderNeeds): 
       const { exchange, route, method, status, error, durationMs } = ending;
       const waited = route?.carriage === "registry" && ending.exchange?.raw.has("index") === true;
       metrics.requestEnded(route, { method, status, durationMs, waited });
-      if (error) metrics.errorSeen(error.code);
+      if (error) countError(metrics, error.code);
       if (exchange === undefined) {
         write(ending, undefined);
         return;

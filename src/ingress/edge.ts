@@ -39,6 +39,8 @@ export interface EdgeNeeds extends ParseNeeds {
   readonly nextId: () => string;
   readonly log: Log;
   readonly isDraining: () => boolean;
+  /** Told of each socket beyond the bound of those without a token. */
+  readonly limited?: (limit: "handshakes_per_address") => void;
 }
 
 export interface EdgeOptions {

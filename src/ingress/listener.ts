@@ -49,8 +49,10 @@ const overLimit = `HTTP/1.1 429 Too Many Requests\r\nContent-Type: text/plain\r\
 const tooManyText = "the gateway has as many connections as it can hold; try again\n";
 const tooMany = `HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: ${tooManyText.length}\r\nRetry-After: 1\r\nConnection: close\r\n\r\n${tooManyText}`;
 
+const headerOverflow = "HPE_HEADER_OVERFLOW";
+
 const refusalOf = (code: string | undefined): string => {
-  if (code === "HPE_HEADER_OVERFLOW") return "431 Request Header Fields Too Large";
+  if (code === headerOverflow) return "431 Request Header Fields Too Large";
   if (code === "ERR_HTTP_REQUEST_TIMEOUT") return "408 Request Timeout";
   return "400 Bad Request";
 };
@@ -88,6 +90,9 @@ const answerClientError = (
   );
 };
 
+/** Told of each connection or header beyond a bound. */
+export type Limited = (limit: "sockets" | "sockets_per_address" | "header") => void;
+
 /** Answers a connection before it has asked anything, and closes it. */
 const turnAway = (socket: Socket, answer: string): void => {
   socket.end(answer, () => socket.destroy());
@@ -97,6 +102,7 @@ const turnAway = (socket: Socket, answer: string): void => {
 const limitSockets = (
   server: Server,
   { maxSockets, maxSocketsPerAddress }: ListenerOptions,
+  limited: Limited,
 ): ReadonlySet<Socket> => {
   const all = new Set<Socket>();
   const perAddress = new Map<string, number>();
@@ -104,8 +110,14 @@ const limitSockets = (
     socket.on("error", () => socket.destroy());
     const address = socket.remoteAddress ?? "";
     const now = (perAddress.get(address) ?? 0) + 1;
-    if (all.size >= maxSockets) return turnAway(socket, tooMany);
-    if (now > maxSocketsPerAddress) return turnAway(socket, overLimit);
+    if (all.size >= maxSockets) {
+      limited("sockets");
+      return turnAway(socket, tooMany);
+    }
+    if (now > maxSocketsPerAddress) {
+      limited("sockets_per_address");
+      return turnAway(socket, overLimit);
+    }
     all.add(socket);
     perAddress.set(address, now);
     socket.once("close", () => {
@@ -168,20 +180,23 @@ export const openListener = async (
     log,
     onRequest,
     onUpgrade,
+    limited = () => {},
   }: {
     readonly log: Log;
+    readonly limited?: Limited;
     readonly onRequest: RequestListener;
     readonly onUpgrade: UpgradeListener;
   },
   options: ListenerOptions,
 ): Promise<Listener> => {
   const server = create(options, onRequest);
-  const all = limitSockets(server, options);
+  const all = limitSockets(server, options, limited);
   server.maxHeadersCount = 0; // their size is bounded; dropped ones could hide a doubled credential
   const begunOn = trackAnswers(server);
-  server.on("clientError", (error, socket: Socket) =>
-    answerClientError(error, socket, begunOn(socket)),
-  );
+  server.on("clientError", (error: Error & { readonly code?: string }, socket: Socket) => {
+    if (error.code === headerOverflow) limited("header");
+    answerClientError(error, socket, begunOn(socket));
+  });
   server.on("upgrade", onUpgrade);
   server.on("tlsClientError", (err: Error) => log.debug({ err }, "TLS handshake failed"));
   await listen(server, options.host, options.port);

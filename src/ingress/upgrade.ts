@@ -306,10 +306,10 @@ export const createUpgrade = (needs: EdgeNeeds, options: UpgradeOptions): Upgrad
         refuseUpgrade(socket, fault ?? { status: 400, words: "not a WebSocket route" });
         return;
       }
-      if (
-        (unauthenticated.get(client.address) ?? 0) >= options.maxUnauthenticatedPerAddress ||
-        needs.isDraining()
-      ) {
+      const isCrowded =
+        (unauthenticated.get(client.address) ?? 0) >= options.maxUnauthenticatedPerAddress;
+      if (isCrowded) needs.limited?.("handshakes_per_address");
+      if (isCrowded || needs.isDraining()) {
         refuseUpgrade(socket, {
           status: 503,
           words: "too many sockets wait for their token, or the gateway is shutting down",

@@ -21,6 +21,8 @@ export interface LedgerOptions {
   /** Milliseconds that a right is honoured while its source is away. */
   readonly uncheckedMs: number;
   readonly onEnd: (exchange: Exchange, principal: Principal, reason: EndReason) => void;
+  /** Told for each exchange whose right was asked anew. */
+  readonly onRecheck: (result: "kept" | "ended" | "failed") => void;
 }
 
 const defaults: LedgerOptions = {
@@ -28,6 +30,7 @@ const defaults: LedgerOptions = {
   recheckMs: 5_000,
   uncheckedMs: 60_000,
   onEnd: () => undefined,
+  onRecheck: () => undefined,
 };
 
 export interface LedgerNeeds {
@@ -164,9 +167,11 @@ export const createLedger = (needs: LedgerNeeds, given: Partial<LedgerOptions> =
       needs.authorize(principal, entry.scope, entry.exchange);
     } catch (error) {
       if (!(error instanceof GatewayError)) throw error;
+      options.onRecheck("ended");
       end(entry, "revoked", ended("its policies do not allow it any more"));
       return;
     }
+    options.onRecheck("kept");
     entry.principal = principal;
     entry.checkedAtMs = now();
     if (principal.expiresAtMs !== undefined) expiry.by(principal.expiresAtMs);
@@ -174,9 +179,11 @@ export const createLedger = (needs: LedgerNeeds, given: Partial<LedgerOptions> =
 
   const refused = (group: readonly Entry[], error: unknown): void => {
     const gone = error instanceof GatewayError && error.code === "permission_denied";
-    for (const entry of group)
+    for (const entry of group) {
+      options.onRecheck(gone ? "ended" : "failed");
       if (gone) end(entry, "revoked", ended("the token was revoked"));
       else unchecked(entry);
+    }
   };
 
   /** All exchanges of one credential: it is asked for once. */

@@ -1,22 +1,21 @@
 /** What the parts behind the edge tell: identity, index, the way to agents, metadata, audit, reloads. */
 import { Counter, Gauge, Histogram, type Registry } from "prom-client";
-import type { ErrorCode } from "../errors.ts";
 import type { Route } from "../routes.ts";
 import { rightLabel } from "./labels.ts";
 import { cached } from "./series.ts";
 
 export type LookupResult = "hit" | "found" | "unknown" | "failed";
 export type ResyncReason = "start" | "gap" | "backwards" | "silence" | "disconnect";
-export type Limit =
-  | "sockets_per_address"
-  | "sockets"
-  | "handshakes_per_address"
-  | "live_per_principal"
-  | "blocking_queries"
-  | "body"
-  | "header"
-  | "message"
-  | "directory";
+
+const limits = [
+  "sockets_per_address", "sockets", "handshakes_per_address", "live_per_principal", "body", "header", "message", "directory",
+] as const; // biome-ignore format: a list
+export type Limit = (typeof limits)[number];
+
+const upstreamReasons = [
+  "node_unreachable", "upstream_broke", "upstream_invalid", "upstream_timeout", "overloaded",
+] as const; // biome-ignore format: a list
+export type UpstreamReason = (typeof upstreamReasons)[number];
 
 export interface PartMetrics {
   decided(route: Route, result: "allowed" | "denied"): void;
@@ -25,7 +24,7 @@ export interface PartMetrics {
   indexLookedUp(result: LookupResult): void;
   resynced(reason: ResyncReason): void;
   dialled(durationMs: number): void;
-  upstreamFailed(code: ErrorCode): void;
+  upstreamFailed(reason: UpstreamReason): void;
   /** One batch of nodes asked for their metadata. */
   metadataBatched(batch: { readonly size: number; readonly ok: boolean }): void;
   /** From an update to the registry that shows it. */
@@ -144,10 +143,10 @@ export const createPartMetrics = (registry: Registry): PartMetrics => {
     indexLookedUp: counter(registry, ["index_lookups_total", "Look-ups in the directory", "result"], ["hit", "found", "unknown", "failed"]),
     resynced: counter(registry, ["index_resyncs_total", "Full lists taken from the feed", "reason"], ["start", "gap", "backwards", "silence", "disconnect"]),
     dialled: (durationMs) => dials.observe(durationMs / 1000),
-    upstreamFailed: counter(registry, ["upstream_failures_total", "Failures on the way to agents", "reason"], []),
+    upstreamFailed: counter(registry, ["upstream_failures_total", "Failures on the way to agents", "reason"], upstreamReasons),
     ...createMetadata(registry),
     auditRecorded: counter(registry, ["audit_events_total", "Audit records", "result"], ["started", "event", "ok", "denied", "failed", "dropped"]),
-    limited: counter(registry, ["rate_limited_total", "Refusals at a limit", "limit"], []),
+    limited: counter(registry, ["rate_limited_total", "Refusals at a limit", "limit"], limits),
     reloaded: createReloads(registry),
     linesSuppressed: createLines(registry),
     uncaught: counter(registry, ["uncaught_errors_total", "Errors nobody caught; the process ends", "kind"], ["exception", "rejection"]),

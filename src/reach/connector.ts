@@ -23,6 +23,8 @@ export interface ConnectorOptions {
   readonly policy: Policy;
   readonly connectTimeoutMs: number;
   readonly tls: TlsOptions | undefined;
+  /** Told how long it took to connect. */
+  readonly dialled?: (durationMs: number) => void;
 }
 
 export type Callback = (error: Error | null, socket: Socket | TLSSocket | null) => void;
@@ -69,7 +71,7 @@ const unreachable = (error: unknown, node: string): GatewayError => {
 export const createConnector = (
   node: Pick<NodeEntry, "name" | "tls">,
   { host, port }: HostPort,
-  { policy, connectTimeoutMs, tls }: ConnectorOptions,
+  { policy, connectTimeoutMs, tls, dialled }: ConnectorOptions,
 ): Connector => {
   const build = buildConnector({
     timeout: connectTimeoutMs,
@@ -93,12 +95,16 @@ export const createConnector = (
         return () => undefined;
       }
       let called = false;
+      const startedMs = performance.now();
       // undici's connector returns its socket; its type says void
       const socket: unknown = build(target, (error, connected) => {
         if (called) return;
         called = true;
         if (error) callback(unreachable(error, node.name), null);
-        else callback(null, connected);
+        else {
+          dialled?.(performance.now() - startedMs);
+          callback(null, connected);
+        }
       });
       return () => {
         if (typeof socket === "object" && socket !== null && "destroy" in socket)

@@ -17,6 +17,8 @@ export interface ReachOptions extends WaysOptions, CircuitOptions {
   readonly addresses: AddressPolicy;
   /** For nodes that say they speak TLS. */
   readonly tls: TlsOptions | undefined;
+  /** Told how long each connection took to open. */
+  readonly dialled: (durationMs: number) => void;
   /** Nodes that their servers call down are tried all the same. */
   readonly tryDown: boolean;
   /** Nodes that hold pools; the one unused for longest gives way. */
@@ -29,6 +31,7 @@ const defaults: ReachOptions = {
   connectTimeoutMs: 2_000,
   addresses: { allow: [], deny: [], loopback: false },
   tls: undefined,
+  dialled: () => undefined,
   tryDown: false,
   shortConnections: 24,
   streamConnections: 48,
