@@ -6,7 +6,7 @@ import { type ErrorCode, GatewayError } from "../errors.ts";
 import type {
   Authenticate, Clock, Closer, Exchange, Log, Principal, Scope,
 } from "../ports.ts"; // biome-ignore format: a row
-import type { Carriage } from "../routes.ts";
+import type { Carriage, Route } from "../routes.ts";
 import { createExpiry } from "./expiry.ts";
 
 /** Why an exchange ended: a closed set, the metric's label. */
@@ -78,6 +78,12 @@ interface Entry {
 }
 
 const lasting: ReadonlySet<Carriage> = new Set<Carriage>(["follow", "download", "websocket"]);
+
+/** A blocking query waits for minutes, and answers with what its caller might see when it came. */
+const waits = ({ carriage, rule }: Route): boolean =>
+  carriage === "registry" && rule.on !== "nobody";
+
+const lasts = ({ owner, exchange }: Entry): boolean => owner !== undefined || waits(exchange.route);
 
 /** Whose share an exchange counts on: nobody knows who shares the anonymous name, so there the address decides. */
 const ownerOf = ({ client }: Exchange, { accessorId }: Principal): string =>
@@ -203,7 +209,9 @@ export const createLedger = (needs: LedgerNeeds, given: Partial<LedgerOptions> =
   const maxAtOnce = 8;
 
   const recheckAll = async (): Promise<void> => {
-    const open = [...entries.values()].filter((entry) => entry.owner && entry.ending === undefined);
+    const open = [...entries.values()].filter(
+      (entry) => lasts(entry) && entry.ending === undefined,
+    );
     const groups = [...Map.groupBy(open, ({ exchange }) => exchange.credential.secret).values()];
     const work = async (): Promise<void> => {
       for (let group = groups.pop(); group !== undefined; group = groups.pop())

@@ -21,7 +21,7 @@ const noRights = { namespace: [{ default: { capabilities: ["read-job"] } }] };
 
 const startTicker = (): Promise<Rig> =>
   startRig({
-    policies: { worker: rights, shrinking: rights },
+    policies: { worker: rights, shrinking: rights, reader: noRights },
     tokens: { bystander: { policies: ["worker"] } },
     agents: [
       {
@@ -266,6 +266,22 @@ test("live exchanges end with the right to them", async (t) => {
         assert.equal(again.status, 403);
       },
     );
+
+  await t.test("a blocking query of a token that is removed ends unanswered", async () => {
+    const token = rig.addToken("waiting", { policies: ["shrinking", "worker", "reader"] });
+    await rig.gateway.reload();
+    const first = await rig.get("/v1/allocations", token);
+    assert.equal(first.status, 200);
+    const index = String(first.headers["x-nomad-index"]);
+    const waiting = rig.get(`/v1/allocations?index=${index}&wait=60s`, token);
+    await eventually("the query waits", async () => {
+      const live = await rig.ask({ at: rig.adminUrl, path: "/debug/live" });
+      return live.text.includes("allocs.list") || undefined;
+    });
+    rig.revoke("waiting");
+    const reply = await waiting;
+    assert.deepEqual([reply.status, reply.text], [403, "access ended: the token was revoked"]);
+  });
 
   await t.test(
     "a token that expires loses all it has open at that moment, and nobody else does",
