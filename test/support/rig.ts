@@ -40,6 +40,8 @@ export interface RigAgent {
   readonly advertise?: string;
   /** A fixed `host:port` instead of a free port. */
   readonly listen?: string;
+  /** In its environment instead of the rig's own join token. */
+  readonly joinSecret?: string;
   /** Where the agent finds the gateway, when something stands in between. */
   readonly gatewayAddress?: string;
 }
@@ -322,10 +324,10 @@ const runAgent = async (
   files: Files,
   log: OpenLog,
   settings: Settings,
-  announceIntervalMs: number,
+  { announceIntervalMs, joinSecret }: { announceIntervalMs: number; joinSecret: string },
 ): Promise<Agent> => {
   const file = files.json(`${String(settings["name"])}.json`, settings);
-  const env = { SERAI_AGENT_GATEWAY_JOIN_TOKEN: files.join.secret };
+  const env = { SERAI_AGENT_GATEWAY_JOIN_TOKEN: joinSecret };
   const { config } = loadAgentConfig({ file, env });
   const { advertise, gateway, tls } = config;
   const cert = textOf(tls.certFile);
@@ -417,12 +419,10 @@ export const startRig = async (options: RigOptions = {}): Promise<Rig> => {
   const agents: RunningAgent[] = [];
   const startAgent = async (given: RigAgent): Promise<RunningAgent> => {
     const name = given.name ?? `agent-${agents.length + 1}`;
-    const agent = await runAgent(
-      files,
-      log,
-      agentSettings(files, name, gateway.url, given),
+    const agent = await runAgent(files, log, agentSettings(files, name, gateway.url, given), {
       announceIntervalMs,
-    );
+      joinSecret: given.joinSecret ?? files.join.secret,
+    });
     let ending: Promise<void> | undefined;
     const stop = (): Promise<void> => {
       ending ??= agent.close(AbortSignal.timeout(patienceMs));
