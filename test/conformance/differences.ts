@@ -315,7 +315,7 @@ export const differences: readonly Permitted[] = [
     kind: "documents",
     nomad: "allocations of a node that is down are marked `lost`, with a sentence that says so",
     serai:
-      "they keep what was desired: nothing replaces them, and the agent goes on with them when it is back",
+      "they keep the status their agent last told, nothing replaces them; the node's own status says that it is down",
     files: ["node-down"],
     names: /^node down: (allocation read|exec)$/,
     changes: [[/^\/DesiredDescription$/], [close, /No path to node/]],
