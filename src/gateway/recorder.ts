@@ -146,6 +146,23 @@ export const createRecorder = ({ metrics, audit, log, ledger }: RecorderNeeds): 
     });
   };
 
+  /** Denied before it became an exchange: little is known of it. */
+  const auditRefused = ({ id, route, key, client, error }: Ending): void => {
+    if (route?.audit === undefined || error === undefined || !deniedCodes.has(error.code)) return;
+    const onAllocation = route.key.startsWith("allocation") && key !== "";
+    audit.denied(
+      {
+        requestId: id,
+        route: route.name,
+        kind: route.audit,
+        accessor: undefined,
+        address: client.address,
+        allocation: onAllocation ? key : undefined,
+      },
+      error.code,
+    );
+  };
+
   const endStream = (
     { error, tally, durationMs }: Ending,
     exchange: Exchange,
@@ -201,6 +218,7 @@ export const createRecorder = ({ metrics, audit, log, ledger }: RecorderNeeds): 
       metrics.requestEnded(route, { method, status, durationMs, waited });
       if (error) countError(metrics, error.code);
       if (exchange === undefined) {
+        auditRefused(ending);
         write(ending, undefined);
         return;
       }

@@ -24,6 +24,8 @@ export interface Ending {
   /** Undefined when no row matched. */
   readonly route: Route | undefined;
   readonly exchange: Exchange | undefined;
+  /** The id of its path as given, where there is one. */
+  readonly key?: string | undefined;
   readonly status: number;
   readonly error: GatewayError | undefined;
   readonly tally: Tally;
@@ -48,15 +50,16 @@ export interface EdgeOptions {
   readonly allowedOrigins: readonly string[];
 }
 
-/** One request while it is here; `route` and `exchange` are filled as they become known. */
+/** One request while it is here; what can be changed is filled as it becomes known. */
 interface Visit {
   readonly id: string;
   readonly method: string;
-  readonly raw: RawQuery;
   readonly client: Exchange["client"];
   readonly startedAtMs: number;
   readonly tally: Tally;
+  raw: RawQuery;
   route: Route | undefined;
+  key: string | undefined;
   exchange: Exchange | undefined;
 }
 
@@ -141,26 +144,28 @@ export const createEdge = (needs: EdgeNeeds, options: EdgeOptions): RequestListe
     response: ServerResponse,
     error: GatewayError | undefined,
   ): void => {
-    const { id, method, route, exchange, tally, client } = visit;
+    const { id, method, route, exchange, key, tally, client } = visit;
     const status = error?.code === "client_closed" ? error.status : response.statusCode;
     const durationMs = performance.now() - visit.startedAtMs;
-    needs.ended({ id, method, route, exchange, status, error, tally, durationMs, client });
+    needs.ended({ id, method, route, exchange, key, status, error, tally, durationMs, client });
   };
 
   const arrive = (request: Request, response: Response, next: NextFunction): void => {
     const visit: Visit = {
       id: needs.nextId(),
       method: request.method,
-      raw: parseQuery(queryOf(request.url)),
+      raw: new Map(),
       client: clientOf(request, options.isTrustedProxy),
       startedAtMs: performance.now(),
       tally: newTally(),
       route: undefined,
+      key: undefined,
       exchange: undefined,
     };
     visits.set(request, visit);
     response.setHeader("X-Request-Id", visit.id);
     if (needs.isDraining()) response.setHeader("Connection", "close");
+    visit.raw = parseQuery(queryOf(request.url));
     const target = readTarget(request.url);
     checkRequest(request);
     if (target.kind === "redirect") {
@@ -206,6 +211,7 @@ export const createEdge = (needs: EdgeNeeds, options: EdgeOptions): RequestListe
     if (visit === undefined) return;
     let error: GatewayError | undefined;
     visit.route = rowFor(rows, request.method);
+    visit.key = idOf(request);
     needs.started(visit.route);
     try {
       if (visit.route === undefined) throw new GatewayError("invalid_method");

@@ -7,7 +7,7 @@ import type { Duplex } from "node:stream";
 import { type RawData, type WebSocket, WebSocketServer } from "ws";
 import { toClose } from "../answer.ts";
 import { decodeCommand, decodeHandshake } from "../bodies.ts";
-import { GatewayError, invalidRequest, toGatewayError } from "../errors.ts";
+import { type ErrorCode, GatewayError, invalidRequest, toGatewayError } from "../errors.ts";
 import { parseGoBool } from "../lib/go.ts";
 import { execParameters, one, parseQuery, type RawQuery } from "../parameters.ts";
 import type { Credential, Exchange, HeldMessage, Tally } from "../ports.ts";
@@ -74,13 +74,34 @@ const statusTexts = {
   503: "Service Unavailable",
 } as const;
 
-const refuseUpgrade = (socket: Duplex, { status, words }: Refusal): void => {
+/** What the log, the metrics and the audit call it. */
+const errorOf = ({ status, words }: Refusal): GatewayError => {
+  switch (status) {
+    case 400:
+      return new GatewayError("bad_request", { text: words });
+    case 403:
+      return new GatewayError("forbidden_origin");
+    case 405:
+      return new GatewayError("invalid_method");
+    case 503:
+      return new GatewayError("overloaded");
+  }
+};
+
+const refuseUpgrade = (
+  socket: Duplex,
+  { status, words }: Refusal,
+  id: string,
+  code: ErrorCode,
+): void => {
   const body = `${statusTexts[status]}\n${words}`;
   socket.end(
     [
       `HTTP/1.1 ${status} ${statusTexts[status]}`,
       "Content-Type: text/plain; charset=utf-8",
       "Sec-Websocket-Version: 13",
+      `X-Request-Id: ${id}`,
+      `X-Serai-Error: ${code}`,
       "X-Content-Type-Options: nosniff",
       `Content-Length: ${Buffer.byteLength(body)}`,
       "Connection: close",
@@ -89,6 +110,9 @@ const refuseUpgrade = (socket: Duplex, { status, words }: Refusal): void => {
     ].join("\r\n"),
   );
 };
+
+/** Of one message: each is kept until the last has come. */
+const maxFragments = 128;
 
 const keyPattern = /^[A-Za-z0-9+/]{22}==$/;
 const failedUpgrade = "failed to upgrade connection: websocket: ";
@@ -177,6 +201,7 @@ export const createUpgrade = (needs: EdgeNeeds, options: UpgradeOptions): Upgrad
   const sockets = new WebSocketServer({
     noServer: true,
     maxPayload: options.maxMessageBytes,
+    maxFragments,
     perMessageDeflate: false,
     handleProtocols: () => false,
     clientTracking: false,
@@ -294,36 +319,66 @@ export const createUpgrade = (needs: EdgeNeeds, options: UpgradeOptions): Upgrad
     needs.ended({ id, method: "GET", route, exchange, status, error, tally, durationMs, client });
   };
 
+  /** A refusal before the 101 is counted, logged and audited as any other. */
+  const refuse = (
+    request: IncomingMessage,
+    socket: Duplex,
+    match: Match | undefined,
+    refusal: Refusal,
+  ): void => {
+    const id = needs.nextId();
+    const error = errorOf(refusal);
+    const client = clientOf(request, options.isTrustedProxy);
+    const { method = "" } = request;
+    const { status } = refusal;
+    needs.started(match?.route);
+    refuseUpgrade(socket, refusal, id, error.code);
+    needs.ended({
+      id,
+      method,
+      route: match?.route,
+      key: match?.key,
+      exchange: undefined,
+      status,
+      error,
+      tally: newTally(),
+      durationMs: 0,
+      client,
+    });
+  };
+
   return (request, socket, head) => {
     socket.on("error", (err) => needs.log.debug({ err }, "socket error during an upgrade"));
+    let match: Match | undefined;
     try {
       checkRequest(request);
       readCredential(request);
-      const match = matchRow(request.url ?? "");
+      match = matchRow(request.url ?? "");
       const client = clientOf(request, options.isTrustedProxy);
       const fault = faultOf(request, client.authority, options.allowedOrigins);
       if (match === undefined || fault !== undefined) {
-        refuseUpgrade(socket, fault ?? { status: 400, words: "not a WebSocket route" });
+        refuse(request, socket, match, fault ?? { status: 400, words: "not a WebSocket route" });
         return;
       }
       const isCrowded =
         (unauthenticated.get(client.address) ?? 0) >= options.maxUnauthenticatedPerAddress;
       if (isCrowded) needs.limited?.("handshakes_per_address");
       if (isCrowded || needs.isDraining()) {
-        refuseUpgrade(socket, {
+        refuse(request, socket, match, {
           status: 503,
           words: "too many sockets wait for their token, or the gateway is shutting down",
         });
         return;
       }
+      const matched = match;
       sockets.handleUpgrade(
         request,
         socket,
         head,
-        (webSocket) => void converse(webSocket, request, match),
+        (webSocket) => void converse(webSocket, request, matched),
       );
     } catch (thrown) {
-      refuseUpgrade(socket, { status: 400, words: toGatewayError(thrown).words });
+      refuse(request, socket, match, { status: 400, words: toGatewayError(thrown).words });
     }
   };
 };

@@ -220,3 +220,13 @@ test("readiness says by name what is not well", async () => {
   assert.equal(await textOf(`${rig.adminUrl}/readyz`), "ready\n");
   assert.equal(await textOf(`${rig.adminUrl}/livez`), "alive\n");
 });
+
+test("a request with too many parameters is counted, logged and answered with its id like any other", async () => {
+  await using rig = await startRig();
+  const query = Array.from({ length: 300 }, (_, at) => `a${at}=1`).join("&");
+  const reply = await rig.get(`/v1/allocations?${query}`);
+  assert.deepEqual([reply.status, reply.headers["x-serai-error"]], [400, "bad_request"]);
+  assert.ok(reply.headers["x-request-id"]);
+  const labels = ['route="unmatched"', 'code="400"'];
+  assert.equal(figure(await scrape(rig), "serai_http_requests_total", ...labels), 1);
+});
