@@ -28,7 +28,7 @@ export interface Gateway extends Closer {
   readonly url: string;
   readonly adminUrl: string;
   readonly registry: Registry &
-    Pick<Home["registry"], "nodeWrites" | "pendingMetadata" | "flushMetadata">;
+    Pick<Home["registry"], "nodeWrites" | "pendingMetadata" | "flushMetadata" | "waiting">;
   /** SIGHUP: policies, tokens, certificates and log files are read or opened again; what is not sound stays as it was. */
   reload(): Promise<void>;
   /** SIGTERM: not ready at once, unary requests finish, live exchanges are cut when their grace is over. */
