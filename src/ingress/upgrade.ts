@@ -88,6 +88,9 @@ const errorOf = ({ status, words }: Refusal): GatewayError => {
   }
 };
 
+/** How long a refused caller may take to close its half; a close at once could reset what it has not read yet. */
+const lingerMs = 1_000;
+
 const refuseUpgrade = (
   socket: Duplex,
   { status, words }: Refusal,
@@ -95,6 +98,9 @@ const refuseUpgrade = (
   code: ErrorCode,
 ): void => {
   const body = `${statusTexts[status]}\n${words}`;
+  const linger = setTimeout(() => socket.destroy(), lingerMs);
+  socket.once("close", () => clearTimeout(linger));
+  socket.resume(); // nothing of it is looked at, but its end is
   socket.end(
     [
       `HTTP/1.1 ${status} ${statusTexts[status]}`,

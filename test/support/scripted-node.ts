@@ -64,20 +64,30 @@ export const joinScriptedNode = async (rig: Rig, answer: Script): Promise<Script
   const kept = new Map<Socket, string>();
   const all = new Set<Socket>();
 
+  const serve = (socket: Socket, head: string, own: boolean): void => {
+    if (own) answerPull(socket, head, allocations);
+    else node.answer(socket, head);
+  };
+  const keep = (socket: Socket, bytes: string): void => {
+    kept.set(socket, (kept.get(socket) ?? "") + bytes);
+  };
   const listen = (socket: Socket): void => {
     let waiting = "";
     let own: boolean | undefined;
     socket.on("data", (chunk: Buffer) => {
-      const bytes = chunk.toString("latin1");
-      waiting += bytes;
-      if (own === undefined && waiting.includes(headEnd)) own = isOwn.test(waiting);
-      if (own !== true) kept.set(socket, (kept.get(socket) ?? "") + bytes);
+      waiting += chunk.toString("latin1");
+      if (own === undefined && !waiting.includes(headEnd)) return;
+      if (own === undefined) keep(socket, waiting);
+      else keep(socket, chunk.toString("latin1"));
+      own ??= isOwn.test(waiting);
+      if (own) kept.delete(socket);
       for (let next = wholeRequest(waiting); next; next = wholeRequest(waiting)) {
         waiting = waiting.slice(next.length);
-        if (own) answerPull(socket, next.head, allocations);
-        else node.answer(socket, next.head);
+        serve(socket, next.head, own);
       }
-      if (own) kept.delete(socket);
+    });
+    socket.once("close", () => {
+      if (own === undefined && waiting !== "") keep(socket, waiting); // half a head counts as heard
     });
   };
   const server = createServer((socket) => {
