@@ -37,6 +37,7 @@ const table = {
   no_path_to_node:     { family: "nomad", status: 404, close: 1008, retryable: false, say: () => "No path to node" },
   invalid_method:      { family: "nomad", status: 405, close: 1008, retryable: false, say: () => "Invalid method" },
   failed:              { family: "nomad", status: 500, close: 1011, retryable: false, say: text },
+  no_client:           { family: "nomad", status: 501, close: 1011, retryable: false, say: () => "Invalid method" },
   enterprise_only:     { family: "nomad", status: 501, close: 1011, retryable: false, say: () => "Nomad Enterprise only endpoint" },
   // The gateway's own.
   bad_request:         { family: "gateway", status: 400, close: 1008, retryable: false, say: text },

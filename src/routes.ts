@@ -123,6 +123,8 @@ export const routes: readonly Route[] = [
   { ...answered, name: "agent.health", path: "/v1/agent/health", rule: nobody, about: "health as Nomad's agents give it" },
   { ...answered, name: "agent.members", path: "/v1/agent/members", rule: nodeRead, about: "servers: the gateway itself" },
   { ...answered, name: "status.leader", path: "/v1/status/leader", rule: nobody, about: "the gateway's own address" },
+  { ...answered, name: "status.peers", path: "/v1/status/peers", rule: nobody, about: "addresses of the servers: the gateway's own" },
+  { ...answered, name: "agent.servers", path: "/v1/agent/servers", methods: undefined, rule: nobody, about: "a client agent's servers: refused, as a server refuses it" },
   { ...answered, name: "regions.list", path: "/v1/regions", rule: nobody, about: "the one region" },
   { ...answered, name: "namespaces.list", path: "/v1/namespaces", rule: answerDecides, about: "namespaces the caller has a right in" },
   { ...answered, name: "acl.token.self", path: "/v1/acl/token/self", rule: answerDecides, about: "the caller's own token" },

@@ -228,9 +228,9 @@ export const differences: readonly Permitted[] = [
   },
   {
     kind: "choice",
-    nomad: "`/v1/status/peers`, `/v1/agent/servers` and `/v1/acl/tokens` are answered",
-    serai: "they are not served: 404 without a body",
-    paths: /^\/v1\/(status\/peers|agent\/servers|acl\/tokens)$/,
+    nomad: "`/v1/acl/tokens` is answered",
+    serai: "it is not served: 404 without a body",
+    paths: /^\/v1\/acl\/tokens$/,
     changes: [[status, /^404$/], [contentType], [body, empty]],
   },
   {

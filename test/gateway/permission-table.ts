@@ -291,6 +291,8 @@ const cases: Readonly<Record<string, Case>> = {
   "agent.health": { ok: 200 },
   "agent.members": { ok: 200 },
   "status.leader": { ok: 200 },
+  "status.peers": { ok: 200 },
+  "agent.servers": { ok: 501 },
   "regions.list": { ok: 200 },
   "namespaces.list": { ok: 200 },
   "acl.token.self": { ok: 200 },

@@ -3,7 +3,7 @@
  * `-self` flags learn from the missing `stats.client` that there is no node here.
  */
 import os from "node:os";
-import { failed } from "../../errors.ts";
+import { failed, GatewayError } from "../../errors.ts";
 import { stringifyJson } from "../../lib/json.ts";
 import type { Answer } from "../../ports.ts";
 import type { Answering, AnswerNeeds, AnswerOptions, Self } from "./needs.ts";
@@ -107,6 +107,15 @@ export const listMembers =
 export const readLeader =
   ({ self }: AnswerNeeds): Answering =>
   () => ({ document: self.address });
+
+export const listPeers =
+  ({ self }: AnswerNeeds): Answering =>
+  () => ({ document: [self.address] });
+
+/** Only a client agent has servers to tell; Nomad's own servers say so with these words, whatever the method. */
+export const refuseServers = (): Answer => () => {
+  throw new GatewayError("no_client");
+};
 
 export const listRegions =
   ({ self }: AnswerNeeds): Answering =>

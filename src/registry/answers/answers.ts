@@ -1,6 +1,14 @@
 /** The registry's own answers, by the name of their row in the route table. */
 import type { Answer } from "../../ports.ts";
-import { listMembers, listRegions, readAgent, readHealth, readLeader } from "./agent.ts";
+import {
+  listMembers,
+  listPeers,
+  listRegions,
+  readAgent,
+  readHealth,
+  readLeader,
+  refuseServers,
+} from "./agent.ts";
 import { listAllocations, readAllocation, readServices, stopAllocation } from "./allocations.ts";
 import { createBlock } from "./blocking.ts";
 import { readEvaluation, readEvaluationAllocations } from "./evaluations.ts";
@@ -41,6 +49,8 @@ export const createAnswers = (
     "agent.health": readHealth(options),
     "agent.members": asking(listMembers(needs)),
     "status.leader": asking(readLeader(needs)),
+    "status.peers": asking(listPeers(needs)),
+    "agent.servers": refuseServers(),
     "regions.list": asking(listRegions(needs)),
     "namespaces.list": asking(listNamespaces(needs, block)),
   };

@@ -50,6 +50,7 @@ const ownFields = new Map<string, (raw: RawQuery) => unknown>([
 const withoutCommon: ReadonlySet<string> = new Set([
   "agent.self",
   "agent.health",
+  "agent.servers",
   "alloc.stop",
   "serai.announce",
 ]);
@@ -59,6 +60,7 @@ const withoutRegion: ReadonlySet<string> = new Set([
   "agent.self",
   "agent.health",
   "agent.members",
+  "agent.servers",
   "serai.announce",
 ]);
 

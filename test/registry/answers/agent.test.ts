@@ -19,6 +19,16 @@ test("the gateway says that it is a server with ACLs, and no client", async () =
   assert.equal("client" in stats, false);
 });
 
+test("the gateway is its one server, and has no servers of its own to tell", async () => {
+  const ask = createAsk(registryOf([]));
+  const peers = await ask({ route: "status.peers", token: "unknown" });
+  assert.deepEqual(peers.document, [self.address]);
+  for (const query of ["", "wait=x", "region=mars"]) {
+    const { status, text } = await ask({ route: "agent.servers", query });
+    assert.deepEqual([status, text], [501, "Invalid method"], query);
+  }
+});
+
 test("health is asked of the client that there is not, and refused", async () => {
   const ask = createAsk(registryOf([]));
   const outcome = await ask({ route: "agent.health", query: "type=client" });
