@@ -74,16 +74,18 @@ const idOf = (request: Request): string => {
   return typeof id === "string" ? id : (id ?? []).join("/");
 };
 
+const isRead = ({ method }: IncomingMessage): boolean => method === "GET" || method === "HEAD";
+
 const redirect = (request: IncomingMessage, response: ServerResponse, location: string): void => {
-  const isRead = request.method === "GET" || request.method === "HEAD";
+  const reads = isRead(request);
   const escaped = location
     .replaceAll("&", "&amp;")
     .replaceAll('"', "&#34;")
     .replaceAll("<", "&lt;")
     .replaceAll(">", "&gt;");
-  const body = isRead ? `<a href="${escaped}">Temporary Redirect</a>.\n\n` : "";
+  const body = reads ? `<a href="${escaped}">Temporary Redirect</a>.\n\n` : "";
   response.writeHead(307, {
-    ...(isRead ? { "Content-Type": "text/html; charset=utf-8" } : {}),
+    ...(reads ? { "Content-Type": "text/html; charset=utf-8" } : {}),
     Location: location,
     "Content-Length": Buffer.byteLength(body),
   });
@@ -182,7 +184,7 @@ export const createEdge = (needs: EdgeNeeds, options: EdgeOptions): RequestListe
     request: Request,
     response: Response,
   ): Promise<Exchange> => {
-    if (route.audit === "change")
+    if (route.audit === "change" || !(isRead(request) || request.method === "OPTIONS"))
       checkCrossSite(request, visit.client.authority, options.allowedOrigins);
     const { id, method, raw, client, startedAtMs } = visit;
     const credential = readCredential(request);
