@@ -33,7 +33,7 @@ export interface Gateway extends Closer {
   reload(): Promise<void>;
   /** SIGTERM: not ready at once, unary requests finish, live exchanges are cut when their grace is over. */
   drain(): Promise<void>;
-  /** An error that nobody caught, for the metrics. */
+  /** An error that nobody caught, for the metrics; audit records that wait are written before the process ends. */
   uncaught(kind: "exception" | "rejection"): void;
 }
 
@@ -149,7 +149,10 @@ const assemble = async (
     registry: home.registry,
     reload: () => reload(parts),
     drain: () => drain(parts),
-    uncaught: metrics.uncaught,
+    uncaught: (kind) => {
+      metrics.uncaught(kind);
+      audit.flush();
+    },
     close: (signal) => closers.close(signal),
   };
 };

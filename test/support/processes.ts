@@ -69,6 +69,8 @@ export interface Start {
   readonly env?: Readonly<Record<string, string>>;
   /** Arguments of node before the program. */
   readonly node?: readonly string[];
+  /** Its limit of open files. */
+  readonly openFiles?: number;
 }
 
 const policies = {
@@ -136,8 +138,13 @@ const parsed = (line: string): Line | undefined => {
   }
 };
 
-const start = (argv: readonly string[], { env = {}, node = [] }: Start = {}): Program => {
-  const child = spawn(process.execPath, [...node, program, ...argv], {
+const start = (argv: readonly string[], { env = {}, node = [], openFiles }: Start = {}): Program => {
+  const command = [process.execPath, ...node, program, ...argv];
+  const [file = "", ...rest] =
+    openFiles === undefined
+      ? command
+      : ["/bin/sh", "-c", `ulimit -n ${openFiles}; exec "$@"`, "sh", ...command];
+  const child = spawn(file, rest, {
     stdio: ["ignore", "pipe", "pipe"],
     env: { ...process.env, ...env },
   });
