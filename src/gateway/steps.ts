@@ -55,6 +55,7 @@ export const createSteps = (needs: StepsNeeds, { timeouts, limits }: ServerConfi
     { clock },
     {
       deadlinesMs: { first_byte: timeouts.firstByteMs, action: timeouts.actionMs },
+      handshakeMs: timeouts.firstByteMs,
       stallMs: timeouts.idleMs,
       maxMessageBytes: limits.execMessageBytes,
       maxWaitingBytes: limits.streamBufferBytes,
