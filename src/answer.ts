@@ -42,6 +42,11 @@ export const writeEmpty = (
   response.end();
 };
 
+/** Which node an answer is about. A name is its agent's own word: what is no text is replaced. */
+export const nodeHeader = (node: string): { readonly "X-Serai-Node": string } => ({
+  "X-Serai-Node": encodeURI(node.toWellFormed()),
+});
+
 const retryAfterSeconds = "1";
 
 /**
@@ -61,18 +66,24 @@ export const writeError = (
     ...headers,
     "X-Serai-Error": error.code,
     "X-Content-Type-Options": "nosniff",
-    ...(error.facts.node === undefined ? {} : { "X-Serai-Node": encodeURI(error.facts.node) }),
+    ...(error.facts.node === undefined ? {} : nodeHeader(error.facts.node)),
     ...(error.retryable ? { "Retry-After": retryAfterSeconds } : {}),
   });
 };
 
 const maxReasonBytes = 123; // RFC 6455 §5.5: a control frame carries 125 bytes, two of them the code
 
-/** An error as a close frame: its code, its words cut to what a frame can carry. */
+/** Words cut to what a close frame can carry. */
+export const closeReason = (words: string): string => {
+  let reason = words.slice(0, maxReasonBytes); // first, or long words would be measured again and again
+  while (Buffer.byteLength(reason) > maxReasonBytes) reason = reason.slice(0, -1);
+  return reason;
+};
+
+/** An error as a close frame: its code and its words. */
 export const toClose = (
   error: GatewayError,
-): { readonly code: number; readonly reason: string } => {
-  let reason = error.words;
-  while (Buffer.byteLength(reason) > maxReasonBytes) reason = reason.slice(0, -1);
-  return { code: error.close, reason };
-};
+): { readonly code: number; readonly reason: string } => ({
+  code: error.close,
+  reason: closeReason(error.words),
+});

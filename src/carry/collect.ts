@@ -1,5 +1,6 @@
 /** An answer held whole before a byte of it is sent: short calls, and the text of every refusal. */
 import type { IncomingHttpHeaders, ServerResponse } from "node:http";
+import { nodeHeader } from "../answer.ts";
 import { GatewayError } from "../errors.ts";
 import type { Tally } from "../ports.ts";
 import type { Listener } from "./ask.ts";
@@ -31,7 +32,7 @@ const refusalHeaders = (status: number, node: string): Record<string, string> =>
     ? {}
     : {
         "X-Serai-Error": refusals[status] ?? "failed",
-        "X-Serai-Node": encodeURI(node.toWellFormed()),
+        ...nodeHeader(node),
       };
 
 /** Nomad words a refused token in many ways, by route and hop; here it is one (docs/compatibility.md). */

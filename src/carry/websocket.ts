@@ -3,7 +3,7 @@
  * agent is 1014; the agent's own close code and reason travel on.
  */
 import type { RawData, WebSocket } from "ws";
-import { toClose } from "../answer.ts";
+import { closeReason, toClose } from "../answer.ts";
 import { GatewayError, toGatewayError } from "../errors.ts";
 import type { Clock, Exchange, Reach, Tally } from "../ports.ts";
 import type { Limits } from "./carriage.ts";
@@ -145,7 +145,7 @@ class Session {
       return;
     }
     const lost = new GatewayError("upstream_broke", { node, reason: "connection lost" });
-    this.#end({ code: lost.close, reason: `node ${node} lost` }, lost);
+    this.#end({ code: lost.close, reason: closeReason(`node ${node} lost`) }, lost);
   }
 
   /** A caller that closes before we have said goodbye has left; after it, its close is the answer to ours. */

@@ -30,7 +30,10 @@ export const isAddress = (text: string): boolean => {
 };
 
 const isName = (value: Json | undefined): value is string =>
-  typeof value === "string" && value.length <= maxNameLength && printable.test(value);
+  typeof value === "string" &&
+  value.length <= maxNameLength &&
+  value.isWellFormed() &&
+  printable.test(value);
 
 const isShallow = (value: Json, depth: number): boolean => {
   if (typeof value !== "object" || value === null) return true;

@@ -154,6 +154,17 @@ test("an agent lost without an exit frame is 1014 with its name, after its last 
   await settled(gate);
 });
 
+test("the longest name a node may have is cut to what a close frame carries", async () => {
+  await using agent = await execAgent((socket) => socket.terminate());
+  const name = "ж".repeat(256);
+  const node = nodeAt(agent.address, { name });
+  await using gate = await front({ route: "alloc.exec", node });
+  const { code, reason } = await caller(gate).closed;
+  assert.equal(code, 1014);
+  assert.equal(reason, `node ${"ж".repeat(59)}`); // 123 bytes
+  await settled(gate);
+});
+
 test("a caller that leaves takes the agent's socket with it", async () => {
   await using agent = await execAgent(() => undefined);
   await using gate = await gateTo(agent.address);

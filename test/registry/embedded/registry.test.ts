@@ -286,6 +286,7 @@ const badAnnouncements: readonly (readonly [
   ["another node's id in the body", { body: nodeBody(randomUUID(), "10.0.0.1:4646") }, { code: "bad_request", message: /ID must be/ }],
   ["an empty name", { body: nodeBody(id, "10.0.0.1:4646", { Name: "" }) }, { code: "bad_request", message: /Name must/ }],
   ["a name with a line break", { body: nodeBody(id, "10.0.0.1:4646", { Name: "a\nb" }) }, { code: "bad_request", message: /Name must/ }],
+  ["a name that is no text", { body: nodeBody(id, "10.0.0.1:4646", { Name: "a\ud800" }) }, { code: "bad_request", message: /Name must/ }],
   ["an address without port", { body: nodeBody(id, "10.0.0.1") }, { code: "bad_request", message: /host:port/ }],
   ["port 0", { body: nodeBody(id, "10.0.0.1:0") }, { code: "bad_request", message: /host:port/ }],
   ["port 65536", { body: nodeBody(id, "10.0.0.1:65536") }, { code: "bad_request", message: /host:port/ }],
