@@ -57,6 +57,11 @@ export class Indexes {
     return this.#last;
   }
 
+  /** Nobody waits any more: `changed` resolves at once, with or without a change. */
+  get released(): boolean {
+    return this.#released;
+  }
+
   /** Lets everyone go who waits, and nobody wait any more. */
   release(): void {
     this.#released = true;

@@ -69,7 +69,7 @@ export class Freshness {
     const cancel = timers.after(this.#options.catchUpMs, () => patience.abort());
     const either = AbortSignal.any([signal, patience.signal]);
     try {
-      while (!either.aborted && !isHeld(allocationId))
+      while (!either.aborted && !indexes.released && !isHeld(allocationId))
         await indexes.changed("allocs", indexes.of("allocs"), either);
     } finally {
       cancel();

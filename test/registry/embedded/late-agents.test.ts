@@ -47,6 +47,22 @@ test("an unknown allocation is waited for only a little while an agent cannot be
   assert.equal(under.registry.waiting, 0);
 });
 
+for (const when of ["before it is asked for", "while it is waited for"] as const)
+  test(`a registry that lets everyone go ${when} waits for no unknown allocation`, async () => {
+    await using agent = await AgentUnderTest.start();
+    await using under = await RegistryUnderTest.start();
+    const directory = directoryOf(under);
+    agent.overrides.set(agent.allocationsPath, () => {}); // never answers
+    await under.announce(agent);
+    if (when === "before it is asked for") under.registry.release();
+    const finding = directory.find(randomUUID(), never); // time stands still: patience never ends
+    if (when === "while it is waited for") {
+      await until("it waits", () => under.registry.waiting === 1);
+      under.registry.release();
+    }
+    assert.equal(await finding, undefined);
+  });
+
 test("with every agent heard, an unknown allocation is unknown at once", async () => {
   await using agent = await AgentUnderTest.start();
   await using under = await RegistryUnderTest.start();
