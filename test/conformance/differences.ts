@@ -312,15 +312,6 @@ export const differences: readonly Permitted[] = [
     changes: [[/^\/http-404\/Mode$/, /healthiness/]],
   },
   {
-    kind: "documents",
-    nomad: "allocations of a node that is down are marked `lost`, with a sentence that says so",
-    serai:
-      "they keep the status their agent last told, nothing replaces them; the node's own status says that it is down",
-    files: ["node-down"],
-    names: /^node down: (allocation read|exec)$/,
-    changes: [[/^\/DesiredDescription$/], [close, /No path to node/]],
-  },
-  {
     kind: "choice",
     nomad: "a stop is accepted while the node is down: its servers decide alone",
     serai: "the agent carries it out, so it must be there: 502 says that it is not",

@@ -92,8 +92,28 @@ test("a silent node is down: every route to it says so in Nomad's words, its doc
         [404, "No path to node", "quiet"],
       );
     });
-  await t.test("exec: the close says it", async () => {
-    assert.deepEqual(await exec(rig, allocation), { code: 1008, reason: "No path to node" });
+  await t.test("exec: the close says what became of the allocation", async () => {
+    assert.deepEqual(await exec(rig, allocation), {
+      code: 1008,
+      reason: `exec not possible, client status of allocation ${allocation} is lost`,
+    });
+  });
+  await t.test("lists, jobs and the node's allocations show it as lost", async () => {
+    const fieldOf = async (target: string, field: string): Promise<unknown> => {
+      const document = (await rig.get(target, token)).json();
+      const one = Array.isArray(document) ? document[0] : document;
+      return isJsonObject(one) ? one[field] : undefined;
+    };
+    for (const target of [
+      "/v1/allocations",
+      `/v1/allocations?filter=${encodeURIComponent('ClientStatus == "lost"')}`,
+      `/v1/node/${first.nodeId}/allocations`,
+      "/v1/job/j1/allocations",
+      `/v1/allocation/${allocation}`,
+    ])
+      assert.equal(await fieldOf(target, "ClientStatus"), "lost", target);
+    assert.equal(await fieldOf("/v1/jobs", "Status"), "dead");
+    assert.deepEqual((await rig.get(`/v1/allocation/${allocation}/services`, token)).json(), []);
   });
   await t.test("without a right nothing is told of the node", async () => {
     const reply = await rig.get(filled("/v1/client/stats?node_id=NODE"));
@@ -113,6 +133,8 @@ test("a silent node is down: every route to it says so in Nomad's words, its doc
     return answer.status === 200 ? answer : undefined;
   });
   assert.equal(reply.status, 200);
+  await rig.until("j1", "running");
+  assert.equal((await exec(rig, allocation)).code, 1000);
 });
 
 interface Between {

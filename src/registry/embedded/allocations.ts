@@ -8,6 +8,7 @@ import type { Change } from "../feed.ts";
 import type { Indexes } from "../indexes.ts";
 import type { DropReason } from "./allocation-document.ts";
 import { Evaluations } from "./evaluations.ts";
+import { Lost } from "./lost.ts";
 
 /** What one answer of a node's agent says. */
 export interface NodePicture {
@@ -47,6 +48,9 @@ const isSamePlace = (one: Placement, other: Placement): boolean =>
   one.taskGroup === other.taskGroup &&
   one.terminal === other.terminal;
 
+const toChange = (document: AllocationDocument) =>
+  ({ kind: "allocation", placement: placementOf(document) }) as const;
+
 export class Allocations {
   readonly evaluations = new Evaluations();
   readonly #needs: AllocationsNeeds;
@@ -56,6 +60,7 @@ export class Allocations {
   readonly #ofNode = new Map<string, Set<string>>();
   /** Stopped through the gateway while their agent's document may not say so yet. */
   readonly #stopped = new Set<string>();
+  readonly #lost = new Lost();
 
   constructor(needs: AllocationsNeeds, maxAllocations: number) {
     this.#needs = needs;
@@ -67,11 +72,13 @@ export class Allocations {
   }
 
   get(id: string): AllocationDocument | undefined {
-    return this.#documents.get(id);
+    const document = this.#documents.get(id);
+    return document && this.#lost.over(document);
   }
 
   all(): Iterable<AllocationDocument> {
-    return this.#documents.values();
+    const documents = this.#documents.values();
+    return this.#lost.size === 0 ? documents : documents.map((one) => this.#lost.over(one));
   }
 
   of(nodeId: string): ReadonlySet<string> {
@@ -93,8 +100,24 @@ export class Allocations {
       const change = this.#put(document);
       if (change) changes.push(change);
     }
+    changes.push(...this.#recover(nodeId));
     if (changes.length > 0) this.#needs.changed(this.#needs.indexes.last, changes);
     return taken;
+  }
+
+  /** The node is down: what may still run there is lost, until its agent tells of it again. */
+  lose(nodeId: string, atNs: bigint): void {
+    const live = [...this.of(nodeId)]
+      .map((id) => this.get(id))
+      .filter((document) => document !== undefined)
+      .filter((document) => terminalOf(document) === undefined);
+    if (live.length === 0) return;
+    const index = this.#needs.indexes.touch("allocs");
+    for (const { ID } of live) this.#lost.add(ID, { index, atNs });
+    this.#needs.changed(
+      index,
+      live.map((document) => toChange(this.#lost.over(document))),
+    );
   }
 
   /** Forgets a node's allocations with the node. */
@@ -130,8 +153,9 @@ export class Allocations {
 
   #put(fresh: AllocationDocument): Change | undefined {
     const id = fresh.ID;
-    const old = this.#documents.get(id);
+    const old = this.get(id);
     const index = this.#needs.indexes.touch("allocs");
+    this.#lost.delete(id);
     if (fresh.DesiredStatus !== "run") this.#stopped.delete(id);
     const document: AllocationDocument = {
       ...fresh,
@@ -143,9 +167,19 @@ export class Allocations {
     this.#documents.set(id, document);
     this.#own(fresh.NodeID, id);
     if (old?.EvalID !== document.EvalID) this.#evaluate(document, old);
-    const placement = placementOf(document);
-    if (old && isSamePlace(placementOf(old), placement)) return undefined;
-    return { kind: "allocation", placement };
+    const change = toChange(document);
+    return old && isSamePlace(placementOf(old), change.placement) ? undefined : change;
+  }
+
+  /** The agent still lists them, though their documents are as they were or not sound. */
+  #recover(nodeId: string): readonly Change[] {
+    if (this.#lost.size === 0) return [];
+    return [...this.of(nodeId)]
+      .filter((id) => this.#lost.has(id))
+      .map((id) => this.#documents.get(id))
+      .filter((document) => document !== undefined)
+      .map((document) => this.#put(document))
+      .filter((change) => change !== undefined);
   }
 
   #own(nodeId: string, id: string): void {
@@ -164,6 +198,7 @@ export class Allocations {
     this.#documents.delete(id);
     this.#ofNode.get(nodeId)?.delete(id);
     this.#stopped.delete(id);
+    this.#lost.delete(id);
     this.#needs.indexes.touch("allocs");
     if (document && this.evaluations.release(document.EvalID)) this.#needs.indexes.touch("evals");
     return { kind: "allocation_gone", id };

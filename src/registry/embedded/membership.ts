@@ -28,6 +28,8 @@ export interface MembershipNeeds {
   readonly joined: (session: Session) => void;
   /** A node's metadata may differ from what is written. */
   readonly metadataChanged: (nodeId: string) => void;
+  /** A node was not heard in time. */
+  readonly wentDown: (nodeId: string) => void;
   /** A node is about to be forgotten. */
   readonly forgotten: (nodeId: string) => void;
 }
@@ -143,15 +145,20 @@ export class Membership {
   #tick(late: number): void {
     const { clock, nodes, audit } = this.#needs;
     for (const { nodeId, address } of this.sessions.expire(late)) {
-      nodes.setStatus(nodeId, "down", silent);
+      this.#down(nodeId);
       audit({ kind: "node_down", nodeId, address });
     }
     const isSettled = clock.monotonic() - this.#startedMs > this.#options.downAfterMs;
     const forgetBefore = clock.now() - this.#options.forgetAfterMs;
     for (const node of nodes.all()) {
-      if (isSettled && node.Status === "initializing") nodes.setStatus(node.ID, "down", silent);
+      if (isSettled && node.Status === "initializing") this.#down(node.ID);
       else if (node.Status === "down") this.#forgetOld(node, forgetBefore);
     }
+  }
+
+  #down(nodeId: string): void {
+    this.#needs.nodes.setStatus(nodeId, "down", silent);
+    this.#needs.wentDown(nodeId);
   }
 
   #forgetOld(node: NodeDocument, before: number): void {

@@ -79,6 +79,8 @@ export interface EmbeddedRegistry extends Registry, Closer {
   readonly nodeWrites: number;
 }
 
+const nsPerMs = 1_000_000n;
+
 const entryOf = (node: NodeDocument): NodeEntry => ({
   id: node.ID,
   name: node.Name,
@@ -136,6 +138,7 @@ const wire = (
       audit: observe.audit,
       joined: pull,
       metadataChanged: (id) => batcher.touch(id),
+      wentDown: (id) => allocations.lose(id, BigInt(clock.now()) * nsPerMs),
       forgotten: (id) => allocations.drop(id),
     },
     options,
