@@ -97,7 +97,11 @@ export const createAgent = async (
     { log, clock },
     { dataDirectory, node, workloads: options.workloads, gcMaxAllocs: options.gcMaxAllocs },
   );
-  const dispatcher = new HttpAgent(gateway.ca === undefined ? {} : { connect: { ca: gateway.ca } });
+  // one connection, kept by the announcements: a gateway whose door is full of callers still hears and answers its agents
+  const dispatcher = new HttpAgent({
+    connections: 1,
+    ...(gateway.ca === undefined ? {} : { connect: { ca: gateway.ca } }),
+  });
   const pullSecrets = createPullSecrets();
   const server = createAgentServer(
     {

@@ -73,6 +73,7 @@ interface Entry {
   readonly scope: Scope;
   readonly owner: string | undefined;
   principal: Principal;
+  /** Monotonic: a step of the wall clock makes no right older. */
   checkedAtMs: number;
   ending: EndReason | undefined;
 }
@@ -123,6 +124,7 @@ export const createLedger = (needs: LedgerNeeds, given: Partial<LedgerOptions> =
   const shares = new Map<string, number>();
   const counts = emptyCounts();
   const now = (): number => needs.clock.now();
+  const monotonic = (): number => needs.clock.monotonic();
   let draining = false;
   let rechecking: Promise<void> | undefined;
   const emptied = new Set<() => void>();
@@ -164,7 +166,7 @@ export const createLedger = (needs: LedgerNeeds, given: Partial<LedgerOptions> =
   /* ---- rechecks ---- */
 
   const unchecked = (entry: Entry): void => {
-    if (now() - entry.checkedAtMs > options.uncheckedMs)
+    if (monotonic() - entry.checkedAtMs > options.uncheckedMs)
       end(entry, "revoked", ended("the token cannot be checked any more"));
   };
 
@@ -179,7 +181,7 @@ export const createLedger = (needs: LedgerNeeds, given: Partial<LedgerOptions> =
     }
     options.onRecheck("kept");
     entry.principal = principal;
-    entry.checkedAtMs = now();
+    entry.checkedAtMs = monotonic();
     if (principal.expiresAtMs !== undefined) expiry.by(principal.expiresAtMs);
   };
 
@@ -263,7 +265,7 @@ export const createLedger = (needs: LedgerNeeds, given: Partial<LedgerOptions> =
       const owner = lasting.has(carriage) ? ownerOf(exchange, principal) : undefined;
       if (owner !== undefined) take(owner);
       entries.set(exchange, {
-        exchange, scope, owner, principal, checkedAtMs: now(), ending: undefined,
+        exchange, scope, owner, principal, checkedAtMs: monotonic(), ending: undefined,
       }); // biome-ignore format: a row
       counts[carriage] += 1;
       if (principal.expiresAtMs !== undefined) expiry.by(principal.expiresAtMs);

@@ -138,7 +138,10 @@ const parsed = (line: string): Line | undefined => {
   }
 };
 
-const start = (argv: readonly string[], { env = {}, node = [], openFiles }: Start = {}): Program => {
+const start = (
+  argv: readonly string[],
+  { env = {}, node = [], openFiles }: Start = {},
+): Program => {
   const command = [process.execPath, ...node, program, ...argv];
   const [file = "", ...rest] =
     openFiles === undefined

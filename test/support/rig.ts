@@ -16,6 +16,7 @@ import { createGateway, type Gateway } from "../../src/gateway.ts";
 import { systemClock } from "../../src/lib/clock.ts";
 import { isJsonObject, type Json, type JsonObject, parseJson } from "../../src/lib/json.ts";
 import { createLog, type OpenLog } from "../../src/observe/log.ts";
+import type { Clock } from "../../src/ports.ts";
 
 /** Settings as they stand in a file. */
 export interface Settings {
@@ -57,6 +58,8 @@ export interface RigOptions {
   /** The gateway's environment, as in `SERAI_ADMIN_TOKEN`. */
   readonly env?: Readonly<Record<string, string>>;
   readonly announceIntervalMs?: number;
+  /** Of the gateway and its agents; the machine's own without it. */
+  readonly clock?: Clock;
   /** False: does not wait for the agents' allocations. */
   readonly settled?: boolean;
 }
@@ -324,7 +327,11 @@ const runAgent = async (
   files: Files,
   log: OpenLog,
   settings: Settings,
-  { announceIntervalMs, joinSecret }: { announceIntervalMs: number; joinSecret: string },
+  {
+    announceIntervalMs,
+    joinSecret,
+    clock,
+  }: { announceIntervalMs: number; joinSecret: string; clock: Clock },
 ): Promise<Agent> => {
   const file = files.json(`${String(settings["name"])}.json`, settings);
   const env = { SERAI_AGENT_GATEWAY_JOIN_TOKEN: joinSecret };
@@ -333,7 +340,7 @@ const runAgent = async (
   const cert = textOf(tls.certFile);
   const key = textOf(tls.keyFile);
   return await createAgent(
-    { log, clock: systemClock },
+    { log, clock },
     {
       name: config.name,
       dataDirectory: config.dataDir,
@@ -398,7 +405,7 @@ const askOver =
 /** Runs when it resolves: agents have announced themselves, their allocations are placed and have started. */
 export const startRig = async (options: RigOptions = {}): Promise<Rig> => {
   const { agents: wanted = [], settings = {}, env = {}, settled = true } = options;
-  const { announceIntervalMs = idleAnnounceMs } = options;
+  const { announceIntervalMs = idleAnnounceMs, clock = systemClock } = options;
   opened();
   await using stack = new AsyncDisposableStack();
   stack.defer(closed);
@@ -410,7 +417,7 @@ export const startRig = async (options: RigOptions = {}): Promise<Rig> => {
   const { level, file: logFile, linesPerSecond } = config.log;
   const log = createLog({ level, destination: logFile ?? "stdout", linesPerSecond });
   stack.defer(() => log.close(AbortSignal.timeout(patienceMs)));
-  const gateway = await createGateway({ clock: systemClock, log, version: "0.0.0-rig" }, config);
+  const gateway = await createGateway({ clock, log, version: "0.0.0-rig" }, config);
   stack.defer(() => gateway.close(AbortSignal.timeout(patienceMs)));
   const dispatcher = new HttpAgent({ connections: 64 });
   stack.defer(() => dispatcher.destroy());
@@ -421,6 +428,7 @@ export const startRig = async (options: RigOptions = {}): Promise<Rig> => {
     const name = given.name ?? `agent-${agents.length + 1}`;
     const agent = await runAgent(files, log, agentSettings(files, name, gateway.url, given), {
       announceIntervalMs,
+      clock,
       joinSecret: given.joinSecret ?? files.join.secret,
     });
     let ending: Promise<void> | undefined;
