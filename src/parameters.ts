@@ -4,6 +4,7 @@
  */
 import { failed, GatewayError, invalidRequest } from "./errors.ts";
 import { goQuote, parseGoBool, parseGoDurationMs, parseGoInt, parseGoUint } from "./lib/go.ts";
+import { decodePercent, encodePercent } from "./lib/percent.ts";
 
 /** A query string as sent: each name with its values in order. */
 export type RawQuery = ReadonlyMap<string, readonly string[]>;
@@ -11,13 +12,8 @@ export type RawQuery = ReadonlyMap<string, readonly string[]>;
 /** Parsed values of one route, ready to be written anew; `undefined` ones are left out. */
 export type Parameters = Readonly<Record<string, string | number | bigint | boolean | undefined>>;
 
-const unescaped = (text: string): string | undefined => {
-  try {
-    return decodeURIComponent(text.replaceAll("+", " "));
-  } catch {
-    return undefined; // Go drops a pair it cannot unescape
-  }
-};
+/** Undefined: Go drops a pair that it cannot unescape. */
+const unescaped = (text: string): string | undefined => decodePercent(text.replaceAll("+", " "));
 
 const pairOf = (text: string): readonly [name: string, value: string] | undefined => {
   if (text === "" || text.includes(";")) return undefined; // as Go: semicolons are refused
@@ -47,7 +43,7 @@ export const parseQuery = (text: string): RawQuery => {
 export const toQuery = (parameters: Parameters): string =>
   Object.entries(parameters)
     .filter(([, value]) => value !== undefined)
-    .map(([name, value]) => `${encodeURIComponent(name)}=${encodeURIComponent(String(value))}`)
+    .map(([name, value]) => `${encodePercent(name)}=${encodePercent(String(value))}`)
     .join("&");
 
 /** The value of a parameter that decides something: given twice it is refused. Absent: undefined. */

@@ -79,5 +79,5 @@ export const describe = async (allocation: FilesOf, asked: string): Promise<File
   await using pinned = await pinIn(allocation, asked);
   const name = path.basename(host);
   const type = name.endsWith(".json") ? "application/json" : await sniffed(pinned);
-  return toFileInfo(name, pinned.stats, type);
+  return toFileInfo(name.toWellFormed(), pinned.stats, type);
 };

@@ -1,6 +1,7 @@
 /** What `stream` and `logs` share: the head, the beats, what is looked at, and how a followed answer ends. */
 import { stat } from "node:fs/promises";
 import type { ServerResponse } from "node:http";
+import { toBytePath } from "../../lib/percent.ts";
 import type { Content } from "./content.ts";
 import { errnoCode } from "./fault.ts";
 import { createHeartbeats, type Heartbeats } from "./heartbeats.ts";
@@ -37,7 +38,7 @@ const orMissing = async <T>(task: Promise<T>): Promise<T | typeof missing> => {
 };
 
 const lookAtFile = async (path: string): Promise<SeenFile> => {
-  const { dev, ino, size } = await stat(path, { bigint: true });
+  const { dev, ino, size } = await stat(toBytePath(path), { bigint: true });
   return { state: "there", dev, ino, size };
 };
 

@@ -24,7 +24,7 @@ export interface Piece {
 export const toFrame = ({ file, bytes, end, event }: Piece): string => {
   const members: string[] = [];
   if (bytes.length > 0) members.push(`"Data":"${bytes.toString("base64")}"`);
-  if (file !== "") members.push(`"File":${JSON.stringify(file)}`);
+  if (file !== "") members.push(`"File":${JSON.stringify(file.toWellFormed())}`);
   if (event !== undefined) members.push(`"FileEvent":"${event}"`);
   if (end !== 0) members.push(`"Offset":${end}`);
   return `{${members.join(",")}}`;

@@ -6,6 +6,7 @@
 import { type BigIntStats, existsSync, constants as flags } from "node:fs";
 import { type FileHandle, open, readlink, realpath, stat } from "node:fs/promises";
 import path from "node:path/posix";
+import { toBytePath } from "../../lib/percent.ts";
 import { PathFault, systemFault } from "./fault.ts";
 import { isWithin, type Place } from "./path.ts";
 
@@ -34,7 +35,7 @@ const insideOf = (root: string, real: string): string => {
 
 const linkOf = async (file: string): Promise<string | undefined> => {
   try {
-    return await readlink(file);
+    return await readlink(toBytePath(file));
   } catch {
     return undefined; // not a link, or not there
   }
@@ -89,7 +90,7 @@ const reopen = async (place: Place, target: string, extra: number): Promise<File
 export const pinByDescriptor: Pin = async (root, place) => {
   let held: FileHandle | undefined;
   try {
-    held = await open(place.host, pathOnly);
+    held = await open(toBytePath(place.host), pathOnly);
     const { fd } = held;
     const link = `/proc/self/fd/${fd}`;
     const inside = insideOf(root, await readlink(link));
@@ -114,7 +115,7 @@ const sameFile = (one: BigIntStats, other: BigIntStats): boolean =>
 /** Elsewhere: by the real path, and what was opened must be what that path still names. */
 export const pinByRealPath: Pin = async (root, place) => {
   try {
-    const real = await realpath(place.host);
+    const real = await realpath(toBytePath(place.host));
     const inside = insideOf(root, real);
     const stats = await stat(real, { bigint: true });
     if ((await realpath(real)) !== real) throw new PathFault({ kind: "escape" });

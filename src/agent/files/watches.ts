@@ -3,6 +3,7 @@
  * changes known at once, the poll makes sure none is missed (inotify has limits, network file systems have none).
  */
 import { type FSWatcher, watch as watchPath } from "node:fs";
+import { toBytePath } from "../../lib/percent.ts";
 
 /** Tells each listener what a look found, once for each change. */
 export interface Watches<Seen> {
@@ -120,7 +121,7 @@ class Watch<Seen> {
   #arm(): void {
     if (this.#watcher || this.#closed) return;
     try {
-      const watcher = watchPath(this.#path, { persistent: false });
+      const watcher = watchPath(toBytePath(this.#path), { persistent: false });
       watcher.on("error", () => this.#disarm());
       watcher.on("change", (kind) => {
         if (kind === "rename") this.#disarm(); // the path may name another file now: armed anew by the next look
