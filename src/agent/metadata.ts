@@ -1,6 +1,6 @@
 /**
  * The node's metadata (nomad-http.md §3): static from the configuration, dynamic from the API. A change is on disk before
- * it is seen; changes are applied one after the other.
+ * it is seen; changes are applied in their order, and those that come during a write share the next one.
  */
 import { mkdir, open, readFile, rename } from "node:fs/promises";
 import path from "node:path";
@@ -150,6 +150,13 @@ const kept = (text: string, fixed: ReadonlyMap<string, string>): Map<string, str
   );
 };
 
+/** One writer's changes, until they are on disk. */
+interface Waiting {
+  readonly changes: Dynamic;
+  readonly resolve: (document: MetadataDocument) => void;
+  readonly reject: (reason: unknown) => void;
+}
+
 export const createMetadata = async (
   needs: { readonly log: Log },
   options: { readonly dataDirectory: string; readonly meta: Readonly<Record<string, string>> },
@@ -167,36 +174,73 @@ export const createMetadata = async (
       cause,
     });
   }
-  let tail: Promise<unknown> = Promise.resolve();
+  let waiting: Waiting[] = [];
+  let isWriting = false;
 
-  const read = (): MetadataDocument => ({
-    Meta: toRecord(merged(fixed, dynamic)),
-    Dynamic: toRecord(dynamic),
+  const documentOf = (of: Dynamic): MetadataDocument => ({
+    Meta: toRecord(merged(fixed, of)),
+    Dynamic: toRecord(of),
     Static: toRecord(fixed),
   });
 
-  const applyNow = async (changes: Dynamic): Promise<MetadataDocument> => {
-    const next = changed(fixed, dynamic, changes);
+  /** Whether the changes can be kept after those before them; a refusal is its own writer's alone. */
+  const fits = (next: Dynamic, { changes, reject }: Waiting): Dynamic | undefined => {
+    try {
+      return changed(fixed, next, changes);
+    } catch (error) {
+      reject(error);
+      return undefined;
+    }
+  };
+
+  /** All that waits, in order, by one write of the file. */
+  const applyGroup = async (group: readonly Waiting[]): Promise<void> => {
+    let next = dynamic;
+    const taken: { readonly writer: Waiting; readonly after: Dynamic }[] = [];
+    for (const writer of group) {
+      const after = fits(next, writer);
+      if (after === undefined) continue;
+      taken.push({ writer, after });
+      next = after;
+    }
+    if (taken.length === 0) return;
     try {
       await replaceFile(file, stringifyJson({ Dynamic: toRecord(next) }));
     } catch (error) {
       needs.log.error({ err: error, file }, "metadata cannot be kept");
-      throw failed(`failed to persist dynamic metadata: ${errnoOf(error) ?? "unknown error"}`);
+      const refusal = failed(
+        `failed to persist dynamic metadata: ${errnoOf(error) ?? "unknown error"}`,
+      );
+      for (const { writer } of taken) writer.reject(refusal);
+      return;
     }
     dynamic = next;
-    return read();
+    for (const { writer, after } of taken) writer.resolve(documentOf(after)); // as its own change left it
+  };
+
+  const applyAll = async (): Promise<void> => {
+    if (isWriting) return;
+    isWriting = true;
+    while (waiting.length > 0) {
+      const group = waiting;
+      waiting = [];
+      await applyGroup(group);
+    }
+    isWriting = false;
   };
 
   return {
-    read,
+    read: () => documentOf(dynamic),
     async apply(meta) {
       for (const key of Object.keys(meta)) checkKey(key);
       const changes = new Map(
         Object.entries(meta).map(([key, value]) => [key, checkValue(key, value)]),
       );
-      const turn = tail.then(() => applyNow(changes));
-      tail = turn.catch(() => undefined); // the next one does not mind
-      return turn;
+      const applied = new Promise<MetadataDocument>((resolve, reject) => {
+        waiting.push({ changes, resolve, reject });
+      });
+      void applyAll(); // tells each writer itself, and rejects never
+      return applied;
     },
   };
 };
