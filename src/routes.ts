@@ -134,6 +134,10 @@ export const routes: readonly Route[] = [
   { ...answered, name: "serai.announce", path: "/v1/serai/node/:id", methods: ["PUT"], rule: nobody, body: "announce", about: "an agent announces itself with its join token" },
 ];
 
+/** The row for a method among those of one path; undefined is Nomad's 405. */
+export const rowFor = (rows: readonly Route[], method: string): Route | undefined =>
+  rows.find(({ methods }) => methods === undefined || methods.includes(method));
+
 export const routeNamed = (name: string): Route => {
   const route = routes.find((row) => row.name === name);
   if (route === undefined) throw new RangeError(`no route is named ${name}`);

@@ -23,8 +23,9 @@ const mayImport: Readonly<Record<string, readonly string[] | "all">> = {
   config: [...everywhere, "routes"],
   reach: everywhere,
   carry: [...everywhere, "routes"],
-  agent: [...everywhere, "routes", "acl"],
-  ingress: [...everywhere, "routes", "journey"],
+  http: [...everywhere, "routes"],
+  agent: [...everywhere, "routes", "acl", "http"],
+  ingress: [...everywhere, "routes", "journey", "http"],
   gateway: "all",
   cli: "all",
 };

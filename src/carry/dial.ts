@@ -7,13 +7,12 @@ import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { WebSocket } from "ws";
 import { failed, GatewayError, invalidRequest, notFound, toGatewayError } from "../errors.ts";
+import { maxFragments } from "../lib/web-socket.ts";
 import type { Exchange, Reach } from "../ports.ts";
 import type { Limits } from "./carriage.ts";
 import { refusesToken } from "./collect.ts";
 import { toAgent } from "./headers.ts";
 import { execPath } from "./request.ts";
-
-const maxFragments = 128;
 
 const refusal = (status: number, text: string, node: string): GatewayError => {
   if (status === 403 || refusesToken(text)) return new GatewayError("permission_denied");

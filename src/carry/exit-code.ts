@@ -1,13 +1,9 @@
 /** The exit frame of an exec (nomad-http.md §7.3), found without parsing the rest of the output. Pure. */
 import type { RawData } from "ws";
+import { toBuffer } from "../lib/web-socket.ts";
 
 const maxFrameBytes = 4096;
 const marker = Buffer.from('"exited"');
-
-const toBuffer = (data: RawData): Buffer => {
-  if (Array.isArray(data)) return Buffer.concat(data);
-  return data instanceof ArrayBuffer ? Buffer.from(data) : data;
-};
 
 const fieldOf = (value: unknown, name: string): unknown =>
   typeof value === "object" && value !== null ? Reflect.get(value, name) : undefined;

@@ -1,5 +1,6 @@
 /** A caller's messages before the agent's socket is open: bounded, in order, none lost. */
 import type { RawData, WebSocket } from "ws";
+import { bytesOf } from "../lib/web-socket.ts";
 import type { HeldMessage } from "../ports.ts";
 
 export type Take = (data: RawData, isBinary: boolean) => void;
@@ -10,9 +11,6 @@ export interface Hold {
   /** Forgets what was held; later messages are ignored. */
   drop(): void;
 }
-
-const bytesOf = (data: RawData): number =>
-  Array.isArray(data) ? data.reduce((sum, part) => sum + part.length, 0) : data.byteLength;
 
 /** Listens from now on, after what came earlier. Above `maxBytes` the socket is paused until the release. */
 export const createHold = (

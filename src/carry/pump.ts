@@ -3,6 +3,7 @@
  * bounded: above the bound the sender's socket is paused, and no progress for too long ends the pair.
  */
 import type { RawData, WebSocket } from "ws";
+import { bytesOf } from "../lib/web-socket.ts";
 
 export interface PumpTerms {
   readonly maxWaitingBytes: number;
@@ -19,9 +20,6 @@ export interface Pump {
   stop(): void;
   readonly bytes: number;
 }
-
-const bytesOf = (data: RawData): number =>
-  Array.isArray(data) ? data.reduce((sum, part) => sum + part.length, 0) : data.byteLength;
 
 export const createPump = (from: WebSocket, to: WebSocket, terms: PumpTerms): Pump => {
   let bytes = 0;

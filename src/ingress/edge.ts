@@ -5,16 +5,18 @@
 import type { IncomingMessage, RequestListener, ServerResponse } from "node:http";
 import express, { type NextFunction, type Request, type Response } from "express";
 import { writeError } from "../answer.ts";
-import { decodeCommand } from "../bodies.ts";
-import { failed, GatewayError, notFound, toGatewayError } from "../errors.ts";
-import { parseQuery, type RawQuery } from "../parameters.ts";
+import { GatewayError, notFound, toGatewayError } from "../errors.ts";
+import { readCredential } from "../http/credential.ts";
+import { queryOf } from "../http/query.ts";
+import { refusePlainExec } from "../http/upgrade.ts";
+import type { RawQuery } from "../parameters.ts";
 import type { Exchange, Log, Tally } from "../ports.ts";
-import { type Route, routes } from "../routes.ts";
+import { type Route, routes, rowFor } from "../routes.ts";
 import { clientOf } from "./client.ts";
 import { applyCors } from "./cors.ts";
 import { newExchange, newTally } from "./exchange.ts";
-import { checkCrossSite, checkRequest, readCredential } from "./guards.ts";
-import { type ParseNeeds, parseRequest, rowFor } from "./parse.ts";
+import { checkCrossSite, checkRequest } from "./guards.ts";
+import { type ParseNeeds, parseRequest } from "./parse.ts";
 import { readTarget } from "./target.ts";
 
 /** How a request ended, for metrics, log and audit. */
@@ -105,23 +107,13 @@ const unknownBelow = [
   ["/v1/allocation", "resource not found"],
 ] as const;
 
-const queryOf = (url: string): string => {
-  const mark = url.indexOf("?");
-  return mark < 0 ? "" : url.slice(mark + 1);
-};
-
 const withQuery = (path: string, url: string): string => {
-  const query = queryOf(url);
-  return query === "" ? path : `${path}?${query}`;
+  const mark = url.indexOf("?");
+  const query = mark < 0 ? "" : url.slice(mark);
+  return query === "?" ? path : path + query;
 };
 
 const greeting = "serai: a gateway in front of Nomad client agents. The API is under /v1/.\n";
-
-/** A plain request to exec: Nomad's words (nomad-http.md §7.1). */
-const refusePlainExec = (raw: RawQuery): never => {
-  decodeCommand(raw.get("command")?.[0] ?? "");
-  throw failed("websocket connection not found in context");
-};
 
 const refuse = (request: IncomingMessage, response: ServerResponse, error: GatewayError): void => {
   if (error.code === "client_closed" || response.destroyed) return;
@@ -167,7 +159,7 @@ export const createEdge = (needs: EdgeNeeds, options: EdgeOptions): RequestListe
     visits.set(request, visit);
     response.setHeader("X-Request-Id", visit.id);
     if (needs.isDraining()) response.setHeader("Connection", "close");
-    visit.raw = parseQuery(queryOf(request.url));
+    visit.raw = queryOf(request.url);
     const target = readTarget(request.url);
     checkRequest(request);
     if (target.kind === "redirect") {

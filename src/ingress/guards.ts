@@ -1,7 +1,7 @@
 /** What makes a request a proper one, beyond what Node's strict parser already refuses (hardening rules F, H, A12). */
 import type { IncomingMessage } from "node:http";
 import { GatewayError } from "../errors.ts";
-import type { Credential } from "../ports.ts";
+import { isOwnOrigin } from "../http/upgrade.ts";
 
 const refuse = (text: string): GatewayError => new GatewayError("bad_request", { text });
 
@@ -48,34 +48,6 @@ export const checkRequest = (request: IncomingMessage): void => {
   checkConnection(request);
   if (request.headers["content-encoding"] !== undefined)
     throw new GatewayError("unsupported_coding");
-};
-
-const bearer = /^bearer +(\S+)/i;
-
-/**
- * The caller's credential (nomad-http.md §1.5): `X-Nomad-Token` wins over `Authorization: Bearer`; other schemes are
- * ignored. The same header twice is refused: two readers might take different ones.
- */
-export const readCredential = (request: IncomingMessage): Credential => {
-  if (count(request, "x-nomad-token") > 1 || count(request, "authorization") > 1)
-    throw refuse("the same credential header is given more than once");
-  const token = (request.headersDistinct["x-nomad-token"]?.[0] ?? "").trim();
-  if (token !== "") return { secret: token, source: "header" };
-  const secret = bearer.exec(request.headers.authorization ?? "")?.[1];
-  return secret === undefined
-    ? { secret: undefined, source: "none" }
-    : { secret, source: "bearer" };
-};
-
-/** True when an Origin header names the very host and port that was asked, or one on the list. */
-export const isOwnOrigin = (
-  request: IncomingMessage,
-  authority: string,
-  allowed: readonly string[],
-): boolean => {
-  const origin = request.headers.origin;
-  if (origin === undefined || allowed.includes(origin)) return true;
-  return origin.replace(/^[a-z][a-z0-9+.-]*:\/\//i, "").toLowerCase() === authority.toLowerCase();
 };
 
 /** A browser on another site must not change anything here, with whatever method. */

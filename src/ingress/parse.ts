@@ -2,10 +2,10 @@
 import type { IncomingMessage } from "node:http";
 import { maxAnnouncementBytes, parseBody } from "../bodies.ts";
 import { failed, invalidRequest } from "../errors.ts";
+import { readBody } from "../http/body.ts";
 import type { JsonObject } from "../lib/json.ts";
 import { commonParameters, one, type Parameters, type RawQuery } from "../parameters.ts";
 import type { Route } from "../routes.ts";
-import { readBody } from "./body.ts";
 
 /** What the row says about a request, read off it. */
 export interface Parsed {
@@ -23,10 +23,6 @@ export interface ParseNeeds {
   /** The faults of a registry route's own query, in Nomad's order. */
   readonly checkRegistryParameters: (routeName: string, raw: RawQuery) => void;
 }
-
-/** The row for a method among those of one path; undefined is Nomad's 405. */
-export const rowFor = (rows: readonly Route[], method: string): Route | undefined =>
-  rows.find(({ methods }) => methods === undefined || methods.includes(method));
 
 const bodyOf = async (
   request: IncomingMessage,

@@ -6,16 +6,25 @@ import type { IncomingMessage } from "node:http";
 import type { Duplex } from "node:stream";
 import { type RawData, type WebSocket, WebSocketServer } from "ws";
 import { toClose } from "../answer.ts";
-import { decodeCommand, decodeHandshake } from "../bodies.ts";
-import { type ErrorCode, GatewayError, invalidRequest, toGatewayError } from "../errors.ts";
-import { parseGoBool } from "../lib/go.ts";
+import { decodeCommand } from "../bodies.ts";
+import { GatewayError, toGatewayError } from "../errors.ts";
+import { readCredential } from "../http/credential.ts";
+import { shakenCredential, wantsHandshake } from "../http/handshake.ts";
+import {
+  asksForWebSocket,
+  isOwnOrigin,
+  refuseUpgrade,
+  type UpgradeRefusal,
+  upgradeFault,
+} from "../http/upgrade.ts";
+import { maxFragments, toBuffer } from "../lib/web-socket.ts";
 import { execParameters, one, parseQuery, type RawQuery } from "../parameters.ts";
 import type { Credential, Exchange, HeldMessage, Tally } from "../ports.ts";
 import { type Route, routes } from "../routes.ts";
 import { clientOf } from "./client.ts";
 import type { EdgeNeeds, EdgeOptions } from "./edge.ts";
 import { newExchange, newTally } from "./exchange.ts";
-import { checkRequest, isOwnOrigin, readCredential } from "./guards.ts";
+import { checkRequest } from "./guards.ts";
 import { checkRegion } from "./parse.ts";
 import { readTarget } from "./target.ts";
 
@@ -49,12 +58,9 @@ const matchRow = (url: string): Match | undefined => {
   return undefined;
 };
 
-const upgradesToWebSocket = (request: IncomingMessage): boolean =>
-  (request.headers.upgrade ?? "").toLowerCase() === "websocket";
-
 /** For node:http's `shouldUpgradeCallback`: any other upgrade is ignored and answered as plain HTTP, as Nomad does. */
 export const isExecUpgrade = (request: IncomingMessage): boolean => {
-  if (!upgradesToWebSocket(request)) return false;
+  if (!asksForWebSocket(request)) return false;
   try {
     return matchRow(request.url ?? "") !== undefined;
   } catch {
@@ -62,17 +68,9 @@ export const isExecUpgrade = (request: IncomingMessage): boolean => {
   }
 };
 
-interface Refusal {
+interface Refusal extends UpgradeRefusal {
   readonly status: 400 | 403 | 405 | 503;
-  readonly words: string;
 }
-
-const statusTexts = {
-  400: "Bad Request",
-  403: "Forbidden",
-  405: "Method Not Allowed",
-  503: "Service Unavailable",
-} as const;
 
 /** What the log, the metrics and the audit call it. */
 const errorOf = ({ status, words }: Refusal): GatewayError => {
@@ -87,78 +85,6 @@ const errorOf = ({ status, words }: Refusal): GatewayError => {
       return new GatewayError("overloaded");
   }
 };
-
-/** How long a refused caller may take to close its half; a close at once could reset what it has not read yet. */
-const lingerMs = 1_000;
-
-const refuseUpgrade = (
-  socket: Duplex,
-  { status, words }: Refusal,
-  id: string,
-  code: ErrorCode,
-): void => {
-  const body = `${statusTexts[status]}\n${words}`;
-  const linger = setTimeout(() => socket.destroy(), lingerMs);
-  socket.once("close", () => clearTimeout(linger));
-  socket.resume(); // nothing of it is looked at, but its end is
-  socket.end(
-    [
-      `HTTP/1.1 ${status} ${statusTexts[status]}`,
-      "Content-Type: text/plain; charset=utf-8",
-      "Sec-Websocket-Version: 13",
-      `X-Request-Id: ${id}`,
-      `X-Serai-Error: ${code}`,
-      "X-Content-Type-Options: nosniff",
-      `Content-Length: ${Buffer.byteLength(body)}`,
-      "Connection: close",
-      "",
-      body,
-    ].join("\r\n"),
-  );
-};
-
-/** Of one message: each is kept until the last has come. */
-const maxFragments = 128;
-
-const keyPattern = /^[A-Za-z0-9+/]{22}==$/;
-const failedUpgrade = "failed to upgrade connection: websocket: ";
-
-/** Nomad's checks before the 101, in its order. */
-const faultOf = (
-  request: IncomingMessage,
-  authority: string,
-  allowed: readonly string[],
-): Refusal | undefined => {
-  if (request.method !== "GET")
-    return {
-      status: 405,
-      words: `${failedUpgrade}the client is not using the websocket protocol: request method is not GET`,
-    };
-  if (request.headers["sec-websocket-version"] !== "13")
-    return {
-      status: 400,
-      words: `${failedUpgrade}unsupported version: 13 not found in 'Sec-Websocket-Version' header`,
-    };
-  if (!isOwnOrigin(request, authority, allowed))
-    return {
-      status: 403,
-      words: `${failedUpgrade}request origin not allowed by Upgrader.CheckOrigin`,
-    };
-  if (!keyPattern.test(request.headers["sec-websocket-key"] ?? ""))
-    return {
-      status: 400,
-      words: `${failedUpgrade}not a websocket handshake: 'Sec-WebSocket-Key' header must be Base64 encoded value of 16-byte in length`,
-    };
-  if (
-    request.headers["content-length"] !== undefined ||
-    request.headers["transfer-encoding"] !== undefined
-  )
-    return { status: 400, words: "an upgrade request must have no body" };
-  return undefined;
-};
-
-const toBuffer = (data: RawData): Buffer =>
-  Buffer.isBuffer(data) ? data : Buffer.concat(Array.isArray(data) ? data : [Buffer.from(data)]);
 
 /** Keeps messages until somebody listens; beyond its bound the socket is paused, and nothing is lost. */
 const hold = (
@@ -193,14 +119,6 @@ const hold = (
   };
 };
 
-const wantsHandshake = (raw: RawQuery): boolean => {
-  const text = one(raw, "ws_handshake");
-  if (text === undefined || text === "") return false;
-  const parsed = parseGoBool(text);
-  if (!parsed.ok) throw invalidRequest(`ws_handshake value is not a boolean: ${parsed.text}`);
-  return parsed.value;
-};
-
 export type UpgradeListener = (request: IncomingMessage, socket: Duplex, head: Buffer) => void;
 
 export const createUpgrade = (needs: EdgeNeeds, options: UpgradeOptions): UpgradeListener => {
@@ -218,25 +136,6 @@ export const createUpgrade = (needs: EdgeNeeds, options: UpgradeOptions): Upgrad
     const now = (unauthenticated.get(address) ?? 0) + by;
     if (now > 0) unauthenticated.set(address, now);
     else unauthenticated.delete(address);
-  };
-
-  /** The token of the first message (§7.2), which must not contradict the header's. */
-  const shakeHands = async (
-    first: (signal: AbortSignal) => Promise<Buffer>,
-    header: Credential,
-    signal: AbortSignal,
-  ): Promise<Credential> => {
-    const message = await first(signal);
-    if (message.length > options.maxHandshakeBytes)
-      throw new GatewayError("message_too_large", {
-        limit: `${options.maxHandshakeBytes / 1024} KiB`,
-      });
-    const token = decodeHandshake(message.toString());
-    if (header.secret !== undefined && header.secret !== token)
-      throw invalidRequest("handshake auth token mismatched auth header token");
-    return token === ""
-      ? { secret: undefined, source: "none" }
-      : { secret: token, source: "handshake" };
   };
 
   const credentialOf = async (
@@ -257,7 +156,8 @@ export const createUpgrade = (needs: EdgeNeeds, options: UpgradeOptions): Upgrad
       options.handshakeTimeoutMs,
     );
     try {
-      return await shakeHands(held.first, header, AbortSignal.any([gone, late.signal]));
+      const message = await held.first(AbortSignal.any([gone, late.signal]));
+      return shakenCredential(message, header, options.maxHandshakeBytes);
     } finally {
       clearTimeout(timer);
       change(address, -1);
@@ -317,7 +217,7 @@ export const createUpgrade = (needs: EdgeNeeds, options: UpgradeOptions): Upgrad
           ? thrown
           : toGatewayError(thrown, exchange?.signal ?? gone.signal);
       const { code, reason } = toClose(error);
-      socket.resume(); // a paused socket would not see the answer to its close
+      held.takeHeld(); // what comes now is not wanted, and a paused socket would not see the answer to its close
       if (error.code !== "client_closed") socket.close(code, reason);
     }
     const status = error?.status ?? 101;
@@ -338,7 +238,7 @@ export const createUpgrade = (needs: EdgeNeeds, options: UpgradeOptions): Upgrad
     const { method = "" } = request;
     const { status } = refusal;
     needs.started(match?.route);
-    refuseUpgrade(socket, refusal, id, error.code);
+    refuseUpgrade(socket, refusal, { "X-Request-Id": id, "X-Serai-Error": error.code });
     needs.ended({
       id,
       method,
@@ -361,12 +261,16 @@ export const createUpgrade = (needs: EdgeNeeds, options: UpgradeOptions): Upgrad
       readCredential(request);
       match = matchRow(request.url ?? "");
       const client = clientOf(request, options.isTrustedProxy);
-      const fault = faultOf(request, client.authority, options.allowedOrigins);
+      const fault = upgradeFault(
+        request,
+        isOwnOrigin(request, client.authority, options.allowedOrigins),
+      );
       if (match === undefined || fault !== undefined) {
         refuse(request, socket, match, fault ?? { status: 400, words: "not a WebSocket route" });
         return;
       }
       const isCrowded =
+        match.raw.has("ws_handshake") &&
         (unauthenticated.get(client.address) ?? 0) >= options.maxUnauthenticatedPerAddress;
       if (isCrowded) needs.limited?.("handshakes_per_address");
       if (isCrowded || needs.isDraining()) {

@@ -1,6 +1,8 @@
 /** The edge alone, over real sockets: what is refused before anything is looked up. */
 import assert from "node:assert/strict";
+import { connect } from "node:net";
 import { after, test } from "node:test";
+import { setImmediate } from "node:timers/promises";
 import request from "supertest";
 import { writeJson } from "../../src/answer.ts";
 import { createEdge, type Ending } from "../../src/ingress/edge.ts";
@@ -290,7 +292,7 @@ const upgrades: readonly (readonly [what: string, bytes: string, status: number,
       "a body",
       `GET ${exec} HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n${handshake}\r\nabc`,
       400,
-      "no body",
+      "the request has a body",
     ],
     [
       "the same Origin",
@@ -360,6 +362,29 @@ test("a body over 64 KiB is 413 with its length known and with it unknown", asyn
   await request(url).post("/v1/client/metadata").send(meta).expect(413);
   const chunked = `POST /v1/client/metadata HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n${meta.length.toString(16)}\r\n${meta}\r\n0\r\n\r\n`;
   assert.equal((await sendRaw(port, chunked)).status, 413);
+});
+
+test("a caller that leaves within its body has left: no agent broke anything", async () => {
+  const before = endings.length;
+  const socket = connect(port, "127.0.0.1");
+  socket.write("POST /v1/client/metadata HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n{");
+  const deadline = Date.now() + 5_000;
+  while (started === before && Date.now() < deadline) await setImmediate();
+  socket.resetAndDestroy();
+  while (endings.length === before && Date.now() < deadline) await setImmediate();
+  assert.equal(endings[before]?.error?.code, "client_closed");
+  assert.equal(endings[before]?.status, 499);
+});
+
+test("strangers without their token crowd out strangers alone", async () => {
+  const shaking = `GET ${exec}&ws_handshake=true HTTP/1.1\r\nHost: a\r\n${handshake}\r\n`;
+  const silent = [sendRaw(port, shaking, 150), sendRaw(port, shaking, 150)];
+  const crowded = sendRaw(port, shaking, 150);
+  const known = sendRaw(port, shaking.replace("&ws_handshake=true", ""), 150);
+  assert.deepEqual(
+    (await Promise.all([...silent, crowded, known])).map(({ status }) => status),
+    [101, 101, 503, 101],
+  );
 });
 
 test("a body's stray credential and region do not travel on", async () => {

@@ -1,14 +1,13 @@
 /** One request at the agent's door and what its answers need. No code here. */
-import type { IncomingMessage, ServerResponse } from "node:http";
+import type { ServerResponse } from "node:http";
 import type { Json, JsonObject } from "../../lib/json.ts";
 import type { CommonParameters, Parameters, RawQuery } from "../../parameters.ts";
-import type { Authenticate, Clock, Log } from "../../ports.ts";
+import type { Authenticate, Clock, Credential, Log } from "../../ports.ts";
 import type { Route } from "../../routes.ts";
 import type { ExecSessions } from "../exec/sessions.ts";
 import type { FileHandlers } from "../files/handlers.ts";
 import type { MetadataStore } from "../metadata.ts";
 import type { Workloads } from "../ports.ts";
-import type { Presented } from "./credential.ts";
 import type { PullSecrets } from "./secrets.ts";
 
 export interface DoorNeeds {
@@ -32,8 +31,7 @@ export interface Ask {
   readonly parameters: Parameters;
   readonly common: CommonParameters;
   readonly body: JsonObject | undefined;
-  readonly presented: Presented;
-  readonly request: IncomingMessage;
+  readonly credential: Credential;
   readonly response: ServerResponse;
   /** Aborts when the caller leaves or the agent closes; reason: GatewayError. */
   readonly signal: AbortSignal;

@@ -4,33 +4,23 @@
  */
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { writeJson } from "../../answer.ts";
-import { decodeCommand, parseBody } from "../../bodies.ts";
+import { maxBodyBytes, parseBody } from "../../bodies.ts";
 import { failed, GatewayError, invalidRequest, notFound } from "../../errors.ts";
-import { commonParameters, one, parseQuery, type RawQuery } from "../../parameters.ts";
+import { hasBody, readBody } from "../../http/body.ts";
+import { bearerOf, readCredential } from "../../http/credential.ts";
+import { queryOf } from "../../http/query.ts";
+import { refusePlainExec } from "../../http/upgrade.ts";
+import { commonParameters, one } from "../../parameters.ts";
 import type { Principal } from "../../ports.ts";
-import type { Route } from "../../routes.ts";
+import { type Route, rowFor } from "../../routes.ts";
 import { allocationAnswers, nodeAnswers } from "./answers.ts";
 import type { Ask, DoorNeeds } from "./ask.ts";
-import { presented } from "./credential.ts";
 import { requireRight } from "./permits.ts";
 import { createPulls } from "./pulls.ts";
-import { readBody } from "./request-body.ts";
 import { askedNode, findAllocation, requireOwnNode } from "./scope.ts";
-
-export const queryOf = (request: IncomingMessage): RawQuery => {
-  const url = request.url ?? "";
-  const at = url.indexOf("?");
-  return parseQuery(at < 0 ? "" : url.slice(at + 1));
-};
 
 const isAllocationRoute = (route: Route): boolean =>
   route.key === "allocation" || route.key === "allocation_namespace";
-
-const rowFor = (rows: readonly Route[], method: string): Route => {
-  const row = rows.find(({ methods }) => methods === undefined || methods.includes(method));
-  if (row === undefined) throw new GatewayError("invalid_method");
-  return row;
-};
 
 const checkId = (route: Route, key: string): void => {
   if (!isAllocationRoute(route)) return;
@@ -39,11 +29,17 @@ const checkId = (route: Route, key: string): void => {
   if (!isFile && key.includes("/")) throw notFound("resource not found");
 };
 
-/** A request that should have been a WebSocket: Nomad looks at its command first. */
-const refusePlainExec = (raw: RawQuery): never => {
-  decodeCommand(one(raw, "command") ?? "");
-  throw failed("websocket connection not found in context");
+const smallBody = (request: IncomingMessage): Promise<string | undefined> => {
+  const coding = request.headers["content-encoding"] ?? "identity";
+  if (hasBody(request) && coding !== "identity") throw new GatewayError("unsupported_coding");
+  return readBody(request, maxBodyBytes);
 };
+
+/**
+ * What the pull secret opens besides the list of allocations: reading metadata that changed, and stops that the gateway
+ * took while this node was away, when it had the caller's right checked but kept no credential.
+ */
+const gatewayMay: ReadonlySet<string> = new Set(["client.metadata.get", "alloc.stop"]);
 
 const readAsk = async (
   route: Route,
@@ -52,15 +48,15 @@ const readAsk = async (
   response: ServerResponse,
   signal: AbortSignal,
 ): Promise<Ask> => {
-  const raw = queryOf(request);
+  const raw = queryOf(request.url ?? "");
   checkId(route, key);
   if (route.carriage === "websocket") refusePlainExec(raw);
-  const text = route.body === "none" ? undefined : await readBody(request);
+  const text = route.body === "none" ? undefined : await smallBody(request);
   const body = parseBody(route.body, text);
   const parameters = route.parameters(raw);
   const common = commonParameters(raw);
-  const from = presented(request);
-  return { route, key, raw, parameters, common, body, presented: from, request, response, signal };
+  const credential = readCredential(request);
+  return { route, key, raw, parameters, common, body, credential, response, signal };
 };
 
 const writeHealth = (ask: Ask): void => {
@@ -83,21 +79,22 @@ export const createDoor = (needs: DoorNeeds): Door => {
   const pull = createPulls(needs);
 
   const principalOf = async (ask: Ask): Promise<Principal> =>
-    needs.authenticate(ask.presented.credential, ask.signal);
+    needs.authenticate(ask.credential, ask.signal);
+
+  const isGateway = ({ route, credential }: Ask): boolean =>
+    gatewayMay.has(route.name) && needs.pullSecrets.has(bearerOf(credential));
 
   const answerAllocation = async (ask: Ask): Promise<void> => {
-    const principal = await principalOf(ask);
+    const principal = isGateway(ask) ? undefined : await principalOf(ask);
     const allocation = findAllocation(needs.workloads, ask.route, ask.key);
-    requireRight(principal, ask.route.rule, allocation.namespace);
+    if (principal) requireRight(principal, ask.route.rule, allocation.namespace);
     const answer = forAllocation[ask.route.name];
     if (answer === undefined) throw new GatewayError("internal");
     await answer(allocation, ask);
   };
 
   const answerNode = async (ask: Ask): Promise<void> => {
-    const isGateway =
-      ask.route.name === "client.metadata.get" && needs.pullSecrets.has(ask.presented.bearer);
-    if (!isGateway) requireRight(await principalOf(ask), ask.route.rule);
+    if (!isGateway(ask)) requireRight(await principalOf(ask), ask.route.rule);
     requireOwnNode(ask.route, needs.node.id, askedNode(ask.raw, ask.body));
     const answer = forNode[ask.route.name];
     if (answer === undefined) throw new GatewayError("internal");
@@ -106,6 +103,7 @@ export const createDoor = (needs: DoorNeeds): Door => {
 
   return async (rows, key, request, response, signal) => {
     const route = rowFor(rows, request.method ?? "");
+    if (route === undefined) throw new GatewayError("invalid_method");
     const ask = await readAsk(route, key, request, response, signal);
     if (route.name === "agent.health") return writeHealth(ask);
     if (route.name === "node.allocations") return pull(ask);

@@ -8,21 +8,23 @@ import type { IncomingMessage } from "node:http";
 import type { Duplex } from "node:stream";
 import { type WebSocket, WebSocketServer } from "ws";
 import { toClose } from "../../answer.ts";
-import { decodeCommand, decodeHandshake, maxBodyBytes } from "../../bodies.ts";
+import { decodeCommand, maxBodyBytes } from "../../bodies.ts";
 import { failed, GatewayError, invalidRequest, toGatewayError } from "../../errors.ts";
-import { parseGoBool } from "../../lib/go.ts";
-import { execParameters, one, type RawQuery } from "../../parameters.ts";
+import { readCredential } from "../../http/credential.ts";
+import { shakenCredential, wantsHandshake } from "../../http/handshake.ts";
+import { queryOf } from "../../http/query.ts";
+import { isOwnOrigin, refuseUpgrade, upgradeFault } from "../../http/upgrade.ts";
+import { maxFragments } from "../../lib/web-socket.ts";
+import { execParameters, type RawQuery } from "../../parameters.ts";
 import type { Credential } from "../../ports.ts";
 import { routeNamed } from "../../routes.ts";
 import { Inbox } from "../exec/inbox.ts";
 import { whenAborted } from "../exec/sessions.ts";
 import type { AgentAllocation, AgentTask } from "../ports.ts";
 import type { DoorNeeds } from "./ask.ts";
-import { type Presented, presented } from "./credential.ts";
-import { queryOf } from "./door.ts";
+import { execIdOf } from "./exec-path.ts";
 import { requireNodeExec, requireRight } from "./permits.ts";
 import { findAllocation } from "./scope.ts";
-import { execIdOf, refuseUpgrade, upgradeRefusal } from "./upgrade.ts";
 
 export interface ExecDoor {
   upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void;
@@ -46,19 +48,10 @@ export const execDoorDefaults: ExecDoorOptions = {
 };
 
 const maxMessageBytes = 1024 * 1024;
-const maxFragments = 128;
 /** How long a peer may take for its side of the closing handshake; ws knows the option, its types do not. */
 const untyped = { closeTimeout: 5_000 };
 const farewellMs = 1_000;
 const exec = routeNamed("alloc.exec");
-
-const wantsHandshake = (raw: RawQuery): boolean => {
-  const text = one(raw, "ws_handshake");
-  if (!text) return false;
-  const parsed = parseGoBool(text);
-  if (!parsed.ok) throw invalidRequest(`ws_handshake value is not a boolean: ${parsed.text}`);
-  return parsed.value;
-};
 
 /** The task to run in; refusals in the order of the driver's node. */
 const runnableTask = (
@@ -77,6 +70,12 @@ const runnableTask = (
     throw invalidRequest(`task "${name}" is not running.`);
   return task;
 };
+
+/** What an upgrade brings besides its socket. */
+interface Opening {
+  readonly header: Credential;
+  readonly raw: RawQuery;
+}
 
 export const createExecDoor = (needs: DoorNeeds, options: ExecDoorOptions): ExecDoor => {
   const sockets = new WebSocketServer({
@@ -108,44 +107,40 @@ export const createExecDoor = (needs: DoorNeeds, options: ExecDoorOptions): Exec
     }
   };
 
-  const handshake = async (inbox: Inbox, signal: AbortSignal): Promise<string> => {
+  const firstMessage = async (inbox: Inbox, signal: AbortSignal): Promise<Buffer> => {
     const deadline = new AbortController();
     const timer = setTimeout(() => deadline.abort(), options.handshakeTimeoutMs);
     const text = await inbox.next(AbortSignal.any([signal, deadline.signal]));
     clearTimeout(timer);
     if (text === undefined)
       throw new GatewayError(deadline.signal.aborted ? "handshake_timeout" : "client_closed");
-    if (Buffer.byteLength(text) > maxBodyBytes)
-      throw new GatewayError("message_too_large", { limit: "64 KiB" });
-    return decodeHandshake(text);
+    return Buffer.from(text);
   };
 
   /** The credential: of the header, or of the first message where the caller announced one. */
   const credentialOf = async (
     raw: RawQuery,
-    { credential }: Presented,
+    header: Credential,
     inbox: Inbox,
     address: string,
     signal: AbortSignal,
   ): Promise<Credential> => {
-    if (!wantsHandshake(raw)) return credential;
-    const token = await asStranger(address, () => handshake(inbox, signal));
-    if (credential.secret !== undefined && credential.secret !== token)
-      throw invalidRequest("handshake auth token mismatched auth header token");
-    return { secret: token === "" ? undefined : token, source: "handshake" };
+    if (!wantsHandshake(raw)) return header;
+    const message = await asStranger(address, () => firstMessage(inbox, signal));
+    return shakenCredential(message, header, maxBodyBytes);
   };
 
   const serve = async (
     socket: WebSocket,
     request: IncomingMessage,
-    from: Presented,
+    header: Credential,
     raw: RawQuery,
     signal: AbortSignal,
   ): Promise<void> => {
     const inbox = new Inbox(socket);
     const address = request.socket.remoteAddress ?? "";
     try {
-      const credential = await credentialOf(raw, from, inbox, address, signal);
+      const credential = await credentialOf(raw, header, inbox, address, signal);
       const { task: name, tty, arguments: command } = execParameters(raw, decodeCommand);
       const principal = await needs.authenticate(credential, signal);
       const allocation = findAllocation(needs.workloads, exec, execIdOf(request) ?? "");
@@ -179,35 +174,38 @@ export const createExecDoor = (needs: DoorNeeds, options: ExecDoorOptions): Exec
     else socket.close(code, reason);
   };
 
-  const opened = (socket: WebSocket, request: IncomingMessage, from: Presented): void => {
+  const opened = (socket: WebSocket, request: IncomingMessage, { header, raw }: Opening): void => {
     const gone = new AbortController();
     socket.on("error", () => undefined); // ws closes with the right code by itself
     socket.once("close", () => gone.abort(new GatewayError("client_closed")));
-    const run = async (): Promise<void> =>
-      serve(socket, request, from, queryOf(request), gone.signal);
-    run().catch((error: unknown) => refuse(socket, request, error));
+    serve(socket, request, header, raw, gone.signal).catch((error: unknown) =>
+      refuse(socket, request, error),
+    );
   };
 
-  const check = (request: IncomingMessage): Presented => {
-    if (isCrowded(request.socket.remoteAddress ?? ""))
+  /** What the socket begins with. Throws while too many strangers are there for one more. */
+  const openingOf = (request: IncomingMessage): Opening => {
+    const raw = queryOf(request.url ?? "");
+    if (raw.has("ws_handshake") && isCrowded(request.socket.remoteAddress ?? ""))
       throw new GatewayError("too_many_requests", {
         limit: String(options.maxStrangersPerAddress),
       });
-    queryOf(request);
-    return presented(request);
+    return { header: readCredential(request), raw };
   };
 
   return {
     upgrade(request, socket, head) {
       socket.on("error", () => socket.destroy());
-      const reason = upgradeRefusal(request);
-      if (reason !== undefined) return refuseUpgrade(socket, reason);
+      const fault = upgradeFault(request, isOwnOrigin(request, request.headers.host ?? ""));
+      if (fault !== undefined) return refuseUpgrade(socket, fault);
       try {
-        const from = check(request);
-        sockets.handleUpgrade(request, socket, head, (opening) => opened(opening, request, from));
+        const opening = openingOf(request);
+        sockets.handleUpgrade(request, socket, head, (webSocket) =>
+          opened(webSocket, request, opening),
+        );
       } catch (error) {
         const { status, words } = toGatewayError(error);
-        refuseUpgrade(socket, { status, text: words });
+        refuseUpgrade(socket, { status, words });
       }
     },
     get live() {

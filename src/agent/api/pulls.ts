@@ -4,6 +4,7 @@
  */
 import { writeJson } from "../../answer.ts";
 import { GatewayError, notFound } from "../../errors.ts";
+import { bearerOf } from "../../http/credential.ts";
 import type { Ask, DoorNeeds } from "./ask.ts";
 
 const maxWaitMs = 300_000;
@@ -31,7 +32,8 @@ export const createPulls = (needs: DoorNeeds): ((ask: Ask) => Promise<void>) => 
   };
 
   return async (ask) => {
-    if (!needs.pullSecrets.has(ask.presented.bearer)) throw new GatewayError("permission_denied");
+    if (!needs.pullSecrets.has(bearerOf(ask.credential)))
+      throw new GatewayError("permission_denied");
     if (ask.key.toLowerCase() !== needs.node.id) throw notFound("node not found");
     await whenChanged(ask.common.index, waitMsOf(ask.common.waitMs), ask.signal);
     ask.signal.throwIfAborted();

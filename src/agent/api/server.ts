@@ -11,7 +11,7 @@ import type { DoorNeeds } from "./ask.ts";
 import { cleanPath, unknownPath } from "./clean-path.ts";
 import { createDoor } from "./door.ts";
 import { createExecDoor, type ExecDoorOptions, execDoorDefaults } from "./exec-door.ts";
-import { isExecUpgrade } from "./upgrade.ts";
+import { isExecUpgrade } from "./exec-path.ts";
 
 /** Set on purpose: a node's door is small and its neighbours are few. */
 export const serverLimits = {

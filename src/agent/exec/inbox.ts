@@ -1,10 +1,6 @@
 /** Messages of one socket, taken one at a time: the socket is paused while one waits, so a sender cannot fill memory. */
 import type { RawData, WebSocket } from "ws";
-
-const toText = (data: RawData): string => {
-  if (Array.isArray(data)) return Buffer.concat(data).toString("utf8");
-  return (data instanceof ArrayBuffer ? Buffer.from(data) : data).toString("utf8");
-};
+import { toBuffer } from "../../lib/web-socket.ts";
 
 export class Inbox {
   readonly #socket: WebSocket;
@@ -14,8 +10,8 @@ export class Inbox {
 
   constructor(socket: WebSocket) {
     this.#socket = socket;
-    socket.on("message", (data) => {
-      this.#waiting.push(toText(data));
+    socket.on("message", (data: RawData) => {
+      this.#waiting.push(toBuffer(data).toString());
       if (this.#socket.readyState === this.#socket.OPEN) this.#socket.pause();
       this.#wake?.();
     });

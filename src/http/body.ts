@@ -1,0 +1,34 @@
+import type { IncomingMessage } from "node:http";
+import { GatewayError } from "../errors.ts";
+
+/** True when a request says that a body follows its head. */
+export const hasBody = ({ headers }: IncomingMessage): boolean =>
+  headers["transfer-encoding"] !== undefined || Number(headers["content-length"] ?? 0) > 0;
+
+/**
+ * Reads a small body whole. Undefined when the request has none (no length, or length 0). Throws `body_too_large` as
+ * soon as the bound is passed, before more is kept, and `client_closed` when the caller leaves before its end.
+ */
+export const readBody = async (
+  request: IncomingMessage,
+  maxBytes: number,
+): Promise<string | undefined> => {
+  if (!hasBody(request)) return undefined;
+  const tooLarge = (): GatewayError =>
+    new GatewayError("body_too_large", { limit: `${maxBytes / 1024} KiB` });
+  if (Number(request.headers["content-length"] ?? 0) > maxBytes) throw tooLarge();
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  try {
+    for await (const chunk of request.iterator({ destroyOnReturn: false })) {
+      if (!(chunk instanceof Buffer)) continue;
+      bytes += chunk.length;
+      if (bytes > maxBytes) throw tooLarge();
+      chunks.push(chunk);
+    }
+  } catch (error) {
+    if (error instanceof GatewayError) throw error;
+    throw new GatewayError("client_closed", {}, { cause: error });
+  }
+  return Buffer.concat(chunks).toString();
+};

@@ -1,0 +1,30 @@
+import type { IncomingMessage } from "node:http";
+import { GatewayError } from "../errors.ts";
+import type { Credential } from "../ports.ts";
+
+/** The value of a header; throws `bad_request` when it was sent twice: two readers might take different ones. */
+const oneHeader = (request: IncomingMessage, name: string): string => {
+  const values = request.headersDistinct[name];
+  if (values && values.length > 1)
+    throw new GatewayError("bad_request", { text: `header ${name} is given more than once` });
+  return values?.[0]?.trim() ?? "";
+};
+
+const bearer = /^bearer[ \t]+([^ \t]+)/i;
+
+/**
+ * The caller's credential (nomad-http.md §1.5): `X-Nomad-Token` wins over `Authorization: Bearer`, blank counts as
+ * absent, other schemes are ignored.
+ */
+export const readCredential = (request: IncomingMessage): Credential => {
+  const token = oneHeader(request, "x-nomad-token");
+  const secret = bearer.exec(oneHeader(request, "authorization"))?.[1];
+  if (token !== "") return { secret: token, source: "header" };
+  return secret === undefined
+    ? { secret: undefined, source: "none" }
+    : { secret, source: "bearer" };
+};
+
+/** The secret when it came as a bearer: no ACL token of the header's counts as one. */
+export const bearerOf = ({ secret, source }: Credential): string | undefined =>
+  source === "bearer" ? secret : undefined;

@@ -1,0 +1,81 @@
+/** What makes an upgrade a WebSocket, and how Nomad's agents refuse one before it is (nomad-http.md §7.1). */
+import { type IncomingMessage, STATUS_CODES } from "node:http";
+import type { Duplex } from "node:stream";
+import { decodeCommand } from "../bodies.ts";
+import { failed } from "../errors.ts";
+import { one, type RawQuery } from "../parameters.ts";
+import { hasBody } from "./body.ts";
+
+export const asksForWebSocket = ({ headers }: IncomingMessage): boolean =>
+  headers.upgrade?.trim().toLowerCase() === "websocket";
+
+/** True without an Origin header, and when it names the very host and port that was asked, or one on the list. */
+export const isOwnOrigin = (
+  { headers: { origin } }: IncomingMessage,
+  authority: string,
+  allowed: readonly string[] = [],
+): boolean => {
+  if (origin === undefined || allowed.includes(origin)) return true;
+  const named = /^[a-z][a-z0-9+.-]*:\/\/([^/?#]*)/i.exec(origin)?.[1];
+  return named !== undefined && named.toLowerCase() === authority.toLowerCase();
+};
+
+export interface UpgradeRefusal {
+  readonly status: number;
+  readonly words: string;
+}
+
+const refusal = (status: 400 | 403 | 405, words: string) =>
+  ({ status, words: `failed to upgrade connection: websocket: ${words}` }) as const;
+
+const keyPattern = /^[A-Za-z0-9+/]{22}==$/; // the base64 of 16 bytes
+
+/** Nomad's checks before the 101, in its order; undefined when it may go on. */
+export const upgradeFault = (request: IncomingMessage, ownOrigin: boolean) => {
+  const { headers, method } = request;
+  if (method !== "GET")
+    return refusal(
+      405,
+      "the client is not using the websocket protocol: request method is not GET",
+    );
+  if (headers["sec-websocket-version"] !== "13")
+    return refusal(400, "unsupported version: 13 not found in 'Sec-Websocket-Version' header");
+  if (!ownOrigin) return refusal(403, "request origin not allowed by Upgrader.CheckOrigin");
+  if (!keyPattern.test(headers["sec-websocket-key"] ?? ""))
+    return refusal(
+      400,
+      "not a websocket handshake: 'Sec-WebSocket-Key' header must be Base64 encoded value of 16-byte in length",
+    );
+  return hasBody(request) ? refusal(400, "the request has a body") : undefined;
+};
+
+/** How long a refused caller may take to close its half; a close at once could reset what it has not read yet. */
+const lingerMs = 1_000;
+
+/** Answers plainly on a connection that asked for an upgrade, and lets it go. */
+export const refuseUpgrade = (
+  socket: Duplex,
+  { status, words }: UpgradeRefusal,
+  headers: Readonly<Record<string, string>> = {},
+): void => {
+  const body = `${STATUS_CODES[status]}\n${words}`;
+  const all = {
+    "Content-Type": "text/plain; charset=utf-8",
+    "Sec-Websocket-Version": "13",
+    ...headers,
+    "X-Content-Type-Options": "nosniff",
+    "Content-Length": Buffer.byteLength(body),
+    Connection: "close",
+  };
+  const lines = Object.entries(all).map(([name, value]) => `${name}: ${value}\r\n`);
+  const linger = setTimeout(() => socket.destroy(), lingerMs);
+  socket.once("close", () => clearTimeout(linger));
+  socket.resume(); // nothing of it is looked at, but its end is
+  socket.end(`HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n${lines.join("")}\r\n${body}`);
+};
+
+/** A request that should have been a WebSocket: Nomad looks at its command first. */
+export const refusePlainExec = (raw: RawQuery): never => {
+  decodeCommand(one(raw, "command") ?? "");
+  throw failed("websocket connection not found in context");
+};
