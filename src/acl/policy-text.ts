@@ -10,7 +10,7 @@ import { type ParsedPolicy, type PolicyMode, parsePolicy } from "./policy.ts";
 export const maxPolicyBytes = 1024 * 1024;
 
 const hclBlock =
-  /^\s*(?:namespace|node_pool|host_volume|agent|node|operator|sentinel|quota|plugin)\b[ \t]*(?:"[^"]*"|[\w*-]+)?[ \t]*=?[ \t]*\{/im;
+  /^[ \t]*(?:namespace|node_pool|host_volume|agent|node|operator|sentinel|quota|plugin)\b[ \t]*(?:"[^"]*"|[\w*-]+)?[ \t]*=?[ \t]*\{/im;
 
 const hclHint =
   'this is HCL; serai reads policies in Nomad\'s JSON form, as JSON or YAML: write `namespace "default" { policy = "read" }` ' +
