@@ -1,6 +1,16 @@
-/** `npm run build`: compiles the sources and packs `dist/serai-<version>.tgz`, which `npm i -g` installs. */
+/** `npm run build [-- directory]`: compiles the sources and packs `dist/serai-<version>.tgz`, which `npm i -g` installs. */
 import { execFileSync } from "node:child_process";
-import { chmodSync, cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import path from "node:path";
 
 interface Manifest {
   readonly name: string;
@@ -13,16 +23,28 @@ interface Manifest {
 const run = (command: string, ...args: readonly string[]): string =>
   execFileSync(command, args, { encoding: "utf8", stdio: ["ignore", "pipe", "inherit"] });
 
+/** What it made itself, or nothing at all: it is about to be removed. */
+const isBuilt = (directory: string): boolean =>
+  readdirSync(directory).length === 0 || existsSync(path.join(directory, "bin/serai.mjs"));
+
+const root = path.join(import.meta.dirname, "..");
+const out = path.resolve(process.argv[2] ?? path.join(root, "dist"));
+process.chdir(root);
+
 const manifest: Manifest = JSON.parse(readFileSync("package.json", "utf8"));
 const { name, version, description, license, dependencies } = manifest;
 
-rmSync("dist", { recursive: true, force: true });
-run("tsc", "-p", "tsconfig.build.json");
-mkdirSync("dist/bin", { recursive: true });
-cpSync("bin/serai.mjs", "dist/bin/serai.mjs");
-chmodSync("dist/bin/serai.mjs", 0o755);
-cpSync("config", "dist/config", { recursive: true });
-for (const file of ["LICENSE", "README.md", "CHANGELOG.md"]) cpSync(file, `dist/${file}`);
+if (existsSync(out) && !isBuilt(out)) {
+  console.error(`${out} is there and is no earlier build: name another directory`);
+  process.exit(1);
+}
+rmSync(out, { recursive: true, force: true });
+run("tsc", "-p", "tsconfig.build.json", "--outDir", path.join(out, "lib"));
+mkdirSync(path.join(out, "bin"), { recursive: true });
+cpSync("bin/serai.mjs", path.join(out, "bin/serai.mjs"));
+chmodSync(path.join(out, "bin/serai.mjs"), 0o755);
+cpSync("config", path.join(out, "config"), { recursive: true });
+for (const file of ["LICENSE", "README.md", "CHANGELOG.md"]) cpSync(file, path.join(out, file));
 // Node itself is the user's: the development dependencies that bring it are left out.
 const published = {
   name,
@@ -35,6 +57,9 @@ const published = {
   files: ["bin", "lib", "config", "CHANGELOG.md"],
   dependencies,
 };
-writeFileSync("dist/package.json", `${JSON.stringify(published, undefined, 2)}\n`);
-const [packed] = JSON.parse(run("npm", "pack", "./dist", "--json", "--pack-destination", "dist"));
-console.log(`dist/${packed.filename}: npm i -g ./dist/${packed.filename}`);
+writeFileSync(path.join(out, "package.json"), `${JSON.stringify(published, undefined, 2)}\n`);
+const [packed] = JSON.parse(run("npm", "pack", out, "--json", "--pack-destination", out));
+const tarball = path.relative(process.env["INIT_CWD"] ?? root, path.join(out, packed.filename));
+console.log(
+  `npm i -g ${path.isAbsolute(tarball) || tarball.startsWith(".") ? tarball : `./${tarball}`}`,
+);
