@@ -12,7 +12,7 @@ import {
   renameSync,
   rmSync,
   statSync,
-  writeSync,
+  writeFileSync,
 } from "node:fs";
 import path from "node:path";
 import { isSeq, parseDocument } from "yaml";
@@ -44,7 +44,7 @@ export const replaceFile = (file: string, text: string): void => {
   try {
     const descriptor = openSync(temporary, "wx", fileMode);
     try {
-      writeSync(descriptor, text);
+      writeFileSync(descriptor, text); // all of it, where one write could take a part
       fsyncSync(descriptor);
     } finally {
       closeSync(descriptor);

@@ -2,12 +2,13 @@
  * The node's metadata (nomad-http.md §3): static from the configuration, dynamic from the API. A change is on disk before
  * it is seen; changes are applied in their order, and those that come during a write share the next one.
  */
-import { mkdir, open, readFile, rename } from "node:fs/promises";
+import { mkdir } from "node:fs/promises";
 import path from "node:path";
 import type { MetadataDocument } from "../documents.ts";
 import { errnoOf, failed, invalidRequest } from "../errors.ts";
 import { goQuote } from "../lib/go.ts";
 import { isJsonObject, type Json, type JsonObject, parseJson, stringifyJson } from "../lib/json.ts";
+import { readIfThere, replaceFile } from "../lib/whole-file.ts";
 import type { Log } from "../ports.ts";
 
 export interface MetadataStore {
@@ -105,38 +106,6 @@ const changed = (
   return next;
 };
 
-const syncFolder = async (folder: string): Promise<void> => {
-  const handle = await open(folder);
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-};
-
-/** Replaces a file so that a crash leaves the old or the new one, whole. */
-const replaceFile = async (file: string, text: string): Promise<void> => {
-  const next = `${file}.next`;
-  const handle = await open(next, "w", 0o600);
-  try {
-    await handle.writeFile(text);
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-  await rename(next, file);
-  await syncFolder(path.dirname(file));
-};
-
-const readText = async (file: string): Promise<string | undefined> => {
-  try {
-    return await readFile(file, "utf8");
-  } catch (error) {
-    if (errnoOf(error) === "ENOENT") return undefined;
-    throw error;
-  }
-};
-
 /** What was kept, checked like input; tombstones whose key is no longer static are dropped. */
 const kept = (text: string, fixed: ReadonlyMap<string, string>): Map<string, string | null> => {
   const document = parseJson(text);
@@ -165,7 +134,7 @@ export const createMetadata = async (
   checkSize(fixed);
   const file = path.join(options.dataDirectory, "metadata.json");
   await mkdir(options.dataDirectory, { recursive: true });
-  const text = await readText(file);
+  const text = await readIfThere(file);
   let dynamic: Dynamic = new Map();
   try {
     if (text !== undefined) dynamic = kept(text, fixed);

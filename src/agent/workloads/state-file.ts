@@ -1,8 +1,8 @@
 /** `<data directory>/state.json`: whole or not at all, 0600, checked when read; saves that come at once are one. */
-import { mkdir, open, readFile, rename } from "node:fs/promises";
+import { mkdir, rename } from "node:fs/promises";
 import path from "node:path";
-import { errnoOf } from "../../errors.ts";
 import { parseJson, stringifyJson } from "../../lib/json.ts";
+import { readIfThere, replaceFile } from "../../lib/whole-file.ts";
 import type { Clock, Log } from "../../ports.ts";
 import { type SavedState, savedState } from "./record.ts";
 
@@ -17,29 +17,6 @@ export interface StateFile {
 
 const soonMs = 50;
 
-const syncDirectory = async (directory: string): Promise<void> => {
-  const handle = await open(directory, "r");
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-};
-
-const writeWhole = async (file: string, text: string): Promise<void> => {
-  const draft = `${file}.tmp`;
-  const handle = await open(draft, "w", 0o600);
-  try {
-    await handle.chmod(0o600);
-    await handle.writeFile(text);
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-  await rename(draft, file);
-  await syncDirectory(path.dirname(file));
-};
-
 /** What an earlier agent left; undefined at the first start. A file that is not sound is moved aside. */
 export const readState = async (
   needs: { readonly log: Log; readonly clock: Clock },
@@ -47,13 +24,8 @@ export const readState = async (
 ): Promise<SavedState | undefined> => {
   await mkdir(dataDirectory, { recursive: true, mode: 0o700 });
   const file = path.join(dataDirectory, "state.json");
-  let text: string;
-  try {
-    text = await readFile(file, "utf8");
-  } catch (error) {
-    if (errnoOf(error) === "ENOENT") return undefined;
-    throw error;
-  }
+  const text = await readIfThere(file);
+  if (text === undefined) return undefined;
   try {
     return savedState.parse(parseJson(text));
   } catch (error) {
@@ -90,7 +62,7 @@ class WrittenState implements StateFile {
   save(): Promise<void> {
     clearTimeout(this.#timer);
     this.#timer = undefined;
-    const write = () => writeWhole(this.#file, stringifyJson(this.#current()));
+    const write = () => replaceFile(this.#file, stringifyJson(this.#current()));
     const written = this.#writing.then(write, write);
     this.#writing = written.catch(() => undefined); // told to who asked; the next write goes ahead
     return written;
