@@ -6,10 +6,10 @@
 import { type Dispatcher, request } from "undici";
 import { GatewayError, toGatewayError } from "../errors.ts";
 import { isJsonObject, type Json, type JsonObject, parseJson } from "../lib/json.ts";
+import { readBounded } from "../lib/read-bounded.ts";
 import type { Clock, Log, Principal } from "../ports.ts";
 import { compileAcl, managementAcl } from "./acl.ts";
 import type { IdentitySources } from "./authenticate.ts";
-import { readBounded } from "./bounded-body.ts";
 import { IdentityCache, type IdentityCacheOptions } from "./identity-cache.ts";
 import { policyNamePattern } from "./policies.ts";
 import { jwtExpiryMs, refused, unavailable } from "./principals.ts";
@@ -67,7 +67,7 @@ const asker =
         bodyTimeout: timeoutMs,
         signal,
       });
-      const text = await readBounded(body, maxAnswerBytes);
+      const text = (await readBounded(body, maxAnswerBytes)).toString();
       return { status: statusCode, document: statusCode === 200 ? parseJson(text) : undefined };
     } catch (error) {
       const { code, facts } = toGatewayError(error);

@@ -4,6 +4,7 @@
  */
 import { LRUCache } from "lru-cache";
 import { GatewayError } from "../errors.ts";
+import { whileWanted } from "../lib/abort.ts";
 import type { Clock, Principal } from "../ports.ts";
 import { isExpired, refused, unavailable } from "./principals.ts";
 import { createSecretKeys } from "./secrets.ts";
@@ -24,18 +25,6 @@ export const defaultCache: IdentityCacheOptions = {
 };
 
 type Verdict = { readonly principal: Principal } | { readonly principal: undefined };
-
-/** Waits for a promise, but no longer than the caller does. The promise itself goes on for the others. */
-const whileWanted = async <T>(promise: Promise<T>, signal: AbortSignal): Promise<T> => {
-  const gone = Promise.withResolvers<never>();
-  const leave = (): void => gone.reject(signal.reason);
-  signal.addEventListener("abort", leave, { once: true });
-  try {
-    return await Promise.race([promise, gone.promise]);
-  } finally {
-    signal.removeEventListener("abort", leave);
-  }
-};
 
 export class IdentityCache {
   readonly #clock: Clock;

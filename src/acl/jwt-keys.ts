@@ -7,8 +7,8 @@ import { readFile } from "node:fs/promises";
 import { JwksClient, type SigningKey } from "jwks-rsa";
 import { type Dispatcher, request } from "undici";
 import { isJsonObject, parseJson } from "../lib/json.ts";
+import { readBounded } from "../lib/read-bounded.ts";
 import type { Clock, Log } from "../ports.ts";
-import { readBounded } from "./bounded-body.ts";
 import type { Issuer } from "./jwt-issuer.ts";
 import { unavailable } from "./principals.ts";
 
@@ -78,7 +78,7 @@ const fetchUri =
       bodyTimeout: fetchTimeoutMs,
       signal: AbortSignal.timeout(fetchTimeoutMs),
     });
-    const text = await readBounded(body, maxJwksBytes);
+    const text = (await readBounded(body, maxJwksBytes)).toString();
     if (statusCode !== 200) throw new Error(`the JWKS was answered with status ${statusCode}`);
     return keysOf(text);
   };

@@ -8,6 +8,7 @@ import { type Dispatcher, request } from "undici";
 import type { NodeDocument } from "../documents.ts";
 import { errnoOf } from "../errors.ts";
 import { isJsonObject, type Json, parseJson, stringifyJson } from "../lib/json.ts";
+import { readBounded } from "../lib/read-bounded.ts";
 import type { Clock, Closer, Log } from "../ports.ts";
 import type { PullSecrets } from "./api/secrets.ts";
 
@@ -62,17 +63,6 @@ const passing: ReadonlySet<number> = new Set([408, 425, 429]);
 
 const firstLine = (text: string): string =>
   (text.split("\n", 1)[0] ?? "").replace(/[^\x20-\x7e]/g, "?").slice(0, 300);
-
-const readText = async (body: AsyncIterable<Buffer>): Promise<string> => {
-  const chunks: Buffer[] = [];
-  let bytes = 0;
-  for await (const chunk of body) {
-    bytes += chunk.length;
-    if (bytes > maxAnswerBytes) throw new Error("the answer is too large");
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks).toString("utf8");
-};
 
 const noGateway: Outcome = {
   kind: "away",
@@ -133,7 +123,7 @@ export const createAnnouncer = (needs: AnnouncerNeeds, options: AnnouncerOptions
           ...(dispatcher === undefined ? {} : { dispatcher }),
         },
       );
-      return outcomeOf(statusCode, await readText(body));
+      return outcomeOf(statusCode, (await readBounded(body, maxAnswerBytes)).toString());
     } catch (error) {
       return { kind: "away", reason: errnoOf(error) ?? String(error) };
     }

@@ -1,5 +1,6 @@
 import type { IncomingMessage } from "node:http";
 import { GatewayError } from "../errors.ts";
+import { readBounded } from "../lib/read-bounded.ts";
 
 /** True when a request says that a body follows its head. */
 export const hasBody = ({ headers }: IncomingMessage): boolean =>
@@ -17,18 +18,12 @@ export const readBody = async (
   const tooLarge = (): GatewayError =>
     new GatewayError("body_too_large", { limit: `${maxBytes / 1024} KiB` });
   if (Number(request.headers["content-length"] ?? 0) > maxBytes) throw tooLarge();
-  const chunks: Buffer[] = [];
-  let bytes = 0;
+  // not destroyed beyond the bound: the refusal has to go out on the same connection
+  const chunks: AsyncIterable<Buffer> = request.iterator({ destroyOnReturn: false });
   try {
-    for await (const chunk of request.iterator({ destroyOnReturn: false })) {
-      if (!(chunk instanceof Buffer)) continue;
-      bytes += chunk.length;
-      if (bytes > maxBytes) throw tooLarge();
-      chunks.push(chunk);
-    }
+    return (await readBounded(chunks, maxBytes, tooLarge)).toString();
   } catch (error) {
     if (error instanceof GatewayError) throw error;
     throw new GatewayError("client_closed", {}, { cause: error });
   }
-  return Buffer.concat(chunks).toString();
 };

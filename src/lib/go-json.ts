@@ -247,7 +247,9 @@ const fit = (value: Json, shape: Shape, where: string): Json => {
       return value.map((item: Json) =>
         item === null ? zero(shape.of) : fit(item, shape.of, where),
       );
-    default:
+    case "string":
+    case "bool":
+    case "int":
       if (!fitsScalar(value, shape.kind)) throw mismatch(value, shape, where);
       return value;
   }

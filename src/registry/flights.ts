@@ -1,6 +1,7 @@
 /** Look-ups of what the directory does not hold: one flight an id, a bounded number of them, misses remembered briefly. */
 import { LRUCache } from "lru-cache";
 import { GatewayError } from "../errors.ts";
+import { whileWanted } from "../lib/abort.ts";
 import type { Clock } from "../ports.ts";
 import type { Timers } from "./timers.ts";
 
@@ -25,15 +26,6 @@ export interface FlightNeeds<Found> {
 
 const unavailable = (reason: string, cause?: unknown): GatewayError =>
   new GatewayError("registry_unavailable", { reason }, { cause });
-
-/** Waits for `flight` until the waiter's own signal aborts; the flight goes on for the others. */
-const waitFor = <Found>(flight: Promise<Found>, signal: AbortSignal): Promise<Found> =>
-  new Promise((resolve, reject) => {
-    const left = (): void => reject(signal.reason);
-    if (signal.aborted) return left();
-    signal.addEventListener("abort", left, { once: true });
-    flight.then(resolve, reject).finally(() => signal.removeEventListener("abort", left));
-  });
 
 export class Flights<Found> {
   readonly #needs: FlightNeeds<Found>;
@@ -71,7 +63,7 @@ export class Flights<Found> {
       return Promise.resolve(undefined);
     }
     const flight = this.#flights.get(id) ?? this.#start(id);
-    return waitFor(flight, signal);
+    return whileWanted(flight, signal);
   }
 
   #start(id: string): Promise<Found | undefined> {
@@ -91,7 +83,7 @@ export class Flights<Found> {
       deadline.abort(unavailable("the look-up took too long")),
     );
     try {
-      const found = await waitFor(this.#needs.ask(id, deadline.signal), deadline.signal);
+      const found = await whileWanted(this.#needs.ask(id, deadline.signal), deadline.signal);
       this.#needs.observe(found === undefined ? "absent" : "found");
       if (found === undefined) this.#negative.set(id, true);
       return found;

@@ -1,6 +1,7 @@
 /** All exec sessions of an agent: how many may run, and their end when the agent closes. */
 import type { WebSocket } from "ws";
 import { GatewayError } from "../../errors.ts";
+import { whenAborted } from "../../lib/abort.ts";
 import type { Clock, Log } from "../../ports.ts";
 import type { Inbox } from "./inbox.ts";
 import { startPlain } from "./plain-process.ts";
@@ -39,13 +40,6 @@ const start = async (command: ExecCommand): Promise<ExecProcess> => {
   const started = { program, arguments: words, directory, env };
   return command.tty ? startTerminal(started) : startPlain(started);
 };
-
-/** Resolves when the signal aborts. */
-export const whenAborted = (signal: AbortSignal): Promise<void> =>
-  new Promise((resolve) => {
-    if (signal.aborted) resolve();
-    else signal.addEventListener("abort", () => resolve(), { once: true });
-  });
 
 export const createExecSessions = (
   needs: { readonly log: Log; readonly clock: Clock },

@@ -2,6 +2,7 @@
  * Blocking queries (nomad-http.md §1.8): a query with an index waits until its own result passes that index. Every
  * change of its table runs it again; when the time is over it answers what is there, with the index unchanged.
  */
+import { whenAborted } from "../../lib/abort.ts";
 import type { CommonParameters } from "../../parameters.ts";
 import type { Answered, Registry, Table } from "../../ports.ts";
 import type { AnswerNeeds, AnswerOptions } from "./needs.ts";
@@ -49,12 +50,6 @@ const within = async (
   signal.throwIfAborted();
 };
 
-const aborted = (signal: AbortSignal): Promise<void> =>
-  new Promise((resolve) => {
-    if (signal.aborted) resolve();
-    else signal.addEventListener("abort", () => resolve(), { once: true });
-  });
-
 const changedWithin = (
   registry: Registry,
   table: Table,
@@ -86,7 +81,7 @@ export const createBlock = (
       const leftMs = endsAt - clock.monotonic();
       if (leftMs <= 0 || isEnding()) return answered;
       await changedWithin(registry, table, seen, leftMs, signal);
-      if (clock.monotonic() < endsAt) await within(Math.min(restMs, leftMs), signal, aborted);
+      if (clock.monotonic() < endsAt) await within(Math.min(restMs, leftMs), signal, whenAborted);
     }
   };
 };

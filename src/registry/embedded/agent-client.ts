@@ -1,6 +1,7 @@
 /** The gateway's own requests to an agent: bounded in time and bytes, with the pull secret or the caller's token. */
 import type { Dispatcher } from "undici";
 import { GatewayError, toGatewayError } from "../../errors.ts";
+import { readBounded } from "../../lib/read-bounded.ts";
 
 /** Where an agent is. */
 export interface AgentAddress {
@@ -32,24 +33,7 @@ const indexOf = (header: string | string[] | undefined): number => {
   return Number.isSafeInteger(index) ? index : 0;
 };
 
-const collect = async (
-  body: AsyncIterable<Buffer>,
-  { name }: AgentAddress,
-  maxBytes: number,
-): Promise<Buffer> => {
-  const chunks: Buffer[] = [];
-  let length = 0;
-  for await (const chunk of body) {
-    length += chunk.length;
-    if (length > maxBytes)
-      throw new GatewayError("upstream_invalid", {
-        node: name,
-        reason: `its answer is larger than ${maxBytes} bytes`,
-      });
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks, length);
-};
+const tooLong = (maxBytes: number): string => `its answer is larger than ${maxBytes} bytes`;
 
 export type AskAgent = (
   agent: AgentAddress,
@@ -71,7 +55,11 @@ export const createAgentClient =
         bodyTimeout: bodyTimeoutMs,
         signal,
       });
-      const body = await collect(answer.body, agent, maxBytes);
+      const body = await readBounded(
+        answer.body,
+        maxBytes,
+        () => new GatewayError("upstream_invalid", { node: agent.name, reason: tooLong(maxBytes) }),
+      );
       return {
         status: answer.statusCode,
         index: indexOf(answer.headers["x-nomad-index"]),
