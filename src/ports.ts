@@ -107,7 +107,7 @@ export interface Registry {
   index(table: Table): number;
   /** Resolves when a table's index passes `index`, or when the signal aborts (without throwing). */
   changed(table: Table, index: number, signal: AbortSignal): Promise<void>;
-  /** Marks an allocation for stop, tells its agent, returns the evaluation made for it. */
+  /** Marks an allocation for stop, tells its agent (now or when it is back), returns the evaluation made for it. */
   stop(
     id: string,
     credential: Credential,

@@ -81,6 +81,7 @@ export const readGauges = (metrics: Metrics, parts: Observed): void => {
   metrics.read("open_sockets", () => listener.sockets);
   metrics.read("blocking_queries", () => registry.waiting);
   metrics.read("metadata_pending_nodes", () => registry.pendingMetadata);
+  metrics.read("pending_stops", () => registry.pendingStops);
   metrics.read("audit_queue_bytes", () => audit.state.queuedBytes);
   metrics.read("audit_dropped_records", () => audit.state.dropped);
   metrics.read("log_queue_bytes", () => log.state.queuedBytes);

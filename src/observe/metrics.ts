@@ -22,6 +22,7 @@ const readings = {
   open_sockets:              "Connections of callers",
   blocking_queries:          "Blocking queries waiting",
   metadata_pending_nodes:    "Nodes whose metadata changed and is not in the registry yet",
+  pending_stops:             "Stops that wait for their nodes to come back",
   authz_cached_identities:   "Identities in the cache",
   audit_queue_bytes:         "Audit records waiting to be written",
   audit_dropped_records:     "Audit records lost since the start",

@@ -312,14 +312,6 @@ export const differences: readonly Permitted[] = [
     changes: [[/^\/http-404\/Mode$/, /healthiness/]],
   },
   {
-    kind: "choice",
-    nomad: "a stop is accepted while the node is down: its servers decide alone",
-    serai: "the agent carries it out, so it must be there: 502 says that it is not",
-    files: ["node-down"],
-    names: /^node down: allocation stop$/,
-    changes: [[status, /^502$/], [/^header /], [body, /cannot be reached/]],
-  },
-  {
     kind: "documents",
     nomad: "`agent/self` shows Nomad's whole configuration",
     serai: "it shows the members that clients read",

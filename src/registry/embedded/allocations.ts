@@ -126,6 +126,24 @@ export class Allocations {
     this.#ofNode.delete(nodeId);
   }
 
+  /** True when there is nothing to stop: its agent told that it ended or is being stopped. */
+  hasEnded(id: string): boolean {
+    const document = this.#documents.get(id);
+    if (document === undefined) return false; // not told of
+    return terminalOf(document) !== undefined || !this.#isToRun(document);
+  }
+
+  /** A stop waits to be told to the agent: what the agent tells meanwhile is shown with it. False: it was expected. */
+  expectStop(id: string): boolean {
+    if (this.#stopped.has(id)) return false;
+    this.#stopped.add(id);
+    return true;
+  }
+
+  unexpectStop(id: string): void {
+    this.#stopped.delete(id);
+  }
+
   /** The allocation shows its stop at once, and its evaluation is there; undefined when it has left meanwhile. */
   stop(id: string, evaluationId: string, atNs: bigint): number | undefined {
     const document = this.#documents.get(id);
@@ -156,7 +174,7 @@ export class Allocations {
     const old = this.get(id);
     const index = this.#needs.indexes.touch("allocs");
     this.#lost.delete(id);
-    if (fresh.DesiredStatus !== "run") this.#stopped.delete(id);
+    if (fresh.DesiredStatus !== "run" || terminalOf(fresh)) this.#stopped.delete(id);
     const document: AllocationDocument = {
       ...fresh,
       ...(this.#stopped.has(id) ? stopMark : {}),
@@ -180,6 +198,11 @@ export class Allocations {
       .filter((document) => document !== undefined)
       .map((document) => this.#put(document))
       .filter((change) => change !== undefined);
+  }
+
+  /** Of what the agent told: a stop that it does not know of is only shown. */
+  #isToRun({ ID, DesiredStatus }: AllocationDocument): boolean {
+    return DesiredStatus === "run" || this.#stopped.has(ID);
   }
 
   #own(nodeId: string, id: string): void {

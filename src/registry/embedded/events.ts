@@ -10,7 +10,11 @@ export interface RegistryEvent {
     | "node_down"
     | "join_refused"
     | "rival_allocation"
-    | "foreign_allocation";
+    | "foreign_allocation"
+    /** A stop waits for its node; its agent has carried it out; there was nothing to stop any more. */
+    | "stop_deferred"
+    | "stop_delivered"
+    | "stop_dropped";
   readonly nodeId: string;
   readonly allocationId?: string;
   readonly address?: string;

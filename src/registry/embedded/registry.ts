@@ -20,9 +20,11 @@ import { EmbeddedFeed } from "./embedded-feed.ts";
 import { createDropped, type RegistryObserver, silentObserver } from "./events.ts";
 import { Freshness, type FreshnessOptions } from "./freshness.ts";
 import { Membership, type MembershipNeeds, type MembershipOptions } from "./membership.ts";
+import { loadStops, type PendingStop, PendingStops } from "./pending-stops.ts";
 import { Pull, type PullOptions, pullDefaults } from "./pull.ts";
 import type { Session } from "./session.ts";
 import { createStop } from "./stop.ts";
+import { StopDelivery } from "./stop-delivery.ts";
 
 export type EmbeddedObserver = RegistryObserver;
 
@@ -38,10 +40,12 @@ export interface EmbeddedNeeds extends Pick<MembershipNeeds, "joinTokens" | "add
 }
 
 export interface EmbeddedOptions extends PullOptions, MembershipOptions, FreshnessOptions {
-  /** Holds nodes.json; undefined keeps nothing. */
+  /** Holds nodes.json and stops.json; undefined keeps nothing. */
   readonly dataDirectory: string | undefined;
   readonly saveDelayMs: number;
   readonly maxAllocations: number;
+  /** Stops that wait for their nodes. */
+  readonly maxPendingStops: number;
   /** Blocking queries at once. */
   readonly maxWaiters: number;
   /** No metadata update waits longer for its batch. */
@@ -60,6 +64,7 @@ export const embeddedDefaults: EmbeddedOptions = {
   catchUpMs: 500,
   maxNodes: 10_000,
   maxAllocations: 500_000,
+  maxPendingStops: 10_000,
   maxWaiters: 20_000,
   metadataIntervalMs: 10_000,
 };
@@ -71,6 +76,8 @@ export interface EmbeddedRegistry extends Registry, Closer {
   touchMetadata(nodeId: string): void;
   flushMetadata(signal: AbortSignal): Promise<void>;
   readonly pendingMetadata: number;
+  /** Stops that wait for their nodes. */
+  readonly pendingStops: number;
   /** Lets every blocking query go: the gateway ends. */
   release(): void;
   /** Blocking queries that wait. */
@@ -89,18 +96,23 @@ const entryOf = (node: NodeDocument): NodeEntry => ({
   tls: node.TLSEnabled,
 });
 
-const fileIn = (folder: string | undefined): string | undefined =>
-  folder === undefined ? undefined : path.join(folder, "nodes.json");
+const fileIn = (folder: string | undefined, name: string): string | undefined =>
+  folder === undefined ? undefined : path.join(folder, name);
+
+interface Saved {
+  readonly nodes: SavedNodes;
+  readonly stops: readonly PendingStop[];
+}
 
 const wire = (
   needs: Required<EmbeddedNeeds>,
   options: EmbeddedOptions,
-  saved: SavedNodes,
+  saved: Saved,
 ): EmbeddedRegistry => {
   const { clock, timers, observe } = needs;
   const ask = createAgentClient(needs.dispatcher);
   const dropped = createDropped(observe);
-  const indexes = new Indexes(Math.max(saved.index, clock.now(), 1), options);
+  const indexes = new Indexes(Math.max(saved.nodes.index, clock.now(), 1), options);
   const pulls = new Set<Promise<void>>();
 
   const nodes = new NodeRegistry(
@@ -110,8 +122,8 @@ const wire = (
       changed: (node, index) => feed.tell(index, [{ kind: "node", node: entryOf(node) }]),
       removed: (id, index) => feed.tell(index, [{ kind: "node_gone", id }]),
     },
-    { ...options, file: fileIn(options.dataDirectory) },
-    saved,
+    { ...options, file: fileIn(options.dataDirectory, "nodes.json") },
+    saved.nodes,
   );
   const allocations = new Allocations(
     {
@@ -121,11 +133,21 @@ const wire = (
     },
     options.maxAllocations,
   );
+  const pending = new PendingStops(
+    { ...needs, isKnown: (nodeId) => nodes.get(nodeId) !== undefined },
+    { ...options, file: fileIn(options.dataDirectory, "stops.json") },
+    saved.stops,
+  );
+  for (const { allocationId } of saved.stops)
+    if (pending.has(allocationId)) allocations.expectStop(allocationId);
+  const delivery = new StopDelivery({ ...needs, ask, allocations, pending, audit: observe.audit });
 
   const pull = (session: Session): void => {
     const commit: Allocations["commit"] = (nodeId, picture) => {
       freshness.heard(nodeId);
-      return allocations.commit(nodeId, picture);
+      const taken = allocations.commit(nodeId, picture);
+      delivery.wake(session);
+      return taken;
     };
     const of = { ...needs, ask, commit, dropped, pulled: observe.pulled };
     const running = new Pull(of, options, session).run().finally(() => pulls.delete(running));
@@ -139,7 +161,10 @@ const wire = (
       joined: pull,
       metadataChanged: (id) => batcher.touch(id),
       wentDown: (id) => allocations.lose(id, BigInt(clock.now()) * nsPerMs),
-      forgotten: (id) => allocations.drop(id),
+      forgotten: (id) => {
+        allocations.drop(id);
+        for (const stop of pending.of(id)) allocations.expectStop(stop);
+      },
     },
     options,
   );
@@ -168,7 +193,7 @@ const wire = (
       timers,
       sessions,
       indexes,
-      awaited: saved.nodes.filter(({ Status }) => Status !== "down").map(({ ID }) => ID),
+      awaited: saved.nodes.nodes.filter(({ Status }) => Status !== "down").map(({ ID }) => ID),
       isHeld: (id) => allocations.get(id) !== undefined,
     },
     options,
@@ -196,11 +221,22 @@ const wire = (
     evaluations: () => allocations.evaluations.all(),
     index: (table) => indexes.of(table),
     changed: (table, index, signal) => indexes.changed(table, index, signal),
-    stop: createStop({ clock, ask, allocations, agentOf }),
+    stop: createStop({
+      clock,
+      ask,
+      allocations,
+      pending,
+      sessionOf: (nodeId) => sessions.get(nodeId),
+      deferred: (session) => delivery.wake(session),
+      audit: observe.audit,
+    }),
     touchMetadata: (nodeId) => batcher.touch(nodeId),
     flushMetadata: (signal) => batcher.flush(signal),
     get pendingMetadata() {
       return batcher.pending;
+    },
+    get pendingStops() {
+      return pending.size;
     },
     release: () => indexes.release(),
     get waiting() {
@@ -209,13 +245,15 @@ const wire = (
     get nodeWrites() {
       return nodes.writes;
     },
-    /** Brings open metadata in as far as the signal's patience goes, then ends the pulls and saves the nodes. */
+    /** Brings open metadata in as far as the signal's patience goes, then ends the pulls and saves nodes and stops. */
     close: async (signal) => {
       await batcher.close(signal);
       membership.close();
       await Promise.all(pulls);
+      await delivery.close();
       await feed.close(signal);
       await nodes.close();
+      await pending.close();
     },
   };
 };
@@ -226,7 +264,10 @@ export const createEmbeddedRegistry = async (
   options: Partial<EmbeddedOptions> = {},
 ): Promise<EmbeddedRegistry> => {
   const all = { ...embeddedDefaults, ...options };
-  const saved = await loadNodes(fileIn(all.dataDirectory), needs.log);
+  const saved = {
+    nodes: await loadNodes(fileIn(all.dataDirectory, "nodes.json"), needs.log),
+    stops: await loadStops(fileIn(all.dataDirectory, "stops.json"), needs.log),
+  };
   const seams = { observe: silentObserver, timers: realTimers, random: Math.random };
   return wire({ ...seams, ...needs }, all, saved);
 };

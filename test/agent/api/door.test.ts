@@ -3,7 +3,9 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import { connect } from "node:net";
 import { after, before, test } from "node:test";
+import { WebSocket } from "ws";
 import { parseJson } from "../../../src/lib/json.ts";
+import { routes } from "../../../src/routes.ts";
 import { allocationId, nodeId, pullSecret, type TestDoor, testDoor, unknownId } from "./support.ts";
 
 let door: TestDoor;
@@ -94,7 +96,10 @@ const cases: readonly Case[] = [
   { name: "pause with a bad state", path: `${alloc}/pause`, method: "POST", body: '{"Task":"web","ScheduleState":"nope"}', status: 400, text: "Not a valid task schedule state" },
   { name: "stop", path: `/v1/allocation/${allocationId}/stop`, method: "PUT", token: "full", status: 200, text: "{}" },
   { name: "stop without the right", path: `/v1/allocation/${allocationId}/stop`, method: "POST", token: "read", status: 403, text: denied },
-  { name: "stop with the pull secret", path: `/v1/allocation/${allocationId}/stop`, method: "POST", bearer: pullSecret, status: 403, text: denied },
+  { name: "stop with the pull secret", path: `/v1/allocation/${allocationId}/stop`, method: "POST", bearer: pullSecret, status: 200, text: "{}" },
+  { name: "stop with the pull secret as a caller's token", path: `/v1/allocation/${allocationId}/stop`, method: "POST", token: pullSecret, status: 403, text: denied },
+  { name: "stop with half the pull secret", path: `/v1/allocation/${allocationId}/stop`, method: "POST", bearer: pullSecret.slice(0, -1), status: 403, text: denied },
+  { name: "stop of an unknown allocation with the pull secret", path: `/v1/allocation/${unknownId}/stop`, method: "POST", bearer: pullSecret, status: 404, text: `Unknown allocation "${unknownId}"` },
   { name: "stop of an unknown allocation", path: `/v1/allocation/${unknownId}/stop`, method: "POST", token: "full", status: 404, text: `Unknown allocation "${unknownId}"` },
   { name: "stop by GET", path: `/v1/allocation/${allocationId}/stop`, token: "full", status: 405, text: "Invalid method" },
   // exec without an upgrade
@@ -164,6 +169,53 @@ for (const of of cases)
     assert.equal(response.status, of.status, text);
     if (of.text !== undefined) assert.equal(text, of.text);
   });
+
+/** What the gateway's own requests may do. */
+const opened: ReadonlySet<string> = new Set(["alloc.stop", "client.metadata.get"]);
+const openToAll: ReadonlySet<string> = new Set(["agent.health"]);
+const filled: Readonly<Record<string, Pick<Case, "body"> & { readonly query?: string }>> = {
+  "alloc.signal": { body: '{"Signal":"SIGHUP","Task":"web"}' },
+  "alloc.pause.set": { body: '{"Task":"web","ScheduleState":"run"}' },
+  "client.metadata.post": { body: '{"Meta":{"a":"b"}}' },
+  "fs.stat": { query: "path=/web" },
+  "fs.cat": { query: "path=/web" },
+  "fs.readat": { query: "path=/web&offset=0" },
+  "fs.stream": { query: "path=/web" },
+  "fs.logs": { query: "task=web&type=stdout" },
+};
+
+test("the pull secret stops an allocation and reads metadata, and opens nothing else", async () => {
+  const own = ["alloc.stop", "agent.self", "agent.health"];
+  const asked = routes.filter(
+    ({ carriage, name }) =>
+      (carriage !== "registry" || own.includes(name)) && carriage !== "websocket",
+  );
+  const got: Record<string, number> = {};
+  for (const { name, path, methods } of asked) {
+    const { body, query = "" } = filled[name] ?? {};
+    const response = await ask({
+      name,
+      path: `${path.replace(/[:*]id/, allocationId)}?${query}`,
+      method: methods?.[0] ?? "GET",
+      bearer: pullSecret,
+      status: 0,
+      ...(body === undefined ? {} : { body }),
+    });
+    await response.arrayBuffer();
+    got[`${methods?.[0]} ${path}`] = response.status;
+  }
+  const wanted = asked.map(({ name, path, methods }) => [
+    `${methods?.[0]} ${path}`,
+    opened.has(name) || openToAll.has(name) ? 200 : 403,
+  ]);
+  assert.deepEqual(got, Object.fromEntries(wanted));
+  const socket = new WebSocket(
+    `ws://127.0.0.1:${door.port}${alloc}/exec?task=web&command=%5B%22true%22%5D`,
+    { headers: { authorization: `Bearer ${pullSecret}` } },
+  );
+  const [code, reason] = await once(socket, "close");
+  assert.deepEqual([code, String(reason)], [1011, denied]);
+});
 
 test("redirects keep the query and never leave the host", async () => {
   for (const [path, to] of [
