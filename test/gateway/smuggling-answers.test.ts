@@ -1,5 +1,6 @@
 /** What a hostile agent may answer: its caller gets a proper 502 or a cut body, and the next request is fine. */
 import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
 import type { Socket } from "node:net";
 import { after, before, describe, test } from "node:test";
 import { get, type RawAnswer, rawRequest } from "../support/raw-client.ts";
@@ -203,5 +204,57 @@ describe("an agent's answer to an exec", () => {
       assert.ok(heard.endsWith("\r\n\r\n"), "the request's head alone");
       assert.deepEqual(more, []);
       node.answer = say(text("fine"));
+    });
+});
+
+describe("an agent's frames that nobody should send", () => {
+  const accept = (head: string): string =>
+    createHash("sha1")
+      .update(
+        `${/^sec-websocket-key: (.*)\r$/im.exec(head)?.[1]}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`,
+      )
+      .digest("base64");
+  const upgraded =
+    (frames: Buffer) =>
+    (socket: Socket, head: string): void => {
+      const lines = [
+        "HTTP/1.1 101 Switching Protocols",
+        "Connection: Upgrade",
+        "Upgrade: websocket",
+        `Sec-WebSocket-Accept: ${accept(head)}`,
+        "",
+        "",
+      ];
+      socket.write(Buffer.concat([Buffer.from(lines.join(crlf)), frames]));
+    };
+  const bytes = (...all: readonly number[]): Buffer => Buffer.from(all);
+  const text = bytes(0x81, 0x02, 0x7b, 0x7d);
+  const rows: readonly (readonly [name: string, frames: Buffer, code: number, reason: string | undefined])[] = [
+    ["a reserved bit", bytes(0xc1, 0x02, 0x7b, 0x7d), 1014, undefined],
+    ["a mask", bytes(0x81, 0x82, 0, 0, 0, 0, 0x7b, 0x7d), 1014, undefined],
+    ["bad UTF-8", bytes(0x81, 0x02, 0xc0, 0xaf), 1014, undefined],
+    ["a length of 2^63", bytes(0x81, 0x7f, 0x80, 0, 0, 0, 0, 0, 0, 0), 1014, undefined],
+    ["a length of 2 MiB", bytes(0x81, 0x7f, 0, 0, 0, 0, 0, 0x20, 0, 0), 1014, undefined],
+    ["a thousand fragments", Buffer.concat([bytes(0x01, 0x01, 0x7b), ...Array.from({ length: 1_000 }, () => bytes(0x00, 0x01, 0x20))]), 1014, undefined],
+    ["a close of its own, after output", Buffer.concat([text, bytes(0x88, 0x05, 0x0f, 0xa1, 0x62, 0x79, 0x65)]), 4001, "bye"],
+    ["a close without a code", bytes(0x88, 0x00), 1005, ""],
+  ]; // biome-ignore format: a table
+  for (const [name, frames, code, reason] of rows)
+    test(`${name}: close ${code} for the caller`, async () => {
+      node.forget();
+      node.answer = upgraded(frames);
+      const client = execClient({
+        url: rig.url,
+        allocation: node.allocationId,
+        token,
+        task: "server",
+        command: ["true"],
+      });
+      const closed = await client.closed;
+      assert.equal(closed.code, code, closed.reason);
+      if (reason === undefined) assert.ok(closed.reason.includes(node.name), closed.reason);
+      else assert.equal(closed.reason, reason);
+      node.answer = say("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nfine");
+      assert.equal((await ask("stat")).body.toString(), "fine");
     });
 });
