@@ -211,10 +211,10 @@ export const differences: readonly Permitted[] = [
   },
   {
     kind: "choice",
-    nomad: "a request from a web page of another origin may change things",
+    nomad: "a request from a web page of another origin may change things, or read by POST",
     serai: "it is refused unless `http.allowed_origins` names the origin: 403 says so",
     via: "server",
-    names: /Origin given|preflight for GET, client\/gc/,
+    names: /Origin given|preflight for GET, client\/gc|^cors: POST with Origin$/,
     changes: [[status, /^403$/], [contentType], [body, /^cross-site request refused/]],
   },
   {
