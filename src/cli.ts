@@ -1,24 +1,31 @@
-/** The command line. One file a command below src/cli/. */
+/** The command line. One file a command below src/cli/; only the one asked for is loaded, since each brings much with it. */
 import { Command } from "commander";
-import { agentCommand } from "./cli/agent.ts";
-import { configCommand } from "./cli/config.ts";
-import { devCommand } from "./cli/dev.ts";
 import { toWords } from "./cli/failures.ts";
 import { say } from "./cli/lifetime.ts";
-import { serverCommand } from "./cli/server.ts";
-import { tokenCommand } from "./cli/token.ts";
 import { version } from "./cli/version.ts";
+
+const commands: Readonly<Record<string, () => Promise<Command>>> = {
+  dev: async () => (await import("./cli/dev.ts")).devCommand(),
+  server: async () => (await import("./cli/server.ts")).serverCommand(),
+  agent: async () => (await import("./cli/agent.ts")).agentCommand(),
+  token: async () => (await import("./cli/token.ts")).tokenCommand(),
+  config: async () => (await import("./cli/config.ts")).configCommand(),
+};
+
+/** All of them for help, or when none is named. */
+const wanted = ([name = ""]: readonly string[]): readonly (() => Promise<Command>)[] => {
+  const own = Object.hasOwn(commands, name) ? commands[name] : undefined;
+  return own === undefined ? Object.values(commands) : [own];
+};
 
 const program = new Command("serai")
   .description("One gate in front of Nomad client agents: files, logs, exec, stats and metadata.")
-  .version(version)
-  .addCommand(devCommand())
-  .addCommand(serverCommand())
-  .addCommand(agentCommand())
-  .addCommand(tokenCommand())
-  .addCommand(configCommand());
+  .version(version);
 
 try {
+  const argv = process.argv.slice(2);
+  if (argv[0] !== "--version" && argv[0] !== "-V")
+    for (const load of wanted(argv)) program.addCommand(await load());
   await program.parseAsync();
   process.exitCode ??= 0;
 } catch (error) {

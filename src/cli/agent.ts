@@ -1,14 +1,17 @@
 /** `serai agent`: runs workloads and serves their files, logs and shells. */
+import { readFileSync } from "node:fs";
 import { Command } from "commander";
 import { type Agent, type AgentOptions, type AgentTls, createAgent } from "../agent/agent.ts";
 import type { AgentConfig } from "../config/agent-schema.ts";
 import { loadAgentConfig } from "../config/load.ts";
-import { readText } from "../gateway/identity.ts";
 import { systemClock } from "../lib/clock.ts";
 import { createProcessGuards } from "../observe/guards.ts";
 import { createLog } from "../observe/log.ts";
 import { holdDirectory } from "./hold.ts";
 import { beginLifetime, say } from "./lifetime.ts";
+
+const readText = (file: string | undefined): string | undefined =>
+  file === undefined ? undefined : readFileSync(file, "utf8");
 
 const tlsOf = ({ tls }: AgentConfig): AgentTls | undefined => {
   const cert = readText(tls.certFile);
