@@ -178,7 +178,7 @@ describe("requests that could mean two things", () => {
   for (const { name, bytes, status } of corpus)
     test(`${name}: refused, and no agent hears of it`, async () => {
       node.forget();
-      const answer = await sendRaw(port, bytes(), 1_000);
+      const answer = await sendRaw(port, bytes(), 250);
       assert.ok(isOneOf(answer.status, status), `${answer.status}: ${answer.text.slice(0, 200)}`);
       assert.equal(heardTargets().length, 0, JSON.stringify(node.heard()));
       const [, ...more] = answer.text.split(/(?=HTTP\/1\.1 \d{3} )/);
@@ -289,7 +289,7 @@ describe("requests that mean one thing", () => {
   for (const { name, bytes, status, targets } of meant)
     test(name, async () => {
       node.forget();
-      const answer = await sendRaw(port, bytes(), 1_000);
+      const answer = await sendRaw(port, bytes(), 250);
       assert.equal(answer.status, status, answer.text);
       assert.equal(answer.end, "fin");
       assert.deepEqual(heardTargets().toSorted(), targets().toSorted());
