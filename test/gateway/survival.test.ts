@@ -6,9 +6,9 @@ import { test } from "node:test";
 import { createHome, until } from "../support/processes.ts";
 import {
   besieged,
+  heldMib,
   lostCallers,
   randomRequests,
-  residentMib,
   running,
   tornUpgrades,
   unhurt,
@@ -41,11 +41,11 @@ for (const { name, code, kind } of faults)
 test("thousands of random requests, torn upgrades and callers that leave: the same process, and nothing left", async (t) => {
   await using scene = await besieged();
   await t.test("random request lines, headers, bodies and frames", async () => {
-    const before = residentMib(scene.gateway.pid);
+    const before = await heldMib(scene.gateway);
     await randomRequests(scene, 20_261_125, 2_000);
     await unhurt(scene);
-    const grown = residentMib(scene.gateway.pid) - before;
-    assert.ok(grown < 150, `${grown} MiB more`);
+    const grown = (await heldMib(scene.gateway)) - before;
+    assert.ok(grown < 32, `${grown} MiB more`);
   });
   await t.test("upgrades that are reset after 0 to 200 ms", async () => {
     await tornUpgrades(scene, 7, 200);

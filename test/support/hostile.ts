@@ -53,31 +53,28 @@ const frame = (random: Random): Buffer =>
     ...Array.from({ length: below(random, 20) }, () => below(random, 256)),
   ]);
 
-/** The bytes of one request with whatever comes after it. */
-export const hostileBytes = (random: Random, id: string, token: string): Buffer => {
-  const method = pick(random, [
-    "GET",
-    "GET",
-    "PUT",
-    "POST",
-    "HEAD",
-    "OPTIONS",
-    "BREW",
-    noise(random, 8),
-  ]);
-  const version = pick(random, [
-    "HTTP/1.1",
-    "HTTP/1.1",
-    "HTTP/1.1",
-    "HTTP/1.0",
-    "HTTP/2.0",
-    noise(random, 6),
-  ]);
+/** A request that the parser takes, and whose target is the riddle. */
+const properHead = (random: Random, id: string, token: string): string => {
+  const method = pick(random, ["GET", "GET", "GET", "PUT", "POST", "HEAD", "DELETE"]);
+  const at = encodeURI(target(random, id)).replaceAll("%25", "%");
+  const sent = pick(random, [token, token, token, "11111111-2222-4333-8444-555555555555", "none"]);
+  const length = method === "PUT" || method === "POST" ? "Content-Length: 2\r\n" : "";
+  return `${method} ${at} HTTP/1.1\r\nHost: gate\r\nX-Nomad-Token: ${sent}\r\n${length}\r\n${length === "" ? "" : "{}"}`;
+};
+
+const brokenHead = (random: Random, id: string, token: string): string => {
+  const method = pick(random, ["GET", "GET", "PUT", "POST", "HEAD", "BREW", noise(random, 8)]);
+  const version = pick(random, ["HTTP/1.1", "HTTP/1.1", "HTTP/1.0", "HTTP/2.0", noise(random, 6)]);
   const lines = Array.from({ length: below(random, 8) }, () => pick(random, headers));
   if (random() < 0.7) lines.push("Host: gate");
   if (random() < 0.3) lines.push(`X-Nomad-Token: ${pick(random, [token, noise(random, 60)])}`);
   if (random() < 0.2) lines.push(`${noise(random, 12)}: ${noise(random, 60)}`);
-  const head = `${method} ${target(random, id)} ${version}\r\n${lines.join("\r\n")}\r\n\r\n`;
+  return `${method} ${target(random, id)} ${version}\r\n${lines.join("\r\n")}\r\n\r\n`;
+};
+
+/** The bytes of one request with whatever comes after it. */
+export const hostileBytes = (random: Random, id: string, token: string): Buffer => {
+  const head = (random() < 0.5 ? properHead : brokenHead)(random, id, token);
   const body = pick(random, [
     "",
     "hello",

@@ -11,7 +11,7 @@ import { mintJoinToken, mintToken } from "../../src/acl/secrets.ts";
 
 /** Polls until `look` answers something; fails with `what` after `withinMs`. */
 export const until = async <T>(
-  what: string,
+  what: string | (() => string),
   look: () => T | undefined | false | Promise<T | undefined | false>,
   withinMs = 15_000,
 ): Promise<T> => {
@@ -19,7 +19,10 @@ export const until = async <T>(
   for (;;) {
     const seen = await look();
     if (seen !== undefined && seen !== false) return seen;
-    if (performance.now() > deadline) throw new Error(`not seen within ${withinMs} ms: ${what}`);
+    if (performance.now() > deadline)
+      throw new Error(
+        `not seen within ${withinMs} ms: ${typeof what === "string" ? what : what()}`,
+      );
     await new Promise((resolve) => setTimeout(resolve, 25));
   }
 };

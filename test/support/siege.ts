@@ -1,7 +1,8 @@
 /** Sieges of a gateway process: each leaves the same process, serving, with nothing of the siege left. */
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { readdirSync, readFileSync } from "node:fs";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import path from "node:path";
 import { WebSocket } from "ws";
 import { hostileBytes, seeded, sendAndTear, times, upgradeBytes } from "./hostile.ts";
 import {
@@ -22,6 +23,18 @@ export interface Besieged extends AsyncDisposable {
   readonly token: string;
 }
 
+/** Loaded into the gateway: collects at SIGUSR2 and says what is left. */
+const collector = `
+process.on("SIGUSR2", async () => {
+  for (let round = 0; round < 3; round++) {
+    gc();
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  const { heapUsed, external } = process.memoryUsage();
+  console.log(JSON.stringify({ msg: "collected", held: heapUsed + external }));
+});
+`;
+
 const script =
   "head -c 30000000 /dev/zero > $NOMAD_TASK_DIR/big; echo started; while :; do echo tick; sleep 0.1; done";
 
@@ -29,23 +42,29 @@ const script =
 export const besieged = async (settings: object = {}): Promise<Besieged> => {
   const home = createHome();
   try {
-    const gateway = await home.gateway({
-      log: { lines_per_second: 10 },
-      audit: { output: "/dev/null" },
-      ...settings,
-    });
+    const module = path.join(home.directory, "collect.mjs");
+    writeFileSync(module, collector);
+    const gateway = await home.gateway(
+      { log: { lines_per_second: 10 }, audit: { output: "/dev/null" }, ...settings },
+      { node: ["--expose-gc", "--import", module] },
+    );
     const agent = await home.agent("n1", gateway.url, { workloads: [shellWorkload("j1", script)] });
     const token = home.secrets.operator;
     const headers = { "x-nomad-token": token };
-    const allocation = await until("the workload runs", async () => {
+    let seen = "";
+    const story = (): string =>
+      [`the workload runs; seen: ${seen}`, ...gateway.output.slice(-5), ...agent.output].join("\n");
+    const allocation = await until(story, async () => {
       const list: unknown = await (
         await fetch(`${gateway.url}/v1/allocations`, { headers })
       ).json();
       assert.ok(Array.isArray(list));
+      seen = JSON.stringify(list).slice(0, 300);
       if (list[0]?.ClientStatus !== "running") return undefined;
       const id = String(list[0].ID);
-      const path = `/v1/client/fs/stat/${id}?path=/main/local/big`;
-      const stat = await (await fetch(`${gateway.url}${path}`, { headers })).text();
+      const target = `/v1/client/fs/stat/${id}?path=/main/local/big`;
+      const stat = await (await fetch(`${gateway.url}${target}`, { headers })).text();
+      seen = stat;
       return stat.includes('"Size":30000000') ? id : undefined;
     });
     return {
@@ -77,9 +96,15 @@ export const figures = async ({
   );
 };
 
-/** Resident memory in MiB. */
-export const residentMib = (pid: number): number =>
-  Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1] ?? 0) / 1024;
+/** MiB that the gateway holds after a collection: what is not garbage. */
+export const heldMib = async ({ output, kill }: GatewayProgram): Promise<number> => {
+  const told = (): readonly string[] => output.filter((line) => line.includes('"collected"'));
+  const before = told().length;
+  kill("SIGUSR2");
+  const line = await until("it has collected", () => told()[before]);
+  const { held }: { readonly held: number } = JSON.parse(line);
+  return held / 2 ** 20;
+};
 
 const quiet = [
   'serai_streams_active{kind="follow"}',
@@ -152,8 +177,8 @@ export const running = (word: string): readonly string[] =>
 export const lostCallers = async (scene: Besieged, count: number, word: string): Promise<void> => {
   const { gateway, allocation, token } = scene;
   const line = `X-Nomad-Token: ${token}\r\n`;
-  const leaveBody = async (path: string): Promise<void> => {
-    const client = rawClient(gateway.port, get(path, line));
+  const leaveBody = async (target: string): Promise<void> => {
+    const client = rawClient(gateway.port, get(target, line));
     await client.seen("200 OK");
     client.socket.resetAndDestroy();
     await once(client.socket, "close");
