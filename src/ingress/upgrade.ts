@@ -17,7 +17,7 @@ import {
   type UpgradeRefusal,
   upgradeFault,
 } from "../http/upgrade.ts";
-import { maxFragments, toBuffer } from "../lib/web-socket.ts";
+import { farewell, maxFragments, toBuffer } from "../lib/web-socket.ts";
 import { execParameters, one, parseQuery, type RawQuery } from "../parameters.ts";
 import type { Credential, Exchange, HeldMessage, Tally } from "../ports.ts";
 import { type Route, routes } from "../routes.ts";
@@ -123,6 +123,7 @@ export type UpgradeListener = (request: IncomingMessage, socket: Duplex, head: B
 
 export const createUpgrade = (needs: EdgeNeeds, options: UpgradeOptions): UpgradeListener => {
   const sockets = new WebSocketServer({
+    ...farewell,
     noServer: true,
     maxPayload: options.maxMessageBytes,
     maxFragments,

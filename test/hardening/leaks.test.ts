@@ -15,7 +15,7 @@ test("a socket that a test leaves open fails that test", async () => {
   const rig = await startRig();
   const left = connect(at.port, "127.0.0.1");
   await once(left, "connect");
-  await assert.rejects(rig[Symbol.asyncDispose](), /left behind by the rig/);
+  await assert.rejects(async () => rig[Symbol.asyncDispose](), /left behind by the rig/);
   left.destroy();
   server.close();
   await once(server, "close");
