@@ -67,8 +67,6 @@ export type ErrorCode = keyof typeof table;
 /** All codes, for metrics with a closed label set and for the documentation. */
 export const errorCodes = Object.keys(table) as readonly ErrorCode[]; // the keys of a literal are its type
 
-export const errorRow = (code: ErrorCode): Row => table[code];
-
 /**
  * The one error that crosses parts. The client sees `words`, the code and the request id; `cause` goes to the log alone.
  */

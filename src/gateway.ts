@@ -2,6 +2,7 @@
  * THE COMPOSITION ROOT of the gateway: every part is made here, given what it needs, and closed in the reverse order.
  * A request's own way through the parts is src/journey.ts.
  */
+import { authorize } from "./acl/authorize.ts";
 import { isLoopback } from "./config/loopback.ts";
 import type { ServerConfig } from "./config/server-schema.ts";
 import { openAgents } from "./gateway/agents.ts";
@@ -11,7 +12,7 @@ import { readGauges } from "./gateway/observing.ts";
 import { createReadiness } from "./gateway/readiness.ts";
 import { createRecorder } from "./gateway/recorder.ts";
 import { type Home, openHome } from "./gateway/registry.ts";
-import { createSteps, decide } from "./gateway/steps.ts";
+import { createSteps } from "./gateway/steps.ts";
 import { createAdmin } from "./ingress/admin.ts";
 import { journey } from "./journey.ts";
 import { Closers } from "./lib/closers.ts";
@@ -74,7 +75,7 @@ const assemble = async (
   const recorder = createRecorder({ metrics, audit, log, ledger: () => ledger });
   const ledger: Ledger = closers.own(
     createLedger(
-      { clock, log, authenticate: identity.authenticateCredential, authorize: decide },
+      { clock, log, authenticate: identity.authenticateCredential, authorize },
       {
         maxLivePerPrincipal: config.limits.livePerPrincipal,
         onEnd: (exchange, _principal, reason) => recorder.liveEnded(exchange, reason),

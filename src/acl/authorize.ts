@@ -4,7 +4,7 @@
  */
 import { GatewayError } from "../errors.ts";
 import type { Acl, Exchange, Principal, Scope } from "../ports.ts";
-import { type Rule, routes } from "../routes.ts";
+import type { Rule } from "../routes.ts";
 
 const namespaceOf = (scope: Scope): string | undefined => {
   switch (scope.kind) {
@@ -36,44 +36,14 @@ export const permits = (acl: Acl, rule: Rule, scope: Scope): boolean => {
   }
 };
 
-/** What a rule asks for, as a metric's label: `read-logs|read-fs`, `node:read`, `answer`, `nobody`. */
-export const capabilityLabel = (rule: Rule): string => {
-  switch (rule.on) {
-    case "namespace":
-      return rule.anyOf.join("|");
-    case "node":
-    case "agent":
-      return `${rule.on}:${rule.level}`;
-    case "answer":
-    case "nobody":
-      return rule.on;
-  }
-};
-
-/** Every label there is: the route table's rules. */
-export const capabilityLabels: readonly string[] = [
-  ...new Set(routes.map(({ rule }) => capabilityLabel(rule))),
-].sort();
-
-export type Decision = "allowed" | "refused";
-
-export interface AuthorizeOptions {
-  /** Told each decision; the capability is one of `capabilityLabels`. */
-  readonly onDecision?: (capability: string, decision: Decision) => void;
-}
-
 /** The step of the journey. Throws `permission_denied`. */
-export const createAuthorize =
-  ({ onDecision }: AuthorizeOptions = {}) =>
-  (principal: Principal, scope: Scope, exchange: Pick<Exchange, "route">): void => {
-    const { rule } = exchange.route;
-    const allowed = permits(principal.acl, rule, scope);
-    onDecision?.(capabilityLabel(rule), allowed ? "allowed" : "refused");
-    if (!allowed) throw new GatewayError("permission_denied");
-  };
-
-/** Without a counter. */
-export const authorize = createAuthorize();
+export const authorize = (
+  { acl }: Principal,
+  scope: Scope,
+  { route }: Pick<Exchange, "route">,
+): void => {
+  if (!permits(acl, route.rule, scope)) throw new GatewayError("permission_denied");
+};
 
 const isolating: ReadonlySet<string> = new Set(["chroot", "image", "unveil"]);
 

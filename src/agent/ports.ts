@@ -112,8 +112,6 @@ export interface AgentAllocation {
   checks(): Json;
   /** §6.1 whole document; `task` filters. */
   usage(task: string | undefined): Json;
-  /** Service registrations for /v1/allocation/:id/services (§9.4). */
-  services(): readonly Json[];
 }
 
 /** All allocations of this agent. Its index rises with every change of any allocation's document. */

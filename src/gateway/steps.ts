@@ -1,5 +1,5 @@
 /** The steps of the journey, each joined to the parts it is made of and to the recorder. */
-import { createAuthorize } from "../acl/authorize.ts";
+import { authorize } from "../acl/authorize.ts";
 import { writeEmpty, writeError, writeJson } from "../answer.ts";
 import { createCarry } from "../carry/carry.ts";
 import type { ServerConfig } from "../config/server-schema.ts";
@@ -25,14 +25,11 @@ export interface StepsNeeds {
   readonly answers: Readonly<Record<string, Answer>>;
 }
 
-/** The rule itself; the ledger asks it again for what lasts. */
-export const decide = createAuthorize();
-
 const countedAuthorize =
   (metrics: Metrics): Steps["authorize"] =>
   (principal, scope, exchange) => {
     try {
-      decide(principal, scope, exchange);
+      authorize(principal, scope, exchange);
       metrics.decided(exchange.route, "allowed");
     } catch (error) {
       metrics.decided(exchange.route, "denied");

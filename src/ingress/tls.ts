@@ -21,8 +21,6 @@ export interface TlsFiles {
 
 export interface TlsNeeds {
   readonly log: Log;
-  /** When the certificate in use ends, milliseconds since the epoch. */
-  readonly expires?: (atMs: number) => void;
 }
 
 export interface TlsContext {
@@ -32,6 +30,7 @@ export interface TlsContext {
   attach(server: Server): void;
   /** Reads the files again: true when they were taken, false (told in the log) when the old ones stay. */
   reload(): boolean;
+  /** When the certificate in use ends, milliseconds since the epoch. */
   readonly expiresAtMs: number;
 }
 
@@ -67,7 +66,6 @@ export const createTlsContext = (needs: TlsNeeds, files: TlsFiles): TlsContext =
   let pair = readPair(files);
   const servers: Server[] = [];
   const tell = (): void => {
-    needs.expires?.(pair.expiresAtMs);
     if (pair.expiresAtMs < Date.now())
       needs.log.warn({ file: files.certFile }, "the listener's certificate has expired");
   };

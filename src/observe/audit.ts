@@ -39,8 +39,6 @@ export interface AuditEnd {
 
 /** Ended once; a second end is ignored. */
 export interface AuditEntry {
-  /** Facts that came to light on the way (the principal, the node, an exec's command), said in the end record. */
-  add(facts: Partial<AuditSubject>): void;
   end(end: AuditEnd): void;
 }
 
@@ -64,7 +62,7 @@ export interface Audit extends Closer {
 }
 
 /** `path` and `argv` are what callers wrote; the rest goes through the same hands to be sure. */
-const toFields = ({ argv, ...subject }: Partial<AuditSubject>): object => ({
+const toFields = ({ argv, ...subject }: AuditSubject): object => ({
   ...cleanFields(subject),
   ...(argv === undefined ? {} : { argv: redactArguments(argv) }),
 });
@@ -82,13 +80,10 @@ export const createAudit = ({ clock, output, recorded }: AuditOptions): Audit =>
 
   const begin = (subject: AuditSubject): AuditEntry => {
     const startedMs = clock.monotonic();
-    let fields = toFields(subject);
+    const fields = toFields(subject);
     let ended = false;
     record("start", fields);
     return {
-      add: (facts) => {
-        fields = { ...fields, ...toFields(facts) };
-      },
       end: ({ result, ...end }) => {
         if (ended) return;
         ended = true;

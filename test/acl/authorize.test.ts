@@ -2,17 +2,12 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { compileAcl, managementAcl } from "../../src/acl/acl.ts";
-import {
-  authorize,
-  capabilityLabel,
-  capabilityLabels,
-  createAuthorize,
-  mayExecOnNode,
-} from "../../src/acl/authorize.ts";
+import { authorize, mayExecOnNode } from "../../src/acl/authorize.ts";
 import { namespaceFamily } from "../../src/acl/capabilities.ts";
 import { parsePolicy } from "../../src/acl/policy.ts";
 import type { Rules } from "../../src/acl/rules.ts";
 import type { Json } from "../../src/lib/json.ts";
+import { rightLabel } from "../../src/observe/labels.ts";
 import type { Acl, Principal, Scope } from "../../src/ports.ts";
 import { type Route, routes } from "../../src/routes.ts";
 
@@ -94,7 +89,7 @@ const openedBy = ({ rule }: Route): readonly string[] => {
 };
 
 for (const route of routes)
-  test(`${route.name} (${route.path}) is opened by ${capabilityLabel(route.rule)} and nothing else`, () => {
+  test(`${route.name} (${route.path}) is opened by ${rightLabel(route)} and nothing else`, () => {
     const opening = new Set(openedBy(route));
     for (const [name, grant] of Object.entries(grants))
       assert.equal(allows(holding(grant), scopeOf(route, "here"), route), opening.has(name), name);
@@ -111,24 +106,6 @@ for (const route of routes.filter(({ rule }) => rule.on === "namespace"))
     assert.ok(!allows(holding(all), { kind: "cluster" }, route), "no namespace, no right");
     assert.ok(!allows(holding(all), { kind: "node", nodeId: "n", node: undefined }, route));
   });
-
-test("each decision is told with a label of the closed set", () => {
-  const told: string[] = [];
-  const step = createAuthorize({
-    onDecision: (capability, decision) => told.push(`${capability} ${decision}`),
-  });
-  const one = holding({ namespace: [{ here: { capabilities: ["read-fs"] } }] });
-  for (const route of routes)
-    try {
-      step(one, scopeOf(route, "here"), { route });
-    } catch (error) {
-      assert.ok(error instanceof Error);
-    }
-  assert.equal(told.length, routes.length);
-  assert.ok(told.includes("read-logs|read-fs allowed"));
-  assert.ok(told.includes("alloc-exec refused"));
-  for (const line of told) assert.ok(capabilityLabels.includes(line.split(" ")[0] ?? ""), line);
-});
 
 const isolations: readonly (readonly [isolation: string, needsNode: boolean])[] = [
   ["none", true],

@@ -96,16 +96,3 @@ export const contentRefusal = (fault: PathFault): GatewayError =>
   isOpenFault(fault.reason) || (fault.reason.kind === "os" && fault.reason.operation === "open")
     ? failed(fault.message)
     : invalidRequest(fault.message);
-
-/** Runs `task`; a fault of a path becomes the route's refusal. */
-export const refusing = async <T>(
-  refusal: (fault: PathFault) => GatewayError,
-  task: () => Promise<T>,
-): Promise<T> => {
-  try {
-    return await task();
-  } catch (error) {
-    if (error instanceof PathFault) throw refusal(error);
-    throw error;
-  }
-};

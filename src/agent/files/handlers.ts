@@ -86,6 +86,3 @@ export const createFileHandlers = (): FileHandlers => {
     ),
   };
 };
-
-/** For an agent that is alone in its process. */
-export const fileHandlers: FileHandlers = createFileHandlers();

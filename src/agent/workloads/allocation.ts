@@ -10,7 +10,6 @@ import { buildShared, removeDirectory } from "./directories.ts";
 import { type AllocationIdentity, type NodeIdentity, taskEnvironment } from "./environment.ts";
 import { type EventWords, toNanoseconds } from "./events.ts";
 import type { AllocationRecord } from "./record.ts";
-import { serviceRegistrations } from "./services.ts";
 import { endingReason, isPoststop, isSidecar, isTerminal, mayStart, rollUp } from "./status.ts";
 import { type SavedTask, Task } from "./task.ts";
 import { type Sample, type Sampler, usageDocument } from "./usage.ts";
@@ -223,11 +222,6 @@ export class Allocation implements AgentAllocation {
       if (sample !== undefined) samples.set(task.name, sample);
     }
     return usageDocument(samples);
-  }
-
-  services(): readonly Json[] {
-    if (this.terminal) return [];
-    return serviceRegistrations(this.identity, this.#needs.node, this.#record);
   }
 
   /** Ends the tasks because the agent ends: the allocation is to go on with the agent's next start. */

@@ -5,7 +5,7 @@ import { type AddressInfo, createServer as createTcpServer } from "node:net";
 import { type TestContext, test } from "node:test";
 import type { CheckConfig } from "../../../src/agent/ports.ts";
 import { isJsonObject, type Json, type JsonObject } from "../../../src/lib/json.ts";
-import { bench, first, node, task, until, workload } from "./support.ts";
+import { bench, first, task, until, workload } from "./support.ts";
 
 const at = (value: Json, ...keys: readonly string[]): Json =>
   keys.reduce<Json>(
@@ -170,23 +170,6 @@ test("checks run on real sockets and give Nomad's results", async (t) => {
     assert.equal(at(result, "Group"), "web.g[0]");
     assert.equal(at(result, "Mode"), "healthiness");
   }
-  assert.deepEqual(allocation.services(), [
-    {
-      ID: `_nomad-task-${allocation.id}-group-g-web-live`,
-      ServiceName: "web",
-      Namespace: "default",
-      NodeID: node.id,
-      Datacenter: "dc1",
-      JobID: "web",
-      AllocID: allocation.id,
-      Tags: ["a"],
-      Address: "127.0.0.1",
-      Port: live,
-      CreateIndex: at(allocation.services()[0] ?? null, "CreateIndex"),
-      ModifyIndex: at(allocation.services()[0] ?? null, "ModifyIndex"),
-    },
-  ]);
   await allocation.stop();
   assert.equal(allocation.checks(), null);
-  assert.deepEqual(allocation.services(), []);
 });
