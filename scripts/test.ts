@@ -3,7 +3,7 @@ import { spawn } from "node:child_process";
 import { globSync } from "node:fs";
 
 const named = process.argv.slice(2);
-const files = named.length > 0 ? named : globSync("test/**/*.test.ts").sort();
+const files = globSync(named.length > 0 ? named : ["test/**/*.test.ts"]).sort();
 const child = spawn(
   process.execPath,
   ["--test", "--test-timeout=120000", "--test-concurrency=2", ...files],
