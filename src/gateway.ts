@@ -36,6 +36,8 @@ export interface Gateway extends Closer {
   drain(): Promise<void>;
   /** An error that nobody caught, for the metrics; audit records that wait are written before the process ends. */
   uncaught(kind: "exception" | "rejection"): void;
+  /** Lines that the log left out in a flood, for the metrics. */
+  suppressed(lines: number): void;
 }
 
 export interface GatewayNeeds {
@@ -150,6 +152,7 @@ const assemble = async (
     registry: home.registry,
     reload: () => reload(parts),
     drain: () => drain(parts),
+    suppressed: metrics.linesSuppressed,
     uncaught: (kind) => {
       metrics.uncaught(kind);
       audit.flush();

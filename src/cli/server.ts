@@ -22,17 +22,20 @@ const closePatienceMs = 2_000;
 /** Starts a gateway of settings that are known to be sound. Rejects with what keeps it from starting. */
 export const startGateway = async (config: ServerConfig): Promise<Running> => {
   const { level, file, linesPerSecond } = config.log;
+  let suppressed: Gateway["suppressed"] = () => {};
   const log = createLog({
     level,
     destination: file ?? "stdout",
     linesPerSecond,
     base: { name: config.name },
+    suppressed: (lines) => suppressed(lines),
   });
   let count: Gateway["uncaught"] = () => {};
   createProcessGuards({ log, exit: (code) => process.exit(code), count: (kind) => count(kind) });
   try {
     const gateway = await createGateway({ clock: systemClock, log, version }, config);
     count = gateway.uncaught;
+    suppressed = gateway.suppressed;
     log.info({ url: gateway.url, admin: gateway.adminUrl, version }, "gateway listens");
     return {
       gateway,
