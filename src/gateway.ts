@@ -3,7 +3,6 @@
  * A request's own way through the parts is src/journey.ts.
  */
 import { authorize } from "./acl/authorize.ts";
-import { isLoopback } from "./config/loopback.ts";
 import type { ServerConfig } from "./config/server-schema.ts";
 import { openAgents } from "./gateway/agents.ts";
 import { type Door, openDoor } from "./gateway/doors.ts";
@@ -15,6 +14,7 @@ import { type Home, openHome } from "./gateway/registry.ts";
 import { createSteps } from "./gateway/steps.ts";
 import { createAdmin } from "./ingress/admin.ts";
 import { journey } from "./journey.ts";
+import { isLoopback } from "./lib/addresses.ts";
 import { Closers } from "./lib/closers.ts";
 import { createLedger, type Ledger } from "./live/ledger.ts";
 import { type Audit, createAudit } from "./observe/audit.ts";

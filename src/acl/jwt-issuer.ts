@@ -1,4 +1,5 @@
 /** An issuer of JWTs as configured, and how its claims become policies. Pure. */
+import { isLoopback } from "../lib/addresses.ts";
 import { isJsonObject, type Json, type JsonObject } from "../lib/json.ts";
 import { globMatcher } from "./glob.ts";
 
@@ -24,9 +25,6 @@ export type Issuer = {
   readonly algorithms: AlgorithmFamily;
   readonly bindings: readonly Binding[];
 } & IssuerKeys;
-
-const isLoopback = (host: string): boolean =>
-  host === "localhost" || host === "[::1]" || /^127(?:\.\d{1,3}){3}$/.test(host);
 
 /** What is wrong with an issuer's settings; undefined when they are sound. */
 export const issuerFault = (issuer: Issuer): string | undefined => {

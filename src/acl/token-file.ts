@@ -1,14 +1,14 @@
 /** The tokens file: who holds which policies. Secrets are in it as digests alone. */
 import { z } from "zod";
+import { isUuid } from "../lib/uuid.ts";
 import { policyNamePattern } from "./policies.ts";
 import { readDocument } from "./policy-text.ts";
 import { secretHashPattern } from "./secrets.ts";
 
-const uuidPattern = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 const maxListed = 1_000;
 const maxTokens = 100_000;
 
-const uuid = z.string().regex(uuidPattern, "must be a UUID in lower case");
+const uuid = z.string().refine(isUuid, "must be a UUID in lower case");
 const name = z.string().regex(policyNamePattern, "must be 1 to 128 letters, digits and hyphens");
 const time = z.iso.datetime({ offset: true, error: "must be a time such as 2030-01-31T12:00:00Z" });
 

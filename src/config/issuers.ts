@@ -1,7 +1,7 @@
 /** Issuers of JWTs as settings: whose tokens are taken, and what their claims are worth. */
 import type { z } from "zod";
+import { isLoopback } from "../lib/addresses.ts";
 import { argumentList, filePath, flag, httpUrl, oneOf, text, texts } from "./kinds.ts";
-import { isLoopback } from "./loopback.ts";
 import { list, optional, required, setting } from "./settings.ts";
 
 // biome-ignore format: a table

@@ -1,5 +1,6 @@
 /** Every setting of `serai server`, a row each. Limits and time-outs stand here and nowhere else. */
 import type { z } from "zod";
+import { isLoopback } from "../lib/addresses.ts";
 import { issuerFaults, issuers } from "./issuers.ts";
 import {
   duration,
@@ -16,7 +17,6 @@ import {
   text,
 } from "./kinds.ts";
 import { logRows } from "./log-rows.ts";
-import { isLoopback } from "./loopback.ts";
 import { type Document, optional, secret, section, setting } from "./settings.ts";
 
 // biome-ignore format: a table

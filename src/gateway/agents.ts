@@ -1,6 +1,6 @@
 /** The way to the agents, for callers' exchanges and for the gateway's own questions: one address policy, one TLS identity. */
-import { isLoopback } from "../config/loopback.ts";
 import type { ServerConfig } from "../config/server-schema.ts";
+import { isLoopback } from "../lib/addresses.ts";
 import type { Closers } from "../lib/closers.ts";
 import type { Metrics } from "../observe/metrics.ts";
 import type { Clock, Log } from "../ports.ts";

@@ -1,13 +1,12 @@
 /** The public door: HTTP and upgrades on one listener, with TLS when there is a certificate. */
 import { randomBytes } from "node:crypto";
-import { isLoopback } from "../config/loopback.ts";
 import type { ServerConfig } from "../config/server-schema.ts";
-import { trustedProxies } from "../ingress/client.ts";
 import { createEdge, type EdgeNeeds } from "../ingress/edge.ts";
 import { requestIds } from "../ingress/exchange.ts";
 import { type Limited, type Listener, openListener } from "../ingress/listener.ts";
 import { createTlsContext, type TlsContext } from "../ingress/tls.ts";
 import { createUpgrade } from "../ingress/upgrade.ts";
+import { addressTest, isLoopback } from "../lib/addresses.ts";
 import { openFilesLimit } from "../lib/open-files.ts";
 import type { Log } from "../ports.ts";
 import { registryParameterCheck } from "../registry/answers/parameter-check.ts";
@@ -65,7 +64,7 @@ export const openDoor = async (needs: DoorNeeds, config: ServerConfig): Promise<
     nextId: requestIds(randomBytes(requestIdPrefixBytes).toString("hex")),
   };
   const edgeOptions = {
-    isTrustedProxy: trustedProxies(http.trustProxy),
+    isTrustedProxy: addressTest(http.trustProxy),
     allowedOrigins: http.allowedOrigins,
   };
   const context = contextOf(log, config);

@@ -1,26 +1,8 @@
 /** Who is at the other end of the connection, looking through trusted proxies alone (hardening rule H3). */
 import type { IncomingMessage } from "node:http";
-import { BlockList, isIP } from "node:net";
+import { isIP } from "node:net";
 import { TLSSocket } from "node:tls";
 import type { Exchange } from "../ports.ts";
-
-/** Builds the predicate for `trust_proxy`; an entry is an address or a CIDR range, checked when the settings are read. */
-export const trustedProxies = (ranges: readonly string[]): ((address: string) => boolean) => {
-  const list = new BlockList();
-  for (const range of ranges) {
-    const [address = "", bits] = range.split("/");
-    const family = isIP(address) === 6 ? "ipv6" : "ipv4";
-    list.addSubnet(
-      address,
-      bits === undefined ? (family === "ipv6" ? 128 : 32) : Number(bits),
-      family,
-    );
-  }
-  return (address) => {
-    const family = isIP(address);
-    return family !== 0 && list.check(address, family === 6 ? "ipv6" : "ipv4");
-  };
-};
 
 const unmapped = (address: string): string =>
   address.startsWith("::ffff:") ? address.slice("::ffff:".length) : address;

@@ -1,7 +1,8 @@
 /** The process's own figures, read when asked for. prom-client's default set leaves observers behind that cannot be closed. */
-import { readdir, readFile } from "node:fs/promises";
+import { readdir } from "node:fs/promises";
 import { constants, PerformanceObserver } from "node:perf_hooks";
 import { Counter, Gauge, Histogram, type Registry } from "prom-client";
+import { openFilesLimit } from "../lib/open-files.ts";
 import type { LoopWatch } from "./loop.ts";
 
 const gcBuckets = [0.001, 0.01, 0.05, 0.1, 0.5, 1];
@@ -18,16 +19,6 @@ const openFds = async (): Promise<number | undefined> => {
     return (await readdir("/proc/self/fd")).length - 1;
   } catch {
     return undefined; // no such directory outside Linux
-  }
-};
-
-const maxFds = async (): Promise<number | undefined> => {
-  try {
-    const limits = await readFile("/proc/self/limits", "utf8");
-    const limit = /^Max open files\s+(\d+)/m.exec(limits)?.[1];
-    return limit === undefined ? undefined : Number(limit);
-  } catch {
-    return undefined;
   }
 };
 
@@ -116,8 +107,8 @@ const addProcess = (registry: Registry): void => {
     name: "process_max_fds",
     help: "Descriptors the process may open",
     registers: [registry],
-    async collect() {
-      this.set((await maxFds()) ?? 0);
+    collect() {
+      this.set(openFilesLimit() ?? 0);
     },
   });
   new Gauge({

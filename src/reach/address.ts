@@ -2,7 +2,8 @@
  * Which addresses the gateway may dial (an agent's address is the agent's own word). Pure: it judges a parsed address;
  * names are judged again when they are resolved, and the address that was judged is the address that is dialled.
  */
-import { BlockList, isIP, isIPv4 } from "node:net";
+import { isIP } from "node:net";
+import { addressTest } from "../lib/addresses.ts";
 
 export interface AddressPolicy {
   /** CIDR ranges; empty allows every address that is not refused. */
@@ -28,31 +29,17 @@ const no = (reason: string): { readonly ok: false; readonly reason: string } => 
 
 /* ---- ranges ---- */
 
-const toList = (ranges: readonly string[]): BlockList => {
-  const list = new BlockList();
-  for (const range of ranges) {
-    const [address = "", prefix] = range.split("/");
-    const family = isIPv4(address) ? "ipv4" : "ipv6";
-    if (isIP(address) === 0) throw new RangeError(`not an address range: ${range}`);
-    list.addSubnet(address, Number(prefix ?? (family === "ipv4" ? 32 : 128)), family);
-  }
-  return list;
-};
-
 /** Never an agent: this host, link-local and cloud metadata, multicast, reserved. */
-const refused = toList([
+const isRefused = addressTest([
   "0.0.0.0/8", "169.254.0.0/16", "100.100.100.200/32", "192.0.0.0/24", "224.0.0.0/4", "240.0.0.0/4",
   "::/128", "fe80::/10", "fec0::/10", "ff00::/8", "fd00:ec2::254/128",
 ]); // biome-ignore format: a row
 
-const loopback = toList(["127.0.0.0/8", "::1/128"]);
-
-const within = (list: BlockList, address: string): boolean =>
-  list.check(address, isIPv4(address) ? "ipv4" : "ipv6");
+const isLoopback = addressTest(["127.0.0.0/8", "::1/128"]);
 
 /* ---- IPv4 in IPv6's clothes ---- */
 
-const mapped = toList(["::ffff:0:0/96", "::/96", "64:ff9b::/96"]);
+const isMapped = addressTest(["::ffff:0:0/96", "::/96", "64:ff9b::/96"]);
 
 /** The sixteen bits groups of an IPv6 address that `isIP` has accepted. */
 const groupsOf = (address: string): readonly number[] => {
@@ -72,7 +59,7 @@ const maxSpecial = 1; // ::0 and ::1 are IPv6's own
 
 /** The IPv4 address inside a mapped, compatible or NAT64 form; other addresses as they are. */
 export const plainAddress = (address: string): string => {
-  if (isIP(address) !== 6 || !mapped.check(address, "ipv6")) return address;
+  if (isIP(address) !== 6 || !isMapped(address)) return address;
   const groups = groupsOf(address);
   const [high = 0, low = 0] = groups.slice(6);
   const isSpecial = groups.slice(0, 7).every((group) => group === 0) && low <= maxSpecial;
@@ -123,16 +110,16 @@ export interface Policy {
 
 /** Throws RangeError for a range that is none. */
 export const createPolicy = (options: AddressPolicy): Policy => {
-  const allow = toList(options.allow);
-  const deny = toList(options.deny);
+  const isAllowed = addressTest(options.allow);
+  const isDenied = addressTest(options.deny);
   const fault = (ip: string): string | undefined => {
     const address = plainAddress(ip);
     if (isIP(address) === 0 || address.includes("%")) return "it is not a plain address";
-    if (within(refused, address)) return `${address} is not a node's address`;
-    if (within(deny, address)) return `${address} is denied`;
-    if (within(loopback, address))
+    if (isRefused(address)) return `${address} is not a node's address`;
+    if (isDenied(address)) return `${address} is denied`;
+    if (isLoopback(address))
       return options.loopback ? undefined : `${address} is the gateway itself`;
-    return options.allow.length > 0 && !within(allow, address)
+    return options.allow.length > 0 && !isAllowed(address)
       ? `${address} is not allowed`
       : undefined;
   };
