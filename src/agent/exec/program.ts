@@ -6,22 +6,7 @@ import { constants } from "node:fs";
 import { access, open, stat } from "node:fs/promises";
 import path from "node:path";
 import { errnoOf, failed, type GatewayError } from "../../errors.ts";
-
-const errnoWords: Readonly<Record<string, string>> = {
-  ENOENT: "no such file or directory",
-  EACCES: "permission denied",
-  EPERM: "operation not permitted",
-  ENOTDIR: "not a directory",
-  EISDIR: "is a directory",
-  ELOOP: "too many levels of symbolic links",
-  ENAMETOOLONG: "file name too long",
-  E2BIG: "argument list too long",
-  EAGAIN: "resource temporarily unavailable",
-  ENOMEM: "cannot allocate memory",
-  EMFILE: "too many open files",
-  ENOEXEC: "exec format error",
-  EINVAL: "invalid argument",
-};
+import { strerror } from "../strerror.ts";
 
 export const startFailed = (words: string): GatewayError =>
   failed(`rpc error: code = Unknown desc = failed to start command: ${words}`);
@@ -29,7 +14,7 @@ export const startFailed = (words: string): GatewayError =>
 /** The refusal for an errno at the start of `program`. */
 export const startFault = (program: string, error: unknown): GatewayError => {
   const code = errnoOf(error) ?? "EINVAL";
-  return startFailed(`fork/exec ${program}: ${errnoWords[code] ?? code}`);
+  return startFailed(`fork/exec ${program}: ${strerror[code] ?? code}`);
 };
 
 const magicBytes = 4;
@@ -89,7 +74,7 @@ const checkDirectory = async (directory: string): Promise<void> => {
       throw Object.assign(new Error("not a directory"), { code: "ENOTDIR" });
   } catch (error) {
     const code = errnoOf(error) ?? "";
-    throw startFailed(`chdir ${directory}: ${errnoWords[code] ?? code}`);
+    throw startFailed(`chdir ${directory}: ${strerror[code] ?? code}`);
   }
 };
 

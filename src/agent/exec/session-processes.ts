@@ -1,45 +1,15 @@
 /** Ends everything in a process's session: each command leads its own, so job control cannot hide a child. */
-import { readdirSync, readFileSync } from "node:fs";
 import { setTimeout as wait } from "node:timers/promises";
+import { processIds, readStat } from "../procfs.ts";
+import { sendSignal } from "../signals.ts";
 
 const tickMs = 25;
 
-const sessionField = 3; // of what follows the command's name: state, ppid, pgrp, session
-
-/** Session id of a process; undefined when it is gone or there is no /proc. */
-const sessionOf = (pid: string): number | undefined => {
-  try {
-    const text = readFileSync(`/proc/${pid}/stat`, "latin1");
-    const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
-    return fields[0] === "Z" ? undefined : Number(fields[sessionField]);
-  } catch {
-    return undefined;
-  }
-};
-
-const processIds = (): readonly string[] => {
-  try {
-    return readdirSync("/proc").filter((name) => /^\d+$/.test(name));
-  } catch {
-    return [];
-  }
-};
-
 /** Living processes of the session that `leader` led, zombies left out. */
 const processesOf = (leader: number): readonly number[] =>
-  processIds()
-    .filter((pid) => sessionOf(pid) === leader)
-    .map(Number);
+  processIds().filter((pid) => readStat(pid)?.session === leader);
 
-const send = (pid: number, signal: NodeJS.Signals): void => {
-  try {
-    process.kill(pid, signal);
-  } catch {
-    // it ended meanwhile
-  }
-};
-
-const hasProc = (): boolean => sessionOf(String(process.pid)) !== undefined;
+const hasProc = (): boolean => readStat(process.pid) !== undefined;
 
 /** What to signal for a session: each of its processes, or its group where there is no /proc to look in. */
 const targetsOf = (leader: number): readonly number[] =>
@@ -51,10 +21,10 @@ const targetsOf = (leader: number): readonly number[] =>
  */
 export const endSession = async (leader: number, graceMs: number): Promise<void> => {
   const found = targetsOf(leader);
-  for (const pid of found) send(pid, "SIGHUP");
-  for (const pid of found) send(pid, "SIGCONT"); // a stopped job hears the hang-up only then
-  const isLiving = (pid: number): boolean => pid < 0 || sessionOf(String(pid)) === leader;
+  for (const pid of found) sendSignal(pid, "SIGHUP");
+  for (const pid of found) sendSignal(pid, "SIGCONT"); // a stopped job hears the hang-up only then
+  const isLiving = (pid: number): boolean => pid < 0 || readStat(pid)?.session === leader;
   for (let passedMs = 0; passedMs < graceMs && found.some(isLiving); passedMs += tickMs)
     await wait(tickMs);
-  for (const pid of targetsOf(leader)) send(pid, "SIGKILL");
+  for (const pid of targetsOf(leader)) sendSignal(pid, "SIGKILL");
 };

@@ -19,6 +19,8 @@ export const drain = { quietMs: 1_000, totalMs: 5_000, maxBytes: 4 * 1024 * 1024
 const drainTickMs = 50;
 /** Between SIGHUP and SIGKILL when the client has gone. */
 export const hangUpGraceMs = 1_000;
+/** A process that even SIGKILL does not end (another user's, one that waits for a dead disk) keeps no session. */
+const unkillableMs = 5_000;
 /** While the process takes no input, a ping finds out whether the client is still there. */
 const pingIntervalMs = 1_000;
 
@@ -148,7 +150,8 @@ export class Session {
   /** Nothing of the command is left behind when its client has gone. */
   async #hangUp(): Promise<void> {
     await endSession(this.#process.pid, hangUpGraceMs);
-    await this.#process.exited;
+    this.#process.release();
+    await Promise.race([this.#process.exited, wait(unkillableMs, undefined, { ref: false })]);
   }
 }
 

@@ -1,6 +1,7 @@
 /** Why a path is not served, as a closed list, with Nomad's words and the statuses of its two families of routes. */
 import { failed, GatewayError, invalidRequest, notFound } from "../../errors.ts";
 import { goQuote } from "../../lib/go.ts";
+import { strerror } from "../strerror.ts";
 
 export type Reason =
   | { readonly kind: "escape" }
@@ -24,27 +25,6 @@ export class PathFault extends Error {
     this.reason = reason;
   }
 }
-
-/** `strerror` as Go prints it. */
-const strerror: Readonly<Record<string, string>> = {
-  EACCES: "permission denied",
-  EBUSY: "device or resource busy",
-  EFBIG: "file too large",
-  EINVAL: "invalid argument",
-  EIO: "input/output error",
-  EISDIR: "is a directory",
-  ELOOP: "too many levels of symbolic links",
-  EMFILE: "too many open files",
-  ENAMETOOLONG: "file name too long",
-  ENFILE: "too many open files in system",
-  ENODEV: "no such device",
-  ENOENT: "no such file or directory",
-  ENOMEM: "cannot allocate memory",
-  ENOTDIR: "not a directory",
-  ENXIO: "no such device or address",
-  EPERM: "operation not permitted",
-  ESTALE: "stale NFS file handle",
-};
 
 export const errnoWords = (errno: string): string => strerror[errno] ?? "input/output error";
 

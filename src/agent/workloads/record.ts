@@ -1,6 +1,7 @@
 /** What of an allocation outlives the agent, and its shape in the state file. */
 import { z } from "zod";
 import type { ClientStatus, TaskState } from "../../documents.ts";
+import { isUuid } from "../../lib/uuid.ts";
 import type { WorkloadConfig } from "../ports.ts";
 import type { SavedTask } from "./task.ts";
 
@@ -107,7 +108,7 @@ const taskState = z.object({
   Paused: z.string(),
 }) satisfies z.ZodType<TaskState>;
 
-const uuid = z.string().regex(/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/);
+const uuid = z.string().refine(isUuid);
 
 const record = z.object({
   id: uuid,

@@ -2,8 +2,8 @@
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Log } from "../../ports.ts";
-import { processIds, readEnvironment, readStat } from "./procfs.ts";
-import { sendSignal } from "./signals.ts";
+import { processIds, readEnvironment, readStat } from "../procfs.ts";
+import { sendSignal } from "../signals.ts";
 
 type Match = (environment: ReadonlyMap<string, string>) => boolean;
 

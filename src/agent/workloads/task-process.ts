@@ -7,10 +7,10 @@ import type { Readable } from "node:stream";
 import { errnoOf } from "../../errors.ts";
 import type { Log } from "../../ports.ts";
 import { withoutTerminals } from "../exec/open-terminals.ts";
+import { sendSignal, signalNumber } from "../signals.ts";
 import type { TaskEnvironment } from "./environment.ts";
 import { type LogFiles, openLogFiles } from "./log-files.ts";
 import { type OutputPipe, openOutputPipes } from "./output-pipes.ts";
-import { sendSignal, signalNumber } from "./signals.ts";
 import { killStragglers } from "./stragglers.ts";
 
 export interface ProcessSpec extends TaskEnvironment {

@@ -8,6 +8,7 @@ import type { TaskEvent, TaskState } from "../../documents.ts";
 import { failed } from "../../errors.ts";
 import type { Clock, Log } from "../../ports.ts";
 import type { AgentTask, TaskConfig, WorkloadConfig } from "../ports.ts";
+import { toSignal } from "../signals.ts";
 import { buildShared, buildTask, logsDirectory } from "./directories.ts";
 import type { TaskEnvironment } from "./environment.ts";
 import * as events from "./events.ts";
@@ -17,7 +18,6 @@ import {
   type RestartTracker,
   type Verdict,
 } from "./restarts.ts";
-import { toSignal } from "./signals.ts";
 import type { TaskView } from "./status.ts";
 import { StartError, startProcess, type TaskProcess } from "./task-process.ts";
 

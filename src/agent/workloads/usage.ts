@@ -2,8 +2,8 @@
 import { cpus } from "node:os";
 import type { Json } from "../../lib/json.ts";
 import type { Clock } from "../../ports.ts";
+import { type ProcessStat, processIds, readMemory, readStat, ticksPerSecond } from "../procfs.ts";
 import { toNanoseconds } from "./events.ts";
-import { type ProcessStat, processIds, readMemory, readStat, ticksPerSecond } from "./procfs.ts";
 
 interface Load {
   readonly rss: number;

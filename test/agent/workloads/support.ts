@@ -6,7 +6,7 @@ import path from "node:path";
 import type { TestContext } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { TaskConfig, WorkloadConfig, Workloads } from "../../../src/agent/ports.ts";
-import { processIds, readEnvironment, readStat } from "../../../src/agent/workloads/procfs.ts";
+import { processIds, readEnvironment, readStat } from "../../../src/agent/procfs.ts";
 import { createWorkloads } from "../../../src/agent/workloads/workloads.ts";
 import type { Clock, Log } from "../../../src/ports.ts";
 

@@ -1,0 +1,23 @@
+/** `strerror` as Go prints it, by the system's codes. */
+export const strerror: Readonly<Record<string, string>> = {
+  E2BIG: "argument list too long",
+  EACCES: "permission denied",
+  EAGAIN: "resource temporarily unavailable",
+  EBUSY: "device or resource busy",
+  EFBIG: "file too large",
+  EINVAL: "invalid argument",
+  EIO: "input/output error",
+  EISDIR: "is a directory",
+  ELOOP: "too many levels of symbolic links",
+  EMFILE: "too many open files",
+  ENAMETOOLONG: "file name too long",
+  ENFILE: "too many open files in system",
+  ENODEV: "no such device",
+  ENOENT: "no such file or directory",
+  ENOEXEC: "exec format error",
+  ENOMEM: "cannot allocate memory",
+  ENOTDIR: "not a directory",
+  ENXIO: "no such device or address",
+  EPERM: "operation not permitted",
+  ESTALE: "stale NFS file handle",
+};
