@@ -273,12 +273,10 @@ export const createUpgrade = (needs: EdgeNeeds, options: UpgradeOptions): Upgrad
       const isCrowded =
         match.raw.has("ws_handshake") &&
         (unauthenticated.get(client.address) ?? 0) >= options.maxUnauthenticatedPerAddress;
-      if (isCrowded) needs.limited?.("handshakes_per_address");
-      if (isCrowded || needs.isDraining()) {
-        refuse(request, socket, match, {
-          status: 503,
-          words: "too many sockets wait for their token, or the gateway is shutting down",
-        });
+      if (isCrowded) {
+        needs.limited?.("handshakes_per_address");
+        const words = "too many sockets of this address wait for their token";
+        refuse(request, socket, match, { status: 503, words });
         return;
       }
       const matched = match;

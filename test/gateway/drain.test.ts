@@ -158,7 +158,8 @@ test("without anything live SIGTERM ends the gateway at once", async () => {
 
 test("during the delay for balancers requests are still answered, and connections are not kept", async () => {
   await using home = createHome();
-  const gateway = await home.gateway({ timeouts: { drain_delay: "2s", drain: "1s" } });
+  const scene = await openScene(home, { timeouts: { drain_delay: "3s", drain: "1s" } });
+  const { gateway } = scene;
   gateway.kill("SIGTERM");
   await until(
     "not ready",
@@ -168,6 +169,11 @@ test("during the delay for balancers requests are still answered, and connection
   const answer = await rawRequest(gateway.port, get("/v1/status/leader"));
   assert.equal(answer.status, 200);
   assert.equal(answer.headers.get("connection"), "close");
+  const exec = new WebSocket(
+    `${gateway.url.replace("http", "ws")}/v1/client/allocation/${scene.allocation}/exec?task=main&command=${encodeURIComponent('["true"]')}`,
+    { headers: { "x-nomad-token": scene.token } },
+  );
+  assert.equal((await once(exec, "close"))[0], 1000, "an exec is still taken");
   assert.deepEqual(await gateway.ended, { code: 0, signal: null });
 });
 
