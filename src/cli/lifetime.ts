@@ -63,21 +63,24 @@ export const beginLifetime = (): Lifetime => {
     told.abort();
   };
   for (const signal of stopSignals) process.on(signal, end);
+  let reload: Living["reload"] | undefined;
+  process.on("SIGHUP", () => {
+    // before there is anything to read again it is heard all the same: unheard, it ends a process
+    reload?.().catch((error: unknown) =>
+      say(`reading the settings again failed: ${String(error)}`),
+    );
+  });
   process.once(parentGone, () => told.abort());
   if (process.connected === false) told.abort(); // it had gone before we could hear of it
   return {
     stopping: told.signal,
-    async live({ reload, stop }) {
-      process.on("SIGHUP", () => {
-        reload().catch((error: unknown) =>
-          say(`reading the settings again failed: ${String(error)}`),
-        );
-      });
+    async live(living) {
+      reload = living.reload;
       if (!told.signal.aborted)
         await new Promise((resolve) =>
           told.signal.addEventListener("abort", resolve, { once: true }),
         );
-      await endInOrder(stop);
+      await endInOrder(living.stop);
     },
   };
 };
