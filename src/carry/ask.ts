@@ -42,6 +42,14 @@ const lostCodes: ReadonlySet<string | undefined> = new Set([
 ]);
 const enough = new Error("the answer is not needed any more");
 
+const bodiless: ReadonlySet<number> = new Set([204, 304]);
+
+/** A body that only the connection's end ends looks whole when its agent died (undici takes even a reset for an end). */
+const hasEnd = (status: number, headers: IncomingHttpHeaders): boolean =>
+  bodiless.has(status) ||
+  headers["content-length"] !== undefined ||
+  headers["transfer-encoding"] !== undefined;
+
 const seconds = (ms: number): string => `${ms / 1000} s`;
 
 class Asking implements Dispatcher.DispatchHandler, Flow {
@@ -184,6 +192,11 @@ class Asking implements Dispatcher.DispatchHandler, Flow {
     if (status < 200 || this.#state === "settled") return; // interim answers are ignored
     this.#state = "answered";
     this.#guarded(() => {
+      if (!hasEnd(status, headers))
+        throw new GatewayError("upstream_invalid", {
+          node: this.#terms.reach.node.name,
+          reason: "neither a length nor chunks",
+        });
       const mode = this.#listener.head(status, headers, this);
       this.#terms.reach.succeeded();
       if (mode === "streams") clearTimeout(this.#timer);
