@@ -4,7 +4,7 @@ import type { ErrorCode, GatewayError } from "../errors.ts";
 import type { Ending } from "../ingress/edge.ts";
 import type { EndReason, Ledger } from "../live/ledger.ts";
 import type { Audit, AuditEntry, AuditResult, AuditSubject } from "../observe/audit.ts";
-import { streamEndOf, streamKindOf } from "../observe/labels.ts";
+import { streamKindOf } from "../observe/labels.ts";
 import type { Metrics } from "../observe/metrics.ts";
 import type { Limit, UpstreamReason } from "../observe/part-metrics.ts";
 import type { Exchange, Log, Principal, Scope } from "../ports.ts";
@@ -163,15 +163,11 @@ export const createRecorder = ({ metrics, audit, log, ledger }: RecorderNeeds): 
     );
   };
 
-  const endStream = (
-    { error, tally, durationMs }: Ending,
-    exchange: Exchange,
-    memory: Memory,
-  ): void => {
+  const endStream = ({ tally, durationMs }: Ending, exchange: Exchange, memory: Memory): void => {
     const kind = streamKindOf(exchange.route);
     if (kind === undefined || !memory.isStream) return;
     const { bytesIn, bytesOut, firstByteMs } = tally;
-    const reason = memory.reason ?? streamEndOf(error?.code);
+    const reason = memory.reason ?? "error"; // the ledger has told it, just before
     metrics.streamEnded(kind, { reason, durationMs, bytesIn, bytesOut, firstByteMs });
   };
 

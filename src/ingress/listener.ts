@@ -11,9 +11,11 @@ import {
 } from "node:http";
 import { createServer as createTlsServer } from "node:https";
 import type { Socket } from "node:net";
+import { Counts } from "../lib/counts.ts";
 import type { Log } from "../ports.ts";
+import { isExecUpgrade } from "./exec-match.ts";
 import type { TlsContext } from "./tls.ts";
-import { isExecUpgrade, type UpgradeListener } from "./upgrade.ts";
+import type { UpgradeListener } from "./upgrade.ts";
 
 export interface ListenerOptions {
   readonly host: string;
@@ -105,26 +107,23 @@ const limitSockets = (
   limited: Limited,
 ): ReadonlySet<Socket> => {
   const all = new Set<Socket>();
-  const perAddress = new Map<string, number>();
+  const perAddress = new Counts();
   server.on("connection", (socket: Socket) => {
     socket.on("error", () => socket.destroy());
     const address = socket.remoteAddress ?? "";
-    const now = (perAddress.get(address) ?? 0) + 1;
     if (all.size >= maxSockets) {
       limited("sockets");
       return turnAway(socket, tooMany);
     }
-    if (now > maxSocketsPerAddress) {
+    if (perAddress.of(address) >= maxSocketsPerAddress) {
       limited("sockets_per_address");
       return turnAway(socket, overLimit);
     }
     all.add(socket);
-    perAddress.set(address, now);
+    perAddress.add(address);
     socket.once("close", () => {
       all.delete(socket);
-      const left = (perAddress.get(address) ?? 1) - 1;
-      if (left > 0) perAddress.set(address, left);
-      else perAddress.delete(address);
+      perAddress.remove(address);
     });
   });
   return all;

@@ -3,6 +3,7 @@
  * exchange from outside goes through `exchange.end`, once, with a reason.
  */
 import { type ErrorCode, GatewayError } from "../errors.ts";
+import { Counts } from "../lib/counts.ts";
 import type {
   Authenticate, Clock, Closer, Exchange, Log, Principal, Scope,
 } from "../ports.ts"; // biome-ignore format: a row
@@ -121,7 +122,7 @@ const goodbyeMs = 2_000;
 export const createLedger = (needs: LedgerNeeds, given: Partial<LedgerOptions> = {}): Ledger => {
   const options: LedgerOptions = { ...defaults, ...given };
   const entries = new Map<Exchange, Entry>();
-  const shares = new Map<string, number>();
+  const shares = new Counts();
   const counts = emptyCounts();
   const now = (): number => needs.clock.now();
   const monotonic = (): number => needs.clock.monotonic();
@@ -152,15 +153,9 @@ export const createLedger = (needs: LedgerNeeds, given: Partial<LedgerOptions> =
   /* ---- shares ---- */
 
   const take = (owner: string): void => {
-    const held = shares.get(owner) ?? 0;
-    if (held >= options.maxLivePerPrincipal)
+    if (shares.of(owner) >= options.maxLivePerPrincipal)
       throw new GatewayError("too_many_requests", { limit: String(options.maxLivePerPrincipal) });
-    shares.set(owner, held + 1);
-  };
-  const give = (owner: string): void => {
-    const held = shares.get(owner) ?? 0;
-    if (held > 1) shares.set(owner, held - 1);
-    else shares.delete(owner);
+    shares.add(owner);
   };
 
   /* ---- rechecks ---- */
@@ -275,7 +270,7 @@ export const createLedger = (needs: LedgerNeeds, given: Partial<LedgerOptions> =
       if (entry === undefined) return;
       entries.delete(exchange);
       counts[exchange.route.carriage] -= 1;
-      if (entry.owner !== undefined) give(entry.owner);
+      if (entry.owner !== undefined) shares.remove(entry.owner);
       options.onEnd(exchange, entry.principal, entry.ending ?? reasonOf(error));
       if (entries.size === 0) for (const told of [...emptied]) told();
     },

@@ -1,5 +1,4 @@
 /** Closed sets of label values: whatever a caller or an agent sends, the number of series stays what it is. */
-import type { ErrorCode } from "../errors.ts";
 import type { Route } from "../routes.ts";
 
 export type StreamKind = "download" | "follow" | "exec";
@@ -64,21 +63,3 @@ export const streamKindOf = ({ carriage }: Route): StreamKind | undefined => {
       return undefined;
   }
 };
-
-const ends: Partial<Readonly<Record<ErrorCode, StreamEnd>>> = {
-  client_closed: "client",
-  client_too_slow: "slow",
-  draining: "drained",
-  right_ended: "revoked",
-  upstream_broke: "upstream",
-  upstream_invalid: "upstream",
-  upstream_timeout: "upstream",
-  node_unreachable: "upstream",
-};
-
-/**
- * Why a stream ended, told by the error that ended it; undefined is its natural end. Expiry and revocation bear one
- * code: who knows that it was expiry says `expired` itself.
- */
-export const streamEndOf = (code: ErrorCode | undefined): StreamEnd =>
-  code === undefined ? "eof" : (ends[code] ?? "error");

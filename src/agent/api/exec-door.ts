@@ -15,7 +15,8 @@ import { shakenCredential, wantsHandshake } from "../../http/handshake.ts";
 import { queryOf } from "../../http/query.ts";
 import { isOwnOrigin, refuseUpgrade, upgradeFault } from "../../http/upgrade.ts";
 import { whenAborted } from "../../lib/abort.ts";
-import { maxFragments } from "../../lib/web-socket.ts";
+import { Counts } from "../../lib/counts.ts";
+import { farewell, maxFragments } from "../../lib/web-socket.ts";
 import { execParameters, type RawQuery } from "../../parameters.ts";
 import type { Credential } from "../../ports.ts";
 import { routeNamed } from "../../routes.ts";
@@ -48,8 +49,6 @@ export const execDoorDefaults: ExecDoorOptions = {
 };
 
 const maxMessageBytes = 1024 * 1024;
-/** How long a peer may take for its side of the closing handshake; ws knows the option, its types do not. */
-const untyped = { closeTimeout: 5_000 };
 const farewellMs = 1_000;
 const exec = routeNamed("alloc.exec");
 
@@ -84,26 +83,21 @@ export const createExecDoor = (needs: DoorNeeds, options: ExecDoorOptions): Exec
     maxPayload: maxMessageBytes,
     maxFragments,
     perMessageDeflate: false,
-    ...untyped,
+    ...farewell,
     handleProtocols: () => false,
   });
-  const strangers = new Map<string, number>();
-  let strangerCount = 0;
+  const strangers = new Counts();
 
   const isCrowded = (address: string): boolean =>
-    strangerCount >= options.maxStrangers ||
-    (strangers.get(address) ?? 0) >= options.maxStrangersPerAddress;
+    strangers.total >= options.maxStrangers ||
+    strangers.of(address) >= options.maxStrangersPerAddress;
 
   const asStranger = async <T>(address: string, work: () => Promise<T>): Promise<T> => {
-    strangers.set(address, (strangers.get(address) ?? 0) + 1);
-    strangerCount++;
+    strangers.add(address);
     try {
       return await work();
     } finally {
-      strangerCount--;
-      const left = (strangers.get(address) ?? 1) - 1;
-      if (left > 0) strangers.set(address, left);
-      else strangers.delete(address);
+      strangers.remove(address);
     }
   };
 
