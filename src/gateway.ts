@@ -20,7 +20,7 @@ import { createLedger, type Ledger } from "./live/ledger.ts";
 import { type Audit, createAudit } from "./observe/audit.ts";
 import type { OpenLog } from "./observe/log.ts";
 import { createMetrics, type Metrics } from "./observe/metrics.ts";
-import type { Answer, Clock, Closer, Registry } from "./ports.ts";
+import type { Answer, Clock, Closer, Log, Registry } from "./ports.ts";
 import { createAnswers } from "./registry/answers/answers.ts";
 import { createAnnounceAnswer } from "./registry/embedded/announce.ts";
 
@@ -175,13 +175,28 @@ interface Parts {
   readonly draining: { is: boolean; isClosing: boolean };
 }
 
+/** False (told in the log) when a file cannot be opened again: the old one is written on. */
+const reopened = (file: Pick<OpenLog, "reopen">, what: "log" | "audit log", log: Log): boolean => {
+  try {
+    file.reopen();
+    return true;
+  } catch (err) {
+    log.error({ err }, `the ${what} cannot be opened again, the old file is written on`);
+    return false;
+  }
+};
+
 const reload = async ({ identity, door, log, audit, metrics, recheck }: Parts): Promise<void> => {
   const read = await identity.source.reload();
-  const certified = door.context?.reload() ?? true;
-  log.reopen();
-  audit.reopen();
-  metrics.reloaded(read.ok && certified);
-  log.info({ changed: read.ok && read.changed, ok: read.ok && certified }, "settings read again");
+  const taken = [
+    read.ok,
+    door.context?.reload() ?? true,
+    reopened(log, "log", log),
+    reopened(audit, "audit log", log),
+  ];
+  const ok = !taken.includes(false);
+  metrics.reloaded(ok);
+  log.info({ changed: read.ok && read.changed, ok }, "settings read again");
   recheck();
 };
 

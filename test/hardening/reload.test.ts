@@ -1,6 +1,6 @@
 /** Files that change while everything runs: what is sound is taken, what is not stays out and is told in the figures. */
 import assert from "node:assert/strict";
-import { writeFileSync } from "node:fs";
+import { mkdirSync, rmdirSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { test } from "node:test";
 import { get, rawClient } from "../support/raw-client.ts";
@@ -73,4 +73,23 @@ test("a policy or tokens file that does not parse leaves the old rights and stre
   assert.equal((await rig.get("/v1/nodes", token)).status, 403, "the new policy has no node rule");
   assert.equal((await rig.get("/v1/allocations", rig.secret("later"))).status, 200);
   live.socket.destroy();
+});
+
+test("an audit file that cannot be opened again is written on, and everything else is taken", async () => {
+  await using rig = await startRig({
+    policies: { reader: { node: { policy: "read" } } },
+    tokens: { reader: { policies: ["reader"] } },
+    agents: [],
+  });
+  const file = path.join(rig.directory, "audit.log");
+  rmSync(file);
+  mkdirSync(file);
+  rig.writePolicy("reader", { node: { policy: "deny" } });
+  await rig.gateway.reload();
+  assert.equal(await reloads(rig), "0");
+  assert.equal((await rig.get("/v1/nodes", rig.secret("reader"))).status, 403);
+  assert.match(rig.logText(), /the audit log cannot be opened again/);
+  rmdirSync(file);
+  await rig.gateway.reload();
+  assert.equal(await reloads(rig), "1");
 });
