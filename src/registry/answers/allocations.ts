@@ -10,7 +10,7 @@ import { lookupId, prefixTest } from "./ids.ts";
 import type { Answering, AnswerNeeds, Asked } from "./needs.ts";
 import { byCreateIndex, byId, compareText, page } from "./paging.ts";
 import { allocationFields, checkRegion, stopFields } from "./parameter-check.ts";
-import { servicesOf } from "./services.ts";
+import { registeredBy } from "./services.ts";
 
 export const idOrder = (one: AllocationDocument, other: AllocationDocument): number =>
   compareText(one.ID, other.ID);
@@ -78,16 +78,15 @@ export const readAllocation =
 
 /** Unlike a read it looks only into the namespace of the query. */
 export const readServices =
-  ({ registry, self }: AnswerNeeds, block: Block): Answering =>
+  (needs: AnswerNeeds, block: Block): Answering =>
   ({ exchange, common, namespace }) => {
+    const { registry } = needs;
     const id = lookupId("alloc", exchange.key);
     return block("allocs", common, exchange.signal, () => {
       const index = registry.index("allocs");
       const document = registry.allocation(id);
       if (document?.Namespace !== namespace) return absent("allocation not found", index);
-      const node = registry.node(document.NodeID);
-      if (node?.Status === "down") return present([], index); // nobody can reach what runs there
-      return present(servicesOf(document, node?.Datacenter ?? self.datacenter), index);
+      return present(registeredBy(needs, document), index);
     });
   };
 

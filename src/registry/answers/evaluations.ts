@@ -1,13 +1,15 @@
-/** `/v1/evaluation/:id` and its allocations: what `alloc stop` polls. */
-import { GatewayError } from "../../errors.ts";
+/** `/v1/evaluations`, those of a job, `/v1/evaluation/:id` and its allocations: what `alloc stop` polls. */
+import { GatewayError, invalidRequest } from "../../errors.ts";
 import type { JsonObject } from "../../lib/json.ts";
 import type { Registry } from "../../ports.ts";
+import { evaluationType } from "../filter/evaluation-type.ts";
 import { toAllocationStub } from "./allocation-shape.ts";
 import { absent, idOrder, present } from "./allocations.ts";
-import type { Block } from "./blocking.ts";
-import { filledFields, numberOf, permittedTest, textOf } from "./documents.ts";
-import { lookupId } from "./ids.ts";
+import { type Block, metaHeaders, type Result } from "./blocking.ts";
+import { filledFields, namespaceTest, numberOf, permittedTest, textOf } from "./documents.ts";
+import { lookupId, prefixTest } from "./ids.ts";
 import type { Answering, AnswerNeeds, Asked } from "./needs.ts";
+import { byCreateIndex, byId, compareText, page } from "./paging.ts";
 import { withRelated } from "./parameter-check.ts";
 
 const links = ["NextEval", "PreviousEval", "BlockedEval"] as const;
@@ -85,3 +87,73 @@ export const readEvaluationAllocations =
       return present(items, registry.index("allocs"));
     });
   };
+
+interface Entry {
+  readonly ID: string;
+  readonly CreateIndex: number;
+  readonly evaluation: JsonObject;
+}
+
+const toEntry = (evaluation: JsonObject): Entry => ({
+  ID: textOf(evaluation["ID"]),
+  CreateIndex: numberOf(evaluation["CreateIndex"]),
+  evaluation,
+});
+
+const entryOrder = (one: Entry, other: Entry): number => compareText(one.ID, other.ID);
+
+const indexOrder = (one: Entry, other: Entry): number =>
+  one.CreateIndex - other.CreateIndex || entryOrder(one, other);
+
+const documentOf = ({ evaluation }: Entry): JsonObject => evaluation;
+
+/** `status` and `job`, the older way to filter; Nomad takes either them or an expression. */
+const fieldTest = ({ exchange, common }: Asked): ((evaluation: JsonObject) => boolean) => {
+  const status = exchange.raw.get("status")?.[0] ?? "";
+  const job = exchange.raw.get("job")?.[0] ?? "";
+  if (common.filter !== "" && (status !== "" || job !== ""))
+    throw invalidRequest("Filter expression cannot be used with other filter parameters");
+  return ({ Status, JobID }) =>
+    (status === "" || Status === status) && (job === "" || JobID === job);
+};
+
+export const listEvaluations =
+  ({ registry }: AnswerNeeds, block: Block): Answering =>
+  (asked) => {
+    const { exchange, principal, namespace, common } = asked;
+    const passes = fieldTest(asked);
+    const shown = namespaceTest(principal.acl, namespace, "read-job");
+    const begins = prefixTest("eval", common.prefix);
+    const order = { ...(common.prefix === "" ? byCreateIndex : byId), document: documentOf };
+    return block("evals", common, exchange.signal, async (): Promise<Result> => {
+      const index = registry.index("evals");
+      const entries = [...registry.evaluations()]
+        .filter((one) => shown(textOf(one["Namespace"])) && passes(one))
+        .map(toEntry)
+        .filter(({ ID }) => begins(ID))
+        .sort(common.prefix === "" ? indexOrder : entryOrder);
+      const items = common.reverse ? entries.toReversed() : entries;
+      const listed = await page(items, order, evaluationType, common, exchange.signal);
+      return {
+        index,
+        answered: {
+          document: listed.items.map(({ evaluation }) => toDocument(registry, evaluation, false)),
+          headers: metaHeaders(index, listed.nextToken),
+        },
+      };
+    });
+  };
+
+export const listJobEvaluations =
+  ({ registry }: AnswerNeeds, block: Block): Answering =>
+  ({ exchange, namespace, common }) =>
+    block("evals", common, exchange.signal, () => {
+      const own = [...registry.evaluations()]
+        .filter(({ Namespace, JobID }) => Namespace === namespace && JobID === exchange.key)
+        .map(toEntry)
+        .sort(entryOrder);
+      return present(
+        own.map(({ evaluation }) => toDocument(registry, evaluation, false)),
+        registry.index("evals"),
+      );
+    });

@@ -71,7 +71,7 @@ const columns: Readonly<Record<ClientStatus, string>> = {
 
 const noneYet = { Queued: 0, Complete: 0, Failed: 0, Running: 0, Starting: 0, Lost: 0, Unknown: 0 };
 
-const summaryOf = ({ job, allocations }: JobEntry): Readonly<Record<string, object>> => {
+const countsOf = ({ job, allocations }: JobEntry): Readonly<Record<string, object>> => {
   const groups = new Map<string, Record<string, number>>(
     listOf(job["TaskGroups"]).map((group) => [textOf(fieldsOf(group)["Name"]), { ...noneYet }]),
   );
@@ -82,6 +82,35 @@ const summaryOf = ({ job, allocations }: JobEntry): Readonly<Record<string, obje
     counts[column] = (counts[column] ?? 0) + 1;
   }
   return Object.fromEntries(groups);
+};
+
+export const toJobSummary = (entry: JobEntry): object => ({
+  JobID: entry.ID,
+  Namespace: entry.Namespace,
+  Summary: countsOf(entry),
+  Children: { Pending: 0, Running: 0, Dead: 0 },
+  CreateIndex: entry.job["CreateIndex"] ?? 0,
+  ModifyIndex: entry.modifyIndex,
+});
+
+/** As many as Nomad keeps. */
+const maxVersions = 6;
+
+/** The versions that allocations still carry of the job that exists now, the newest first. */
+export const versionsOf = ({ job, allocations }: JobEntry): readonly JsonObject[] => {
+  const createdAt = numberOf(job["CreateIndex"]);
+  const versions = new Map<number, AllocationDocument[]>();
+  for (const allocation of allocations) {
+    if (numberOf(allocation.Job["CreateIndex"]) !== createdAt) continue;
+    const version = numberOf(allocation.Job["Version"]);
+    const known = versions.get(version);
+    if (known === undefined) versions.set(version, [allocation]);
+    else known.push(allocation);
+  }
+  return [...versions]
+    .sort(([one], [other]) => other - one)
+    .slice(0, maxVersions)
+    .map(([, own]) => ({ ...newest(own), Status: job["Status"] ?? "" }));
 };
 
 export const toJobStub = (entry: JobEntry, withMeta: boolean): object => {
@@ -102,14 +131,7 @@ export const toJobStub = (entry: JobEntry, withMeta: boolean): object => {
     Stop: of("Stop", false),
     Status: of("Status", ""),
     StatusDescription: of("StatusDescription", ""),
-    JobSummary: {
-      JobID: entry.ID,
-      Namespace: entry.Namespace,
-      Summary: summaryOf(entry),
-      Children: { Pending: 0, Running: 0, Dead: 0 },
-      CreateIndex: of("CreateIndex", 0),
-      ModifyIndex: entry.modifyIndex,
-    },
+    JobSummary: toJobSummary(entry),
     CreateIndex: of("CreateIndex", 0),
     ModifyIndex: of("ModifyIndex", 0),
     JobModifyIndex: of("JobModifyIndex", 0),

@@ -1,4 +1,4 @@
-/** `/v1/jobs`, `/v1/job/:id` and a job's allocations, as far as the CLI asks for them (nomad-clients.md §1.4). */
+/** `/v1/jobs`, `/v1/job/:id` and what is told of a job from its allocations, as far as the CLI asks for them (nomad-clients.md §1.4). */
 import { parseGoBool } from "../../lib/go.ts";
 import type { RawQuery } from "../../parameters.ts";
 import { jobType } from "../filter/job-type.ts";
@@ -6,10 +6,10 @@ import { toAllocationStub } from "./allocation-shape.ts";
 import { absent, idOrder, present } from "./allocations.ts";
 import { type Block, metaHeaders, type Result } from "./blocking.ts";
 import { namespaceTest, numberOf } from "./documents.ts";
-import { type JobEntry, jobsOf, toJobStub } from "./job-shape.ts";
+import { type JobEntry, jobsOf, toJobStub, toJobSummary, versionsOf } from "./job-shape.ts";
 import type { Answering, AnswerNeeds, Asked } from "./needs.ts";
 import { compareText, type Order, page } from "./paging.ts";
-import { withMeta } from "./parameter-check.ts";
+import { withDiffs, withMeta } from "./parameter-check.ts";
 
 const byNamespaceAndId: Order<JobEntry> = {
   token: ({ Namespace, ID }) => `${Namespace}.${ID}`,
@@ -50,14 +50,38 @@ const ownAllocations = ({ registry }: AnswerNeeds, { exchange, namespace }: Aske
     ({ Namespace, JobID }) => Namespace === namespace && JobID === exchange.key,
   );
 
-export const readJob =
+/** An answer about the job itself; the 404's words when it does not exist. */
+const ofJob =
+  (words: string, show: (entry: JobEntry) => object) =>
   (needs: AnswerNeeds, block: Block): Answering =>
   (asked) =>
     block("allocs", asked.common, asked.exchange.signal, () => {
       const [entry] = jobsOf(ownAllocations(needs, asked), () => true);
-      if (entry === undefined) return absent("job not found", needs.registry.index("allocs"));
-      return present(entry.job, entry.modifyIndex);
+      if (entry === undefined) return absent(words, needs.registry.index("allocs"));
+      return present(show(entry), entry.modifyIndex);
     });
+
+export const readJob = ofJob("job not found", ({ job }) => job);
+
+export const readJobSummary = ofJob("job not found", toJobSummary);
+
+const versions = ofJob("job versions not found", (entry) => ({
+  Versions: versionsOf(entry),
+  Diffs: null,
+  Index: entry.modifyIndex,
+  LastContact: 0,
+  KnownLeader: true,
+  NextToken: "",
+}));
+
+/** Differences between versions are a scheduler's to tell: none are given, asked for or not. */
+export const readJobVersions = (needs: AnswerNeeds, block: Block): Answering => {
+  const answer = versions(needs, block);
+  return (asked) => {
+    withDiffs(asked.exchange.raw);
+    return answer(asked);
+  };
+};
 
 /** Nomad reads no fault into the word. */
 const isAll = (raw: RawQuery): boolean => {

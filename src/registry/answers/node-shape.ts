@@ -60,7 +60,7 @@ export interface Mask {
 }
 
 /** `host:port`, always with a port, IPv6 in brackets: what SDK and UI dial as they stand. */
-export const maskedAddress = ({ authority, scheme }: Mask): string => {
+const maskedAddress = ({ authority, scheme }: Mask): string => {
   if (/^(?:\[[^\]]*\]|[^:[\]]+):\d+$/.test(authority)) return authority;
   const bare = authority.replace(/:$/, "");
   const host = bare.includes(":") && !bare.startsWith("[") ? `[${bare}]` : bare;

@@ -2,7 +2,7 @@
  * The faults of a registry route's query that Nomad reports before it looks at the token (nomad-http.md §14): what
  * every route parses, then the route's own bools.
  */
-import { failed, type GatewayError, invalidRequest } from "../../errors.ts";
+import { failed, type GatewayError, invalidRequest, notFound } from "../../errors.ts";
 import { commonParameters, listBool, type RawQuery } from "../../parameters.ts";
 
 export interface AllocationFields {
@@ -37,6 +37,21 @@ export const stopFields = (raw: RawQuery): void => {
 export const withRelated = (raw: RawQuery): boolean => listBool(raw, "related", false);
 
 export const withMeta = (raw: RawQuery): boolean => listBool(raw, "meta", false);
+
+export const withDiffs = (raw: RawQuery): boolean => listBool(raw, "diffs", false);
+
+export const volumeKind = (raw: RawQuery): "csi" | "host" | undefined => {
+  const kind = raw.get("type")?.[0];
+  if (kind === undefined || kind === "csi" || kind === "host") return kind;
+  throw notFound("resource not found");
+};
+
+/** What a route parses before what every route parses. */
+const firstFields = new Map<string, (raw: RawQuery) => unknown>([
+  ["alloc.stop", stopFields],
+  ["job.versions", withDiffs],
+  ["volumes.list", volumeKind],
+]);
 
 /** The bools of a route, behind what every route parses. */
 const ownFields = new Map<string, (raw: RawQuery) => unknown>([
@@ -78,7 +93,7 @@ export const checkRegion = (routeName: string, raw: RawQuery, region: string): v
  * same again. With `region`, a request for another one is refused here too, as Nomad forwards before it authenticates.
  */
 export const registryParameterCheck = (routeName: string, raw: RawQuery, region?: string): void => {
-  if (routeName === "alloc.stop") stopFields(raw);
+  firstFields.get(routeName)?.(raw);
   if (!withoutCommon.has(routeName)) commonParameters(raw);
   ownFields.get(routeName)?.(raw);
   if (region !== undefined) checkRegion(routeName, raw, region);

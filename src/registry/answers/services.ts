@@ -1,9 +1,10 @@
 /**
- * The services of an allocation (nomad-http.md §9.4), told from its job and its ports: a service of Nomad's own
+ * Services (nomad-http.md §9.4), told from its job and its ports: a service of Nomad's own
  * discovery is registered as long as the allocation runs.
  */
 import type { AllocationDocument } from "../../documents.ts";
 import { fieldsOf, listOf, numberOf, textOf } from "./documents.ts";
+import type { AnswerNeeds } from "./needs.ts";
 
 interface Port {
   readonly address: string;
@@ -43,10 +44,36 @@ const declared = (allocation: AllocationDocument): readonly Declared[] => {
   ];
 };
 
-export const servicesOf = (
+/** A service as Nomad registers it, by the field's names. */
+export interface Registration {
+  readonly ID: string;
+  readonly ServiceName: string;
+  readonly Namespace: string;
+  readonly NodeID: string;
+  readonly Datacenter: string;
+  readonly JobID: string;
+  readonly AllocID: string;
+  readonly Tags: readonly unknown[];
+  readonly Address: string;
+  readonly Port: number;
+  readonly CreateIndex: number;
+  readonly ModifyIndex: number;
+}
+
+/** Those of an allocation; none where its node is down, for nobody can reach what runs there. */
+export const registeredBy = (
+  { registry, self }: Pick<AnswerNeeds, "registry" | "self">,
+  allocation: AllocationDocument,
+): readonly Registration[] => {
+  const node = registry.node(allocation.NodeID);
+  if (node?.Status === "down") return [];
+  return servicesOf(allocation, node?.Datacenter ?? self.datacenter);
+};
+
+const servicesOf = (
   allocation: AllocationDocument,
   datacenter: string,
-): readonly object[] => {
+): readonly Registration[] => {
   if (allocation.ClientStatus !== "running") return [];
   const ports = mappedPorts(allocation);
   return declared(allocation)

@@ -6,9 +6,9 @@ import type { Struct } from "./types.ts";
 export type Filter = (document: unknown) => boolean;
 
 /** Steps that one request may spend on all its documents. */
-export const maxFilterSteps = 10_000_000;
+const maxFilterSteps = 10_000_000;
 /** Steps that one document may take: nothing else is served meanwhile. */
-export const maxDocumentSteps = 100_000;
+const maxDocumentSteps = 100_000;
 
 /** Throws FilterFault for a text that does not parse; the filter throws one for what a document cannot be asked. */
 export const compileFilter = (text: string, type: Struct, steps = maxFilterSteps): Filter => {

@@ -29,7 +29,7 @@ const spread = pointer(
 );
 
 const port = struct(["Label HostNetwork", string], ["Value To", int], ["IgnoreCollision", bool]);
-export const network = pointer(
+const network = pointer(
   struct(
     ["Mode Device CIDR IP Hostname", string],
     ["MBits", int],

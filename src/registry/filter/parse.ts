@@ -13,9 +13,9 @@ import { Scanner } from "./scanner.ts";
 import { unquote } from "./unquote.ts";
 
 /** Longer filters are refused: bytes. */
-export const maxFilterBytes = 4096;
+const maxFilterBytes = 4096;
 /** Parentheses, `not`s and collections inside one another. */
-export const maxFilterDepth = 64;
+const maxFilterDepth = 64;
 
 const letter = (character: string): boolean => /^[a-zA-Z]$/.test(character);
 const wordCharacter = (character: string): boolean => /^[a-zA-Z0-9_/]$/.test(character);

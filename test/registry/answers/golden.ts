@@ -172,7 +172,12 @@ export const companionsRegistry = (): MemoryRegistry => {
     ...listOf(companions, "nodes: second page"),
   ];
   const nodes = nodesOf(stubs, [objectOf(documentOf(companions, "node: upper-case id"))]);
-  const evaluations = [objectOf(documentOf(companions, "evaluation"))];
+  const [listed = {}] = listOf(companions, "evaluations: list");
+  const evaluations = [
+    ...listOf(companions, "job evaluations").toReversed(),
+    ...listOf(companions, "evaluations: list"),
+    { ...listed, ID: "f1ec154c-b48b-d31f-f327-ae66bcc0753f", CreateIndex: 1285 }, // named by the page's token
+  ];
   const indexes = { allocs: 1927, nodes: 1927, evals: 1932 };
   return new MemoryRegistry({ allocations, nodes, evaluations, indexes });
 };
