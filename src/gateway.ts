@@ -14,7 +14,7 @@ import { type Home, openHome } from "./gateway/registry.ts";
 import { createSteps } from "./gateway/steps.ts";
 import { createAdmin } from "./ingress/admin.ts";
 import { journey } from "./journey.ts";
-import { isLoopback } from "./lib/addresses.ts";
+import { authorityOf, isLoopback } from "./lib/addresses.ts";
 import { Closers } from "./lib/closers.ts";
 import { createLedger, type Ledger } from "./live/ledger.ts";
 import { type Audit, createAudit } from "./observe/audit.ts";
@@ -148,7 +148,7 @@ const assemble = async (
   };
   return {
     url: door.url,
-    adminUrl: `http://${listen.host}:${admin.address.port}`,
+    adminUrl: `http://${authorityOf(listen.host, admin.address.port)}`,
     registry: home.registry,
     reload: () => reload(parts),
     drain: () => drain(parts),

@@ -17,7 +17,7 @@ export interface IdentityCacheOptions {
   readonly maxFlights: number;
 }
 
-export const defaultCache: IdentityCacheOptions = {
+const defaultCache: IdentityCacheOptions = {
   ttlMs: 30_000,
   refusedTtlMs: 2_000,
   maxEntries: 4_096,

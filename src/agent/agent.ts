@@ -3,6 +3,7 @@ import type { SecureContextOptions } from "node:tls";
 import { Agent as HttpAgent } from "undici";
 import { createAuthenticate } from "../acl/authenticate.ts";
 import { createGatewaySource } from "../acl/gateway-source.ts";
+import { authorityOf } from "../lib/addresses.ts";
 import type { Clock, Closer, Log } from "../ports.ts";
 import { type AnnounceState, createAnnouncer } from "./announce.ts";
 import { createPullSecrets } from "./api/secrets.ts";
@@ -64,9 +65,6 @@ export interface Agent extends Closer {
 }
 
 const maxExecSessionsDefault = 256;
-
-const authority = (host: string, port: number): string =>
-  host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
 
 const secureContext = ({ cert, key, clientCa }: AgentTls): SecureContextOptions => ({
   cert,
@@ -140,7 +138,7 @@ export const createAgent = async (
     await closeAll(AbortSignal.abort());
     throw error;
   }
-  const address = options.advertise ?? authority(listen.host, port);
+  const address = options.advertise ?? authorityOf(listen.host, port);
   const announcer = createAnnouncer(
     { log, clock, pullSecrets, dispatcher },
     {

@@ -4,6 +4,7 @@ import { Command } from "commander";
 import { type Agent, type AgentOptions, type AgentTls, createAgent } from "../agent/agent.ts";
 import type { AgentConfig } from "../config/agent-schema.ts";
 import { loadAgentConfig } from "../config/load.ts";
+import { authorityOf } from "../lib/addresses.ts";
 import { systemClock } from "../lib/clock.ts";
 import { createProcessGuards } from "../observe/guards.ts";
 import { createLog } from "../observe/log.ts";
@@ -20,14 +21,14 @@ const tlsOf = ({ tls }: AgentConfig): AgentTls | undefined => {
   return { cert, key, clientCa: readText(tls.clientCaFile) };
 };
 
-const toAddress = ({ host, port }: { readonly host: string; readonly port: number }): string =>
-  host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
-
 const optionsOf = (config: AgentConfig): AgentOptions => ({
   name: config.name,
   dataDirectory: config.dataDir,
   listen: config.listen,
-  advertise: config.advertise === undefined ? undefined : toAddress(config.advertise),
+  advertise:
+    config.advertise === undefined
+      ? undefined
+      : authorityOf(config.advertise.host, config.advertise.port),
   region: config.region,
   datacenter: config.datacenter,
   nodePool: config.nodePool,

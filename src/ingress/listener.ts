@@ -11,6 +11,7 @@ import {
 } from "node:http";
 import { createServer as createTlsServer } from "node:https";
 import type { Socket } from "node:net";
+import { authorityOf } from "../lib/addresses.ts";
 import { Counts } from "../lib/counts.ts";
 import type { Log } from "../ports.ts";
 import { isExecUpgrade } from "./exec-match.ts";
@@ -168,9 +169,7 @@ const listen = (server: Server, host: string, port: number): Promise<void> =>
 const addressOf = (server: Server): string => {
   const bound = server.address();
   if (bound === null || typeof bound === "string") return String(bound);
-  return bound.family === "IPv6"
-    ? `[${bound.address}]:${bound.port}`
-    : `${bound.address}:${bound.port}`;
+  return authorityOf(bound.address, bound.port);
 };
 
 /** Listens; rejects with the system's error (`EADDRINUSE`, ...). */

@@ -1,5 +1,9 @@
-/** Lists of IP addresses and ranges, and what they say of one address. */
+/** Addresses: how they are written with a port, and which ranges they lie in. */
 import { BlockList, isIP } from "node:net";
+
+/** `host:port`, IPv6 in brackets. */
+export const authorityOf = (host: string, port: number): string =>
+  host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
 
 const familyOf = (address: string): "ipv4" | "ipv6" => (isIP(address) === 6 ? "ipv6" : "ipv4");
 

@@ -57,7 +57,7 @@ const objectFields = (value: object, depth: number): unknown => {
 };
 
 /** A value as a line may hold it. */
-export const cleanValue = (value: unknown, depth = 0): unknown => {
+const cleanValue = (value: unknown, depth = 0): unknown => {
   if (typeof value === "string") return shortText(value);
   if (typeof value === "bigint") return value.toString();
   if (typeof value === "object" && value !== null) return objectFields(value, depth);

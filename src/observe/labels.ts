@@ -32,7 +32,7 @@ export const statusLabel = (status: number): string =>
   statuses.has(status) ? String(status) : statusClass(status);
 
 /** What matched no row of the route table. */
-export const unmatched = "unmatched";
+const unmatched = "unmatched";
 
 export const routeLabel = (route: Route | undefined): string => route?.path ?? unmatched;
 

@@ -20,7 +20,7 @@ export interface DirectoryOptions {
   readonly flightTimeoutMs: number;
 }
 
-export const directoryDefaults: DirectoryOptions = {
+const directoryDefaults: DirectoryOptions = {
   maxAllocations: 4_000_000,
   maxNodes: 50_000,
   maxFlights: 256,

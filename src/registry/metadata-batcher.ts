@@ -41,7 +41,7 @@ export interface BatcherOptions {
   readonly askTimeoutMs: number;
 }
 
-export const batcherDefaults: BatcherOptions = {
+const batcherDefaults: BatcherOptions = {
   intervalMs: 10_000,
   jitter: 0.1,
   concurrency: 32,

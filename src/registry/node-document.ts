@@ -24,7 +24,7 @@ const fault = (words: string): { readonly ok: false; readonly fault: string } =>
 });
 
 /** `host:port` with a port that exists; IPv6 in brackets. */
-export const isAddress = (text: string): boolean => {
+const isAddress = (text: string): boolean => {
   const port = Number(hostAndPort.exec(text)?.[1] ?? 0);
   return text.length <= maxNameLength && port >= 1 && port <= 65_535;
 };

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { addressTest, isLoopback } from "../../src/lib/addresses.ts";
+import { addressTest, authorityOf, isLoopback } from "../../src/lib/addresses.ts";
 
 for (const [ranges, address, isIn] of [
   [["10.0.0.0/8"], "10.255.0.1", true],
@@ -38,3 +38,8 @@ for (const [host, isOwn] of [
   test(`a listener on ${host} is ${isOwn ? "" : "not "}this machine's alone`, () => {
     assert.equal(isLoopback(host), isOwn);
   });
+
+test("an address of either kind is written with its port as a URL takes it", () => {
+  for (const host of ["127.0.0.1", "::1", "agent.example"])
+    assert.equal(new URL(`http://${authorityOf(host, 4646)}`).port, "4646");
+});

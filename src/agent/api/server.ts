@@ -14,7 +14,7 @@ import { createExecDoor, type ExecDoorOptions, execDoorDefaults } from "./exec-d
 import { isExecUpgrade } from "./exec-path.ts";
 
 /** Set on purpose: a node's door is small and its neighbours are few. */
-export const serverLimits = {
+const serverLimits = {
   maxHeaderSize: 16 * 1024,
   headersTimeout: 5_000,
   /** Until the request with its body is there; an answer may take as long as it takes. */

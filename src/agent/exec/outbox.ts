@@ -2,7 +2,7 @@
 import type { WebSocket } from "ws";
 import { GatewayError } from "../../errors.ts";
 
-export const maxBufferedBytes = 1024 * 1024;
+const maxBufferedBytes = 1024 * 1024;
 export const stalledAfterMs = 60_000;
 
 export class Outbox {

@@ -8,7 +8,7 @@ import path from "node:path";
 import { errnoOf, failed, type GatewayError } from "../../errors.ts";
 import { strerror } from "../strerror.ts";
 
-export const startFailed = (words: string): GatewayError =>
+const startFailed = (words: string): GatewayError =>
   failed(`rpc error: code = Unknown desc = failed to start command: ${words}`);
 
 /** The refusal for an errno at the start of `program`. */

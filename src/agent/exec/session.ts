@@ -15,10 +15,10 @@ import { Outbox } from "./outbox.ts";
 import type { ExecProcess } from "./process.ts";
 import { endSession } from "./session-processes.ts";
 
-export const drain = { quietMs: 1_000, totalMs: 5_000, maxBytes: 4 * 1024 * 1024 } as const;
+const drain = { quietMs: 1_000, totalMs: 5_000, maxBytes: 4 * 1024 * 1024 } as const;
 const drainTickMs = 50;
 /** Between SIGHUP and SIGKILL when the client has gone. */
-export const hangUpGraceMs = 1_000;
+const hangUpGraceMs = 1_000;
 /** A process that even SIGKILL does not end (another user's, one that waits for a dead disk) keeps no session. */
 const unkillableMs = 5_000;
 /** While the process takes no input, a ping finds out whether the client is still there. */

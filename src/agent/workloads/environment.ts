@@ -29,7 +29,7 @@ export const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 const reference = /\$\{([A-Za-z0-9_.-]+)\}/g;
 
 /** Replaces what it knows and leaves the rest: a shell's own `${x}` stays. */
-export const interpolate = (text: string, values: ReadonlyMap<string, string>): string =>
+const interpolate = (text: string, values: ReadonlyMap<string, string>): string =>
   text.replace(reference, (whole, name: string) => values.get(name) ?? whole);
 
 const cleanName = (name: string): string => name.replace(/[^A-Za-z0-9_]/g, "_");

@@ -2,6 +2,7 @@
 import { connect } from "node:net";
 import { Agent, request } from "undici";
 import { errnoOf } from "../../errors.ts";
+import { authorityOf } from "../../lib/addresses.ts";
 
 export interface ProbeResult {
   readonly ok: boolean;
@@ -20,10 +21,7 @@ export interface ProbeTarget {
 
 const maxOutputBytes = 3 * 1024;
 
-const authority = (target: ProbeTarget): string =>
-  target.address.includes(":")
-    ? `[${target.address}]:${target.port}`
-    : `${target.address}:${target.port}`;
+const authority = ({ address, port }: ProbeTarget): string => authorityOf(address, port);
 
 const reasons: Readonly<Record<string, string>> = {
   ECONNREFUSED: "connect: connection refused",

@@ -52,7 +52,7 @@ export interface EmbeddedOptions extends PullOptions, MembershipOptions, Freshne
   readonly metadataIntervalMs: number;
 }
 
-export const embeddedDefaults: EmbeddedOptions = {
+const embeddedDefaults: EmbeddedOptions = {
   ...pullDefaults,
   dataDirectory: undefined,
   saveDelayMs: 200,
