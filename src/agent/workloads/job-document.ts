@@ -10,6 +10,8 @@ export interface JobMoment {
 }
 
 const millisecond = 1_000_000;
+/** A job is declared, never registered anew: all allocations of its name, on whichever node, are of one job. */
+const declaredIndex = 1;
 const ephemeralDiskMb = 300;
 
 const mapOrNull = (map: Readonly<Record<string, string>>): Json =>
@@ -246,7 +248,7 @@ export const jobDocument = (
   Stable: false,
   Version: moment.version,
   SubmitTime: moment.submitTime,
-  CreateIndex: moment.createIndex,
+  CreateIndex: declaredIndex,
   ModifyIndex: moment.createIndex,
   JobModifyIndex: moment.createIndex,
   UI: null,

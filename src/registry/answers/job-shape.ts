@@ -16,10 +16,14 @@ export interface JobEntry {
 const modifiedAt = (job: JsonObject): number =>
   Math.max(numberOf(job["ModifyIndex"]), numberOf(job["JobModifyIndex"]));
 
+/** An earlier job of the name comes before a later one, and an earlier version before a later. */
+const ageOrder = (one: JsonObject, other: JsonObject): number =>
+  numberOf(one["CreateIndex"]) - numberOf(other["CreateIndex"]) ||
+  numberOf(one["Version"]) - numberOf(other["Version"]) ||
+  modifiedAt(one) - modifiedAt(other);
+
 const newest = (allocations: readonly AllocationDocument[]): JsonObject =>
-  allocations
-    .map(({ Job }) => Job)
-    .reduce((best, job) => (modifiedAt(job) > modifiedAt(best) ? job : best));
+  allocations.map(({ Job }) => Job).reduce((best, job) => (ageOrder(job, best) > 0 ? job : best));
 
 const toEntry = (
   Namespace: string,
@@ -27,10 +31,11 @@ const toEntry = (
   allocations: readonly AllocationDocument[],
 ): JobEntry => {
   const job = newest(allocations);
+  const live = allocations.some(isLive);
   return {
     ID,
     Namespace,
-    job: { ...job, Status: allocations.some(isLive) ? "running" : "dead" },
+    job: { ...job, Stop: job["Stop"] === true && !live, Status: live ? "running" : "dead" },
     allocations,
     modifyIndex: allocations.reduce(
       (highest, { ModifyIndex }) => Math.max(highest, ModifyIndex),
@@ -110,7 +115,11 @@ export const versionsOf = ({ job, allocations }: JobEntry): readonly JsonObject[
   return [...versions]
     .sort(([one], [other]) => other - one)
     .slice(0, maxVersions)
-    .map(([, own]) => ({ ...newest(own), Status: job["Status"] ?? "" }));
+    .map(([, own]) => ({
+      ...newest(own),
+      Stop: job["Stop"] ?? false,
+      Status: job["Status"] ?? "",
+    }));
 };
 
 export const toJobStub = (entry: JobEntry, withMeta: boolean): object => {

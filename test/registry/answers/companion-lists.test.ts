@@ -204,7 +204,7 @@ test("a job's versions are those its allocations carry, the newest first, withou
     Job: { ID: "web", Version, CreateIndex, ModifyIndex: CreateIndex + Version },
   });
   const registry = registryOf([
-    allocation(idOf("1"), job(6, 1)),
+    allocation(idOf("1"), job(9, 3)),
     allocation(idOf("2"), job(0)),
     allocation(idOf("3"), job(2)),
     allocation(idOf("4"), job(2)),
@@ -214,8 +214,8 @@ test("a job's versions are those its allocations carry, the newest first, withou
   const { document } = await createAsk(registry)(asked);
   assert.deepEqual(document, {
     Versions: [
-      { ID: "web", Version: 2, CreateIndex: 8, ModifyIndex: 10, Status: "running" },
-      { ID: "web", Version: 0, CreateIndex: 8, ModifyIndex: 8, Status: "running" },
+      { ID: "web", Version: 2, CreateIndex: 8, ModifyIndex: 10, Stop: false, Status: "running" },
+      { ID: "web", Version: 0, CreateIndex: 8, ModifyIndex: 8, Stop: false, Status: "running" },
     ],
     Diffs: null,
     Index: 10,
