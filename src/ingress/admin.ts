@@ -3,9 +3,10 @@
  * while that one is flooded.
  */
 import { createHash, timingSafeEqual } from "node:crypto";
-import { createServer, type Server } from "node:http";
+import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import express, { type Express, type RequestHandler, type Response } from "express";
+import { closeServer, listenOn } from "../http/serving.ts";
 import { stringifyJson } from "../lib/json.ts";
 import type { Closer, Log } from "../ports.ts";
 
@@ -153,29 +154,6 @@ const failure =
     else answerText(response, 500, "internal error");
   };
 
-const bind = (server: Server, { host, port }: AdminOptions["listen"]): Promise<AddressInfo> =>
-  new Promise((resolve, reject) => {
-    server.once("error", reject);
-    server.listen(port, host, () => {
-      server.off("error", reject);
-      const address = server.address();
-      if (address === null || typeof address === "string") reject(new Error("no address"));
-      else resolve(address);
-    });
-  });
-
-const shut = (server: Server, signal: AbortSignal): Promise<void> =>
-  new Promise((resolve) => {
-    const cut = (): void => server.closeAllConnections();
-    signal.addEventListener("abort", cut, { once: true });
-    server.close(() => {
-      signal.removeEventListener("abort", cut);
-      resolve();
-    });
-    server.closeIdleConnections();
-    if (signal.aborted) cut();
-  });
-
 /** Refuses to start where strangers could read it without a token. */
 export const createAdmin = async (needs: AdminNeeds, options: AdminOptions): Promise<Admin> => {
   if (!options.loopback && options.token === undefined)
@@ -196,7 +174,7 @@ export const createAdmin = async (needs: AdminNeeds, options: AdminOptions): Pro
   server.on("connection", (socket) => socket.on("error", () => socket.destroy()));
   server.on("upgrade", (_request, socket) => socket.destroy());
   server.on("connect", (_request, socket) => socket.destroy());
-  const address = await bind(server, options.listen);
+  const address = await listenOn(server, options.listen.host, options.listen.port);
   server.on("error", (error) => needs.log.error({ err: error }, "admin listener failed"));
-  return { address, close: (signal) => shut(server, signal) };
+  return { address, close: (signal) => closeServer(server, signal) };
 };

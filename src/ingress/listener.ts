@@ -11,6 +11,7 @@ import {
 } from "node:http";
 import { createServer as createTlsServer } from "node:https";
 import type { Socket } from "node:net";
+import { closeServer, listenOn } from "../http/serving.ts";
 import { authorityOf } from "../lib/addresses.ts";
 import { Counts } from "../lib/counts.ts";
 import type { Log } from "../ports.ts";
@@ -41,9 +42,6 @@ export interface Listener {
   /** Stops accepting; resolves when the last connection has ended, or is cut when the signal aborts. */
   close(signal: AbortSignal): Promise<void>;
 }
-
-/** How often a closing server looks for connections that have become idle. */
-const idleSweepMs = 50;
 
 const overLimitText =
   "Your IP is issuing too many concurrent connections, please rate limit your calls\n";
@@ -157,21 +155,6 @@ const create = (options: ListenerOptions, onRequest: RequestListener): Server =>
     : createServer(limits, onRequest);
 };
 
-const listen = (server: Server, host: string, port: number): Promise<void> =>
-  new Promise((resolve, reject) => {
-    server.once("error", reject);
-    server.listen(port, host, () => {
-      server.off("error", reject);
-      resolve();
-    });
-  });
-
-const addressOf = (server: Server): string => {
-  const bound = server.address();
-  if (bound === null || typeof bound === "string") return String(bound);
-  return authorityOf(bound.address, bound.port);
-};
-
 /** Listens; rejects with the system's error (`EADDRINUSE`, ...). */
 export const openListener = async (
   {
@@ -197,26 +180,17 @@ export const openListener = async (
   });
   server.on("upgrade", onUpgrade);
   server.on("tlsClientError", (err: Error) => log.debug({ err }, "TLS handshake failed"));
-  await listen(server, options.host, options.port);
+  const bound = await listenOn(server, options.host, options.port);
   server.on("error", (err) => log.error({ err }, "listener error"));
   return {
     server,
-    address: addressOf(server),
+    address: authorityOf(bound.address, bound.port),
     get sockets() {
       return all.size;
     },
-    close: async (signal) => {
-      const closed = new Promise<void>((resolve) => server.close(() => resolve()));
-      const cut = (): void => {
-        for (const socket of all) socket.destroy();
-      };
-      // a connection whose answer ends only now is idle only now
-      const sweep = setInterval(() => server.closeIdleConnections(), idleSweepMs);
-      if (signal.aborted) cut();
-      else signal.addEventListener("abort", cut, { once: true });
-      await closed;
-      clearInterval(sweep);
-      signal.removeEventListener("abort", cut);
-    },
+    close: (signal) =>
+      closeServer(server, signal, () => {
+        for (const socket of all) socket.destroy(); // WebSockets too, which the server does not know any more
+      }),
   };
 };

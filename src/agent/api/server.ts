@@ -1,11 +1,11 @@
 /** The agent's HTTP server: express for the routes, everything else in the door. Whoever creates it closes it. */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { createServer as createTlsServer, type Server as TlsServer } from "node:https";
-import type { AddressInfo } from "node:net";
 import type { SecureContextOptions, TlsOptions } from "node:tls";
 import express from "express";
 import { writeError } from "../../answer.ts";
 import { GatewayError, notFound, toGatewayError } from "../../errors.ts";
+import { closeServer, listenOn } from "../../http/serving.ts";
 import { type Route, routes } from "../../routes.ts";
 import type { DoorNeeds } from "./ask.ts";
 import { cleanPath, unknownPath } from "./clean-path.ts";
@@ -57,9 +57,6 @@ export interface AgentServerOptions {
   readonly tls?: TlsOptions;
   readonly exec?: Partial<ExecDoorOptions>;
 }
-
-/** How often a closing server looks for connections that have become idle. */
-const idleSweepMs = 50;
 
 const lasting: ReadonlySet<string> = new Set(["download", "follow"]);
 const lasts = (rows: readonly Route[]): boolean =>
@@ -188,32 +185,21 @@ export const createAgentServer = (
   server.on("upgrade", (request, socket, head) => execDoor.upgrade(request, socket, head));
 
   return {
-    listen: (host, port) =>
-      new Promise((resolve, reject) => {
-        server.once("error", reject);
-        server.listen(port, host, () => {
-          server.off("error", reject);
-          server.on("error", (err) => needs.log.error({ err }, "agent server error"));
-          resolve((server.address() as AddressInfo).port); // it listens on TCP
-        });
-      }),
+    listen: async (host, port) => {
+      const bound = await listenOn(server, host, port);
+      server.on("error", (err) => needs.log.error({ err }, "agent server error"));
+      return bound.port;
+    },
     get live() {
       return live + execDoor.live;
     },
     setSecureContext: (context) => tlsServer?.setSecureContext(context),
     async close(signal) {
-      const closed = new Promise<void>((resolve) => void server.close(() => resolve()));
+      const closed = closeServer(server, signal);
       for (const end of endings) end(new GatewayError("draining"));
       await needs.execSessions.close(signal);
-      // a connection whose answer ends only now is idle only now
-      const sweep = setInterval(() => server.closeIdleConnections(), idleSweepMs);
-      const cut = (): void => server.closeAllConnections();
-      if (signal.aborted) cut();
-      else signal.addEventListener("abort", cut, { once: true });
       await execDoor.close(signal);
       await closed;
-      clearInterval(sweep);
-      signal.removeEventListener("abort", cut);
     },
   };
 };
