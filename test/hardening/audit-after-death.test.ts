@@ -16,37 +16,51 @@ import { execClient } from "../support/ws-client.ts";
 interface Scene {
   readonly home: Home;
   readonly gateway: GatewayProgram;
+}
+
+interface Victim {
   readonly agent: Program;
   readonly id: string;
 }
 
-const open = async (home: Home): Promise<Scene> => {
-  const gateway = await home.gateway();
-  const agent = await home.agent("n1", gateway.url, {
-    workloads: [
-      shellWorkload(
-        "j",
-        "head -c 30000000 /dev/zero > $NOMAD_TASK_DIR/big; echo up; exec sleep 1000",
-      ),
-    ],
-  });
+const script = "head -c 30000000 /dev/zero > $NOMAD_TASK_DIR/big; echo up; exec sleep 1000";
+
+const join = async ({ home, gateway }: Scene, name: string): Promise<Victim> => {
+  const agent = await home.agent(name, gateway.url, { workloads: [shellWorkload(name, script)] });
   const headers = { "x-nomad-token": home.secrets.operator };
   const id = await until("the workload runs and has its file", async () => {
     const list: unknown = await (await fetch(`${gateway.url}/v1/allocations`, { headers })).json();
-    if (!Array.isArray(list) || list[0]?.ClientStatus !== "running") return undefined;
-    const found = String(list[0].ID);
-    const stat = await fetch(`${gateway.url}/v1/client/fs/stat/${found}?path=/main/local/big`, {
+    if (!Array.isArray(list)) return undefined;
+    const mine = list.find(
+      ({ JobID, ClientStatus }) => JobID === name && ClientStatus === "running",
+    );
+    if (mine === undefined) return undefined;
+    const stat = await fetch(`${gateway.url}/v1/client/fs/stat/${mine.ID}?path=/main/local/big`, {
       headers,
     });
-    return (await stat.text()).includes('"Size":30000000') ? found : undefined;
+    return (await stat.text()).includes('"Size":30000000') ? String(mine.ID) : undefined;
   });
-  return { home, gateway, agent, id };
+  return { agent, id };
 };
 
 const routesOpen = ["alloc.exec", "fs.logs", "fs.cat"];
 
+/** The newest record of a route. */
+const newest = (home: Home, route: string, audit: string, from: number): Line | undefined =>
+  home
+    .audit()
+    .slice(from)
+    .findLast((line) => line["route"] === route && line["audit"] === audit);
+
+interface Busy {
+  /** Records that stood there before. */
+  readonly from: number;
+  readonly leave: () => void;
+}
+
 /** An exec, a follow and a download that stands, all under way. */
-const busy = async ({ home, gateway, id }: Scene): Promise<() => void> => {
+const busy = async ({ home, gateway }: Scene, id: string): Promise<Busy> => {
+  const from = home.audit().length;
   const token = home.secrets.operator;
   const header = `X-Nomad-Token: ${token}\r\n`;
   const exec = execClient({
@@ -69,56 +83,61 @@ const busy = async ({ home, gateway, id }: Scene): Promise<() => void> => {
   await download.seen("200 OK");
   download.socket.pause();
   await until("all three have begun in the audit log", () =>
-    routesOpen.every((route) => records(home, route, "start").length > 0),
+    routesOpen.every((route) => newest(home, route, "start", from) !== undefined),
   );
-  return () => {
-    exec.socket.terminate();
-    follow.socket.resetAndDestroy();
-    download.socket.resetAndDestroy();
+  return {
+    from,
+    leave: () => {
+      exec.socket.terminate();
+      follow.socket.resetAndDestroy();
+      download.socket.resetAndDestroy();
+    },
   };
 };
 
-const records = (home: Home, route: string, audit: string): readonly Line[] =>
-  home.audit().filter((line) => line["route"] === route && line["audit"] === audit);
-
-test("the callers die: each has its end record", async () => {
+test("whoever dies in the middle, the audit log has its start and, while the gateway lives, its end", async (t) => {
   await using home = createHome();
-  const scene = await open(home);
-  (await busy(scene))();
-  for (const route of routesOpen) {
-    const end = await until(`${route} has ended`, () => records(home, route, "end")[0]);
-    assert.equal(end["code"], "client_closed", route);
-    assert.equal(end["requestId"], records(home, route, "start")[0]?.["requestId"]);
-  }
-});
+  const gateway = await home.gateway();
+  const scene = { home, gateway };
+  const [first, second] = await Promise.all([join(scene, "n1"), join(scene, "n2")]);
 
-test("the agent is killed: each has its end record that says so", async () => {
-  await using home = createHome();
-  const scene = await open(home);
-  const leave = await busy(scene);
-  scene.agent.kill("SIGKILL");
-  for (const route of ["alloc.exec", "fs.logs"]) {
-    const end = await until(`${route} has ended`, () => records(home, route, "end")[0]);
-    assert.match(String(end["code"]), /^(?:upstream_broke|node_unreachable)$/, route);
-    assert.equal(end["result"], "failed");
-  }
-  leave();
-  await until("the download has ended", () => records(home, "fs.cat", "end")[0]);
-});
+  await t.test("the callers die: each has its end record", async () => {
+    const { from, leave } = await busy(scene, first.id);
+    leave();
+    for (const route of routesOpen) {
+      const end = await until(`${route} has ended`, () => newest(home, route, "end", from));
+      assert.equal(end["code"], "client_closed", route);
+      assert.equal(end["requestId"], newest(home, route, "start", from)?.["requestId"]);
+    }
+  });
 
-test("the gateway is killed: every start record is whole and readable, who and what is in it", async () => {
-  await using home = createHome();
-  const scene = await open(home);
-  const leave = await busy(scene);
-  scene.gateway.kill("SIGKILL");
-  await scene.gateway.ended;
-  leave();
-  for (const route of routesOpen) {
-    const [start] = records(home, route, "start");
-    assert.ok(start, route);
-    assert.equal(start["allocation"], scene.id);
-    assert.match(String(start["accessor"]), /^[0-9a-f-]{36}$/);
-    assert.equal(start["address"], "127.0.0.1");
-  }
-  assert.deepEqual(records(home, "alloc.exec", "start")[0]?.["argv"], ["cat"]);
+  await t.test("the agent is killed: each has its end record that says so", async () => {
+    const { from, leave } = await busy(scene, first.id);
+    first.agent.kill("SIGKILL");
+    for (const route of ["alloc.exec", "fs.logs"]) {
+      const end = await until(`${route} has ended`, () => newest(home, route, "end", from));
+      assert.match(String(end["code"]), /^(?:upstream_broke|node_unreachable)$/, route);
+      assert.equal(end["result"], "failed");
+    }
+    leave();
+    await until("the download has ended", () => newest(home, "fs.cat", "end", from));
+  });
+
+  await t.test(
+    "the gateway is killed: every start record is whole and readable, who and what is in it",
+    async () => {
+      const { from, leave } = await busy(scene, second.id);
+      gateway.kill("SIGKILL");
+      await gateway.ended;
+      leave();
+      for (const route of routesOpen) {
+        const begun = newest(home, route, "start", from);
+        assert.ok(begun, route);
+        assert.equal(begun["allocation"], second.id);
+        assert.match(String(begun["accessor"]), /^[0-9a-f-]{36}$/);
+        assert.equal(begun["address"], "127.0.0.1");
+      }
+      assert.deepEqual(newest(home, "alloc.exec", "start", from)?.["argv"], ["cat"]);
+    },
+  );
 });

@@ -1,6 +1,6 @@
 /** The wall clock steps by an hour, forward and back: what has an expiry obeys it, and nothing that waits or lives notices. */
 import assert from "node:assert/strict";
-import { test } from "node:test";
+import { describe, test } from "node:test";
 import { GatewayError } from "../../src/errors.ts";
 import { createLedger } from "../../src/live/ledger.ts";
 import type { Exchange, Principal } from "../../src/ports.ts";
@@ -84,51 +84,53 @@ const update = async (rig: Rig, value: string): Promise<void> => {
   });
 };
 
-for (const [name, stepMs] of [
-  ["forward", hourMs],
-  ["back", -hourMs],
-] as const)
-  test(`an hour ${name}: streams, nodes, waits and windows go on as if nothing had happened`, async () => {
-    const clock = steppingClock();
-    await using rig = await start(clock);
-    const lives = ["lasting", "long", "short"].map((token) => follow(rig, token));
-    for (const live of lives) await live.seen("tick");
-    const [lasting, long, short] = lives;
-    assert.ok(lasting && long && short);
-    const { headers } = await rig.get("/v1/nodes", rig.secret("management"));
-    const askedAt = performance.now();
-    const waiting = rig.get(
-      `/v1/nodes?index=${Number(headers["x-nomad-index"]) + 1_000_000}&wait=2s`,
-      rig.secret("management"),
-    );
+describe("the wall clock steps", { concurrency: true }, () => {
+  for (const [name, stepMs] of [
+    ["forward", hourMs],
+    ["back", -hourMs],
+  ] as const)
+    test(`an hour ${name}: streams, nodes, waits and windows go on as if nothing had happened`, async () => {
+      const clock = steppingClock();
+      await using rig = await start(clock);
+      const lives = ["lasting", "long", "short"].map((token) => follow(rig, token));
+      for (const live of lives) await live.seen("tick");
+      const [lasting, long, short] = lives;
+      assert.ok(lasting && long && short);
+      const { headers } = await rig.get("/v1/nodes", rig.secret("management"));
+      const askedAt = performance.now();
+      const waiting = rig.get(
+        `/v1/nodes?index=${Number(headers["x-nomad-index"]) + 1_000_000}&wait=1s`,
+        rig.secret("management"),
+      );
 
-    clock.step(stepMs);
-    await update(rig, "once");
-    await isTicking(lasting);
-    await isTicking(long);
-    assert.equal((await waiting).status, 200);
-    const waitedMs = performance.now() - askedAt;
-    assert.ok(waitedMs > 1_500 && waitedMs < 20_000, `${waitedMs} ms`);
-    if (stepMs > 0) {
-      assert.equal((await short.answer()).end, "cut", "its token has expired");
-      assert.equal((await rig.get("/v1/nodes", rig.secret("short"))).status, 403);
-    } else await isTicking(short);
+      clock.step(stepMs);
+      await update(rig, "once");
+      await isTicking(lasting);
+      await isTicking(long);
+      assert.equal((await waiting).status, 200);
+      const waitedMs = performance.now() - askedAt;
+      assert.ok(waitedMs > 800 && waitedMs < 20_000, `${waitedMs} ms`);
+      if (stepMs > 0) {
+        assert.equal((await short.answer()).end, "cut", "its token has expired");
+        assert.equal((await rig.get("/v1/nodes", rig.secret("short"))).status, 403);
+      } else await isTicking(short);
 
-    clock.step(-stepMs);
-    await update(rig, "twice");
-    await isTicking(lasting);
-    await isTicking(long);
-    for (const token of ["lasting", "long", "short"])
-      assert.equal((await rig.get("/v1/nodes", rig.secret(token))).status, 200, token);
-    const { headers: later } = await rig.get("/v1/nodes", rig.secret("management"));
-    assert.ok(
-      Number(later["x-nomad-index"]) >= Number(headers["x-nomad-index"]),
-      "indexes never run backwards",
-    );
-    const events = rig.audit().map(({ audit, event, kind }) => String(event ?? kind ?? audit));
-    assert.ok(!events.some((event) => event.includes("node_down")), "no node was called down");
-    for (const { socket } of lives) socket.destroy();
-  });
+      clock.step(-stepMs);
+      await update(rig, "twice");
+      await isTicking(lasting);
+      await isTicking(long);
+      for (const token of ["lasting", "long", "short"])
+        assert.equal((await rig.get("/v1/nodes", rig.secret(token))).status, 200, token);
+      const { headers: later } = await rig.get("/v1/nodes", rig.secret("management"));
+      assert.ok(
+        Number(later["x-nomad-index"]) >= Number(headers["x-nomad-index"]),
+        "indexes never run backwards",
+      );
+      const events = rig.audit().map(({ audit, event, kind }) => String(event ?? kind ?? audit));
+      assert.ok(!events.some((event) => event.includes("node_down")), "no node was called down");
+      for (const { socket } of lives) socket.destroy();
+    });
+});
 
 test("a step of the wall clock does not use up the time that rights are honoured without their source", async () => {
   const clock = steppingClock();

@@ -7,7 +7,7 @@ import { get, rawClient } from "../support/raw-client.ts";
 
 const stallMs = 2_500;
 
-test("after two seconds of standstill it is not ready for a while, streams go on and no agent is called down", async () => {
+test("after two seconds of standstill it is not ready, streams go on and no agent is called down", async () => {
   await using home = createHome();
   const gateway = await home.gateway({ node: { down_after: "2s" } });
   await home.agent("n1", gateway.url, {
@@ -45,8 +45,6 @@ test("after two seconds of standstill it is not ready for a while, streams go on
 
   const before = live.received().length;
   await until("the stream goes on", () => live.received().length > before);
-  assert.equal(await statusOf(), "ready");
-  await until("it is ready again", async () => (await ready()).startsWith("200"));
   assert.equal(await statusOf(), "ready");
   live.socket.destroy();
   const told = gateway.output.filter((line) => /node_down|"event":"node_/.test(line));

@@ -31,16 +31,18 @@ const patternsOf = (file: string): readonly Pattern[] =>
 const patterns = globSync("src/**/*.ts").sort().flatMap(patternsOf);
 
 const length = 16 * 1024;
+/** A pattern that is not linear shows it at half of that. */
+const probeLength = length / 2;
 const pumps = [
   "a", "A", "0", " ", "\t", "/", "//", "/./", ".", "..", "-", "_", "=", ",", ":", "%2e", "%", "x=", "eyJaaaaa.", "[", "]", "'", '"', "\\",
   "\\\"", "token", "token=", "token: ", "a:", "a://", "a@", "-----BEGIN PRIVATE KEY-----", "Bearer ", "[::", "\0", "\u00e9", "ab-", "0a", "\n", "\r\n",
 ]; // biome-ignore format: a list
-const tails = ["", "!", "\n", "\0"];
+const tails = ["", "\0"];
 
 /** The best of some tries: what the pattern itself costs, not what the machine was busy with. */
 const costMs = (regexp: RegExp, text: string): number => {
   let best = Number.POSITIVE_INFINITY;
-  for (let attempt = 0; attempt < 3 && best > 20; attempt++) {
+  for (let attempt = 0; attempt < 5 && best > 20; attempt++) {
     const startedAt = performance.now();
     regexp.test(text);
     best = Math.min(best, performance.now() - startedAt);
@@ -55,7 +57,7 @@ const shortTexts: Readonly<Record<string, string>> = {
   "src/config/reference.ts": "gets the documentation that it has just made",
   "src/registry/filter/coerce.ts": "gets no more than 80 characters",
 };
-const isSlow = (ms: number): boolean => ms > 100;
+const isSlow = (ms: number): boolean => ms > 40;
 
 test("the patterns are found", () => {
   assert.ok(patterns.length > 80, String(patterns.length));
@@ -65,15 +67,15 @@ test("the patterns are found", () => {
 
 test("no regular expression takes long for 16 KiB made for it, but those that never get it", () => {
   const slow = new Set<string>();
-  for (const { place, regexp } of patterns)
+  const judged = patterns.filter(({ place }) => shortTexts[place.replace(/:.*/, "")] === undefined);
+  for (const { place, regexp } of judged)
     for (const pump of pumps) {
-      const text = pump.repeat(Math.ceil(length / pump.length));
+      const text = pump.repeat(Math.ceil(probeLength / pump.length));
       if (!tails.some((tail) => isSlow(costMs(regexp, text + tail)))) continue;
       slow.add(place.replace(/:.*/, ""));
       break;
     }
-  const unexpected = [...slow].filter((file) => shortTexts[file] === undefined);
-  assert.deepEqual(unexpected, []);
+  assert.deepEqual([...slow], []);
 });
 
 /* ---- every route ---- */
@@ -88,7 +90,7 @@ describe("paths of 16 KiB", () => {
   test("are answered at once on each route, whatever stands for its id and behind it", async (t) => {
     const port = Number(new URL(rig.url).port);
     const token = rig.secret("management");
-    const fills = ["a", "a/", "-", "%61", "a.", "/", "./", "%2F", ":id", "*"];
+    const fills = ["a", "a/", "%61", "/", "%2F"];
     const paths = new Set(routes.map(({ path }) => path));
     const targets = [...paths].flatMap((path) =>
       fills.flatMap((fill) => {

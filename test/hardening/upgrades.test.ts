@@ -42,7 +42,7 @@ const upgrade = (target: string, ...headers: readonly string[]): string =>
     "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", ...headers, "", "",
   ].join("\r\n"); // biome-ignore format: a request
 
-describe("Connection and Upgrade in any order and case", () => {
+describe("Connection and Upgrade in any order and case", { concurrency: true }, () => {
   const spellings: readonly (readonly string[])[] = [
     ["Connection: Upgrade", "Upgrade: websocket"],
     ["Upgrade: websocket", "Connection: Upgrade"],
