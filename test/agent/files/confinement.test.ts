@@ -199,29 +199,34 @@ for (const [name, how] of [
       await writeFile(at("alloc/data/real/f"), "fine");
       const targets = [at("alloc/data/real"), foreign, at("web/secrets")];
       let stop = false;
-      const swap = async (): Promise<number> => {
-        let swaps = 0;
+      let swaps = 0;
+      const swap = async (): Promise<void> => {
         for (; !stop; swaps++) {
           await symlink(targets[swaps % targets.length] ?? foreign, at("alloc/data/new"));
           await rename(at("alloc/data/new"), at("alloc/data/swapped"));
         }
-        return swaps;
       };
       await symlink(foreign, at("alloc/data/swapped"));
       const swapping = swap();
       const seen = new Map<string, number>();
-      for (let round = 0; round < 500; round++) {
+      const refused = (): boolean =>
+        seen.has(escapes) || seen.has(prohibited("alloc/data/swapped/f"));
+      const isEnough = (round: number): boolean =>
+        round >= 500 && swaps > 100 && seen.has("fine") && refused();
+      const untilMs = performance.now() + 20_000; // a busy machine swaps less often
+      for (let round = 0; !isEnough(round) && performance.now() < untilMs; round++) {
         const got = await outcome(contentOf(allocation, "alloc/data/swapped/f", how));
         seen.set(got, (seen.get(got) ?? 0) + 1);
       }
       stop = true;
-      assert.ok((await swapping) > 100);
+      await swapping;
+      assert.ok(swaps > 100);
       assert.deepEqual(
         [...seen.keys()].filter((got) => got === secret || got === outside),
         [],
       );
       assert.ok(seen.has("fine"), "the link inside was read at least once");
-      assert.ok(seen.has(escapes) || seen.has(prohibited("alloc/data/swapped/f")));
+      assert.ok(refused(), "a link outside was refused at least once");
     });
   });
 
