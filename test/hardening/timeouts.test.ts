@@ -6,7 +6,7 @@ import { test } from "node:test";
 import { loadServerConfig } from "../../src/config/load.ts";
 import { openDoor } from "../../src/gateway/doors.ts";
 import { createLog } from "../../src/observe/log.ts";
-import { get, rawClient, rawRequest } from "../support/raw-client.ts";
+import { get, rawClient } from "../support/raw-client.ts";
 import { eventually, type Rig, startRig } from "../support/rig.ts";
 
 test("the public listener has every time-out and size of Node's set on purpose", async () => {
@@ -44,7 +44,6 @@ test("the public listener has every time-out and size of Node's set on purpose",
 
 const hurried = {
   timeouts: { headers: "1s", request: "2s", keep_alive: "1s" },
-  limits: { sockets_per_address: 5_000 },
 };
 
 const portOf = (rig: Rig): number => Number(new URL(rig.url).port);
@@ -92,22 +91,6 @@ test("a caller that only holds a connection is let go in time, whatever it holds
       }),
     ),
   );
-});
-
-test("three hundred slow callers hold nobody else up, and all are let go", async () => {
-  await using rig = await startRig({ settings: hurried });
-  const port = portOf(rig);
-  const all = Array.from({ length: 300 }, (_, nth) => slow[nth % slow.length])
-    .filter((one) => one !== undefined)
-    .map((one) => hold(port, one));
-  for (let time = 0; time < 20; time++)
-    assert.equal((await rawRequest(port, get("/v1/regions"))).status, 200);
-  const answers = await Promise.all(all);
-  assert.equal(answers.length, 300);
-  await eventually("no connection is left", async () => {
-    const text = await (await fetch(`${rig.adminUrl}/metrics`)).text();
-    return /^serai_open_sockets 0$/m.test(text) || undefined;
-  });
 });
 
 test("a caller that asks and never reads is cut, and the rest of its file with it", async () => {
