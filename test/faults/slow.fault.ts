@@ -46,6 +46,7 @@ for (const { name, first, drip, withinMs, atLeastMs } of cases)
     const cut = untilCut(gateway.port, count, (socket) => socket.write(first), drip);
     const served: number[] = [];
     let isOver = false;
+    let failure: unknown;
     const watch = (async (): Promise<void> => {
       while (!isOver) {
         const startedAt = performance.now();
@@ -55,10 +56,13 @@ for (const { name, first, drip, withinMs, atLeastMs } of cases)
         served.push(performance.now() - startedAt);
         await new Promise((resolve) => setTimeout(resolve, 100));
       }
-    })();
+    })().catch((error: unknown) => {
+      failure = error; // told when the siege is over, so that nothing of it is left
+    });
     const times = (await cut).toSorted((a, b) => a - b);
     isOver = true;
     await watch;
+    assert.ifError(failure);
     const [shortest = 0, longest = 0] = [times[0], times.at(-1)];
     t.diagnostic(
       `cut after ${shortest.toFixed(0)} to ${longest.toFixed(0)} ms; others' slowest answer ${Math.max(...served).toFixed(0)} ms`,
