@@ -1,0 +1,59 @@
+/**
+ * The Nomad servers (or any of its agents) that this gateway asks: one is current, and gives way to the next when it cannot
+ * be dialled. Feed, identity and pass-through share it.
+ */
+import { Agent, type Dispatcher } from "undici";
+import type { Closer } from "../ports.ts";
+
+export interface ServersOptions {
+  /** `http(s)://host:port`, at least one. */
+  readonly addresses: readonly string[];
+  readonly connectTimeoutMs: number;
+  /** PEM texts; verification cannot be turned off. */
+  readonly tls:
+    | {
+        readonly ca: string | undefined;
+        readonly cert: string | undefined;
+        readonly key: string | undefined;
+        /** `server.<region>.nomad`. */
+        readonly servername: string | undefined;
+      }
+    | undefined;
+}
+
+export interface Servers extends Closer {
+  /** Origin of the server to ask now. */
+  readonly current: string;
+  readonly addresses: readonly string[];
+  readonly dispatcher: Dispatcher;
+  /** An origin could not be dialled: if it is still the current one, the next takes its place. */
+  failed(origin: string): void;
+}
+
+const given = <T extends object>(options: T): { [K in keyof T]?: NonNullable<T[K]> } =>
+  // undefined members are left out, which the type says
+  Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as {
+    [K in keyof T]?: NonNullable<T[K]>;
+  };
+
+export const createServers = ({ addresses, connectTimeoutMs, tls }: ServersOptions): Servers => {
+  const [first] = addresses;
+  if (first === undefined) throw new RangeError("no address of a Nomad server");
+  let at = 0;
+  const dispatcher = new Agent({
+    allowH2: false,
+    connect: { timeout: connectTimeoutMs, ...(tls === undefined ? {} : given(tls)) },
+  });
+  const current = (): string => addresses[at] ?? first;
+  return {
+    get current() {
+      return current();
+    },
+    addresses,
+    dispatcher,
+    failed(origin) {
+      if (origin === current()) at = (at + 1) % addresses.length;
+    },
+    close: () => dispatcher.destroy(),
+  };
+};
