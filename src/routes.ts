@@ -148,6 +148,19 @@ export const routes: readonly Route[] = [
 export const rowFor = (rows: readonly Route[], method: string): Route | undefined =>
   rows.find(({ methods }) => methods === undefined || methods.includes(method));
 
+/** Not a row of the table: the label of what is passed through to a cluster's servers, which decide about it themselves. */
+export const passThroughRoute: Route = {
+  ...base,
+  name: "pass_through",
+  path: "/*",
+  methods: undefined,
+  key: "none",
+  rule: nobody,
+  carriage: "registry",
+  deadline: undefined,
+  about: "passed through to the servers",
+};
+
 export const routeNamed = (name: string): Route => {
   const route = routes.find((row) => row.name === name);
   if (route === undefined) throw new RangeError(`no route is named ${name}`);

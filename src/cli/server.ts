@@ -58,6 +58,9 @@ interface Flags {
   readonly listen?: string;
   readonly adminListen?: string;
   readonly dataDir?: string;
+  readonly registry?: string;
+  readonly nomadAddress?: readonly string[];
+  readonly nomadTokenFile?: string;
 }
 
 export const serverCommand = (): Command =>
@@ -67,9 +70,19 @@ export const serverCommand = (): Command =>
     .option("--listen <host:port>", "public listener")
     .option("--admin-listen <host:port>", "listener for metrics and health")
     .option("--data-dir <directory>", "where it keeps its state")
-    .action(async ({ config: file, listen, adminListen, dataDir }: Flags) => {
+    .option("--registry <kind>", "embedded, or nomad: in front of a Nomad cluster")
+    .option("--nomad-address <address...>", "Nomad's servers, as http://host:port")
+    .option("--nomad-token-file <file>", "file with the gateway's own ACL token for them")
+    .action(async ({ config: file, ...given }: Flags) => {
       const life = beginLifetime();
-      const flags = { "http.listen": listen, "admin.listen": adminListen, data_dir: dataDir };
+      const flags = {
+        "http.listen": given.listen,
+        "admin.listen": given.adminListen,
+        data_dir: given.dataDir,
+        registry: given.registry,
+        "nomad.addresses": given.nomadAddress?.join(","),
+        "nomad.token_file": given.nomadTokenFile,
+      };
       const { config, warnings } = loadServerConfig({ file, env: process.env, flags });
       for (const warning of warnings) say(`warning: ${warning}`);
       const { stopping } = life;

@@ -10,6 +10,7 @@ import {
   hostPort,
   integer,
   networks,
+  oneOf,
   origins,
   plainName,
   secretText,
@@ -25,6 +26,15 @@ export const serverRows = section("The gateway", {
   region: setting(plainName, "global", "the region it serves; part of its agents' TLS names"),
   datacenter: setting(plainName, "dc1", "its datacenter, as `agent/self` shows it"),
   data_dir: setting(filePath, ".serai/gateway", "where it keeps its state"),
+  registry: setting(oneOf("embedded", "nomad"), "embedded", "where allocations and nodes come from: serai's own agents, or Nomad's servers"),
+  nomad: section("Nomad's servers, when `registry` is nomad", {
+    addresses: setting(origins, [], "servers (or agents) to ask, in order of preference; as http://host:port"),
+    token: secret(optional(secretText, "the gateway's own ACL token: read-job in all namespaces and node read")),
+    ca_file: optional(filePath, "authorities of the servers' certificates; the system's without it"),
+    cert_file: optional(filePath, "certificate shown to servers that ask for one"),
+    key_file: optional(filePath, "its private key"),
+    mask_address: setting(flag, true, "`/v1/node/:id` gives the address the caller used, so that clients do not dial nodes"),
+  }),
   http: section("The public listener", {
     listen: setting(hostPort, "127.0.0.1:4646", "where callers connect"),
     trust_proxy: setting(networks, [], "proxies whose X-Forwarded-For and -Proto are believed"),
@@ -97,8 +107,17 @@ export type ServerConfig = z.output<typeof serverRows.schema>;
 
 type Rule = (config: ServerConfig) => string | false | undefined;
 
+const isNomad = ({ registry }: ServerConfig): boolean => registry === "nomad";
+
 /** What no single row can say. Each mistake names the setting to change. */
 const faults: readonly Rule[] = [
+  (config) =>
+    isNomad(config) &&
+    config.nomad.addresses.length === 0 &&
+    "nomad.addresses: must name at least one server when registry is nomad",
+  ({ nomad }) =>
+    (nomad.certFile === undefined) !== (nomad.keyFile === undefined) &&
+    "nomad.cert_file: needs nomad.key_file, and the other way round",
   ({ admin }) =>
     admin.token === undefined &&
     !isLoopback(admin.listen.host) &&
@@ -128,13 +147,19 @@ const warnings: readonly Rule[] = [
     !acl.enabled &&
     !isLoopback(http.listen.host) &&
     "acl.enabled is false: whoever reaches http.listen may run commands on every node",
-  ({ acl }) =>
-    acl.enabled &&
-    acl.tokensFile === undefined &&
-    acl.jwt.issuers.length === 0 &&
+  (config) =>
+    isNomad(config) &&
+    config.nomad.token === undefined &&
+    "nomad.token is not set: the gateway asks the servers as anonymous",
+  (config) =>
+    config.acl.enabled &&
+    !isNomad(config) &&
+    config.acl.tokensFile === undefined &&
+    config.acl.jwt.issuers.length === 0 &&
     "acl.tokens_file and acl.jwt.issuers are not set: no token is known, every caller is anonymous",
-  ({ acl }) =>
-    acl.joinTokensFile === undefined && "acl.join_tokens_file is not set: no agent can join",
+  (config) =>
+    !isNomad(config) &&
+    config.acl.joinTokensFile === undefined && "acl.join_tokens_file is not set: no agent can join",
 ];
 
 const said = (rules: readonly Rule[], config: ServerConfig): readonly string[] =>

@@ -11,7 +11,7 @@ import { queryOf } from "../http/query.ts";
 import { refusePlainExec } from "../http/upgrade.ts";
 import type { RawQuery } from "../parameters.ts";
 import type { Exchange, Log, Tally } from "../ports.ts";
-import { type Route, routes, rowFor } from "../routes.ts";
+import { passThroughRoute, type Route, routes, rowFor } from "../routes.ts";
 import { clientOf } from "./client.ts";
 import { applyCors } from "./cors.ts";
 import { newExchange, newTally } from "./exchange.ts";
@@ -35,6 +35,19 @@ export interface Ending {
   readonly client: Exchange["client"];
 }
 
+export interface PassThroughContext {
+  readonly client: Exchange["client"];
+  readonly requestId: string;
+  /** Aborts when the client leaves. */
+  readonly signal: AbortSignal;
+}
+
+export type PassThrough = (
+  request: IncomingMessage,
+  response: ServerResponse,
+  context: PassThroughContext,
+) => Promise<void>;
+
 export interface EdgeNeeds extends ParseNeeds {
   readonly travel: (exchange: Exchange, tally: Tally) => Promise<void>;
   /** Told once before each `ended`. */
@@ -43,6 +56,8 @@ export interface EdgeNeeds extends ParseNeeds {
   readonly nextId: () => string;
   readonly log: Log;
   readonly isDraining: () => boolean;
+  /** In front of a Nomad cluster: takes what the gateway does not carry itself. Rejects before a head was sent. */
+  readonly passThrough?: PassThrough | undefined;
   /** Told of each socket beyond the bound of those without a token. */
   readonly limited?: (limit: "handshakes_per_address") => void;
 }
@@ -51,6 +66,11 @@ export interface EdgeOptions {
   readonly isTrustedProxy: (address: string) => boolean;
   readonly allowedOrigins: readonly string[];
 }
+
+/** What the gateway carries itself in front of a Nomad cluster; all else is the servers'. */
+const carried =
+  /^\/v1\/client\/(?:fs|allocation)(?:[/?]|$)|^\/v1\/client\/(?:metadata|stats|gc)(?:\?|$)|^\/v1\/allocation\/[^/?]*\/checks(?:\?|$)/;
+const isCarried = (url: string): boolean => carried.test(url);
 
 /** One request while it is here; what can be changed is filled as it becomes known. */
 interface Visit {
@@ -144,6 +164,28 @@ export const createEdge = (needs: EdgeNeeds, options: EdgeOptions): RequestListe
     needs.ended({ id, method, route, exchange, key, status, error, tally, durationMs, client });
   };
 
+  /** Never rejects: what goes wrong is told to the client and to `ended`. */
+  const relay = async (
+    visit: Visit,
+    request: Request,
+    response: Response,
+    passThrough: PassThrough,
+  ): Promise<void> => {
+    visit.route = passThroughRoute;
+    needs.started(visit.route);
+    const left = new AbortController();
+    response.once("close", () => left.abort(new GatewayError("client_closed")));
+    let error: GatewayError | undefined;
+    try {
+      const { client, id } = visit;
+      await passThrough(request, response, { client, requestId: id, signal: left.signal });
+    } catch (thrown) {
+      error = toGatewayError(thrown, left.signal);
+      refuse(request, response, error);
+    }
+    depart(visit, response, error);
+  };
+
   const arrive = (request: Request, response: Response, next: NextFunction): void => {
     const visit: Visit = {
       id: needs.nextId(),
@@ -159,6 +201,11 @@ export const createEdge = (needs: EdgeNeeds, options: EdgeOptions): RequestListe
     visits.set(request, visit);
     response.setHeader("X-Request-Id", visit.id);
     if (needs.isDraining()) response.setHeader("Connection", "close");
+    if (needs.passThrough && !isCarried(request.url)) {
+      checkRequest(request);
+      void relay(visit, request, response, needs.passThrough);
+      return;
+    }
     visit.raw = queryOf(request.url);
     const target = readTarget(request.url);
     checkRequest(request);

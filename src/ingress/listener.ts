@@ -3,6 +3,7 @@
  * HTTP at all, a bound on connections per address, and a drain.
  */
 import {
+  type IncomingMessage,
   createServer,
   type RequestListener,
   type Server,
@@ -22,6 +23,8 @@ import type { UpgradeListener } from "./upgrade.ts";
 export interface ListenerOptions {
   readonly host: string;
   readonly port: number;
+  /** Which requests reach `onUpgrade`; those on WebSocket rows without it. */
+  readonly isUpgrade?: (request: IncomingMessage) => boolean;
   readonly maxHeaderBytes: number;
   readonly headersTimeoutMs: number;
   readonly requestTimeoutMs: number;
@@ -148,7 +151,7 @@ const create = (options: ListenerOptions, onRequest: RequestListener): Server =>
     connectionsCheckingInterval: 1_000,
     insecureHTTPParser: false,
     noDelay: true,
-    shouldUpgradeCallback: isExecUpgrade,
+    shouldUpgradeCallback: options.isUpgrade ?? isExecUpgrade,
   };
   return options.tls
     ? createSecure(limits, options.tls, options.tlsHandshakeTimeoutMs, onRequest)
