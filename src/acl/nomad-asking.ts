@@ -1,0 +1,114 @@
+/**
+ * Questions to Nomad's servers: the current one first, the next when it cannot say. A refusal is an answer: no other
+ * server is asked to overrule it.
+ */
+import { type ErrorCode, GatewayError } from "../errors.ts";
+import type { Servers } from "../nomad/servers.ts";
+import { type Ask, asker, away } from "./asking.ts";
+import { saysAclsOff } from "./caller.ts";
+import { Turns } from "./turns.ts";
+
+export interface AskingOptions {
+  /** Requests at once: Nomad admits 100 connections an address, and feed and pass-through need theirs. */
+  readonly maxRequests: number;
+  /** Milliseconds that one server has for all that is asked of it for one caller. */
+  readonly serverTimeoutMs: number;
+  /** Milliseconds for all servers together. */
+  readonly timeoutMs: number;
+}
+
+const defaults: AskingOptions = { maxRequests: 16, serverTimeoutMs: 3_000, timeoutMs: 8_000 };
+
+export interface NomadAsking {
+  /** Puts a question, whole, to one server after the other until one can say. */
+  ask<T>(
+    secret: string,
+    question: (ask: Ask, origin: string) => Promise<T>,
+    origins?: readonly string[],
+  ): Promise<T>;
+  /** The servers, other than `origin`, that say that ACLs are on. Those that cannot say now are not among them. */
+  withAcls(origin: string): Promise<readonly string[]>;
+}
+
+const isAway = (error: unknown): boolean =>
+  error instanceof GatewayError && error.code === "identity_unavailable";
+
+/** The connection's own faults: what they say is that this server should not be the current one. */
+const gone: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
+  "node_unreachable",
+  "upstream_broke",
+  "upstream_timeout",
+]);
+
+/** All of them, the current one first. */
+const inTurn = ({ current, addresses }: Servers): readonly string[] => {
+  const at = Math.max(0, addresses.indexOf(current));
+  return [...addresses.slice(at), ...addresses.slice(0, at)];
+};
+
+export const createNomadAsking = (
+  servers: Servers,
+  given: Partial<AskingOptions> = {},
+): NomadAsking => {
+  const { maxRequests, serverTimeoutMs, timeoutMs } = { ...defaults, ...given };
+  const turns = new Turns(maxRequests);
+
+  const at = (
+    origin: string,
+    secret: string,
+    patience: AbortSignal,
+    lost: () => void = () => undefined,
+  ): Ask => {
+    const ask = asker({
+      origin,
+      dispatcher: servers.dispatcher,
+      secret,
+      timeoutMs: serverTimeoutMs,
+      signal: AbortSignal.any([patience, AbortSignal.timeout(serverTimeoutMs)]),
+      lost: (code) => {
+        lost();
+        if (gone.has(code)) servers.failed(origin);
+      },
+    });
+    return (path) => turns.take(() => ask(path));
+  };
+
+  return {
+    async ask(secret, question, origins = inTurn(servers)) {
+      const patience = AbortSignal.timeout(timeoutMs);
+      // What a server said says more than that another one is away.
+      let said: unknown;
+      let unheard: unknown = away("has no address");
+      for (const origin of origins) {
+        if (patience.aborted) break;
+        let isLost = false;
+        const ask = at(origin, secret, patience, () => {
+          isLost = true;
+        });
+        try {
+          return await question(ask, origin);
+        } catch (error) {
+          if (!isAway(error)) throw error;
+          if (isLost) unheard = error;
+          else said ??= error;
+        }
+      }
+      throw said ?? unheard;
+    },
+    async withAcls(origin) {
+      const patience = AbortSignal.timeout(serverTimeoutMs);
+      const others = servers.addresses.filter((address) => address !== origin);
+      const says = await Promise.all(
+        others.map(async (address) => {
+          try {
+            const told = await at(address, "", patience)("/v1/acl/policies");
+            return !saysAclsOff(told) && (told.status === 200 || told.status === 403);
+          } catch {
+            return false; // it cannot say now
+          }
+        }),
+      );
+      return others.filter((_address, index) => says[index]);
+    },
+  };
+};

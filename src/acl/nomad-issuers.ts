@@ -1,0 +1,40 @@
+/** JWTs of configured issuers beside the credentials that Nomad's servers know. */
+import type { IdentitySources, Resolve } from "./authenticate.ts";
+import { claimsOf } from "./caller.ts";
+import type { Issuer } from "./jwt-issuer.ts";
+import type { JwtSource } from "./jwt-source.ts";
+import { disabledPrincipal } from "./principals.ts";
+import { isTokenShaped } from "./secrets.ts";
+
+/**
+ * Tells the JWTs of configured issuers from Nomad's own by their `iss`. No server and no client agent of Nomad's knows such
+ * a JWT: what is asked of them for its holder has to bear the gateway's own token (`upstream: service`).
+ */
+export const issuerTest = (
+  issuers: readonly Pick<Issuer, "issuer">[],
+): ((secret: string) => boolean) => {
+  const known = new Set(issuers.map(({ issuer }) => issuer));
+  return (secret) => {
+    if (known.size === 0 || isTokenShaped(secret)) return false;
+    const { iss } = claimsOf(secret);
+    return typeof iss === "string" && known.has(iss);
+  };
+};
+
+/** A JWT of a configured issuer is verified here, any other credential by the servers. ACLs off count for both. */
+export const withIssuers = (
+  nomad: IdentitySources & { readonly jwt: Resolve },
+  jwt: JwtSource,
+  ofIssuer: (secret: string) => boolean,
+): IdentitySources => {
+  const verified: Resolve = async (secret, signal) => {
+    const anyone = await nomad.anonymous(signal);
+    return anyone === disabledPrincipal ? anyone : await jwt.jwt(secret, signal);
+  };
+  return {
+    anonymous: nomad.anonymous,
+    token: nomad.token,
+    jwt: (secret, signal) =>
+      ofIssuer(secret) ? verified(secret, signal) : nomad.jwt(secret, signal),
+  };
+};

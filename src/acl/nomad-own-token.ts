@@ -1,0 +1,80 @@
+/** What the gateway's own token has to be good for in front of Nomad's servers, and whether it is. */
+import { GatewayError } from "../errors.ts";
+import { systemClock } from "../lib/clock.ts";
+import type { Servers } from "../nomad/servers.ts";
+import { compileAcl } from "./acl.ts";
+import { type Caller, findCaller } from "./caller.ts";
+import { createNomadAsking } from "./nomad-asking.ts";
+import type { Rules } from "./rules.ts";
+
+/** The smallest policy for the gateway's own token, as `nomad acl policy apply` reads it. */
+export const ownPolicyHcl = `namespace "*" {
+  capabilities = ["read-job"]
+}
+
+node {
+  policy = "read"
+}
+`;
+
+/** The same in JSON. */
+export const ownPolicyJson = `{
+  "namespace": [{ "*": { "capabilities": ["read-job"] } }],
+  "node": [{ "policy": "read" }]
+}
+`;
+
+/** Any name that a label with `*` matches: each run becomes nothing, so that no other label is closer. */
+const sampleOf = (label: string): string => label.replaceAll("*", "");
+
+/** A namespace that no rule names. */
+const unnamed = "a-namespace-that-no-policy-names";
+
+const unreadable = (rules: readonly Rules[]): readonly string[] => {
+  const acl = compileAcl(rules);
+  const labels = new Set(rules.flatMap(({ Namespaces }) => Namespaces.map(({ Name }) => Name)));
+  const closed = [...labels].filter(
+    (label) => label !== "*" && !acl.namespace(sampleOf(label), "read-job"),
+  );
+  return acl.namespace(unnamed, "read-job") ? closed : ["*", ...closed];
+};
+
+const missingOf = (caller: Caller): readonly string[] => {
+  if (caller.kind !== "client") return [];
+  const namespaces = unreadable(caller.rules);
+  return [
+    ...(namespaces.length === 0
+      ? []
+      : [
+          `read-job in every namespace (not held in ${namespaces.map((name) => `"${name}"`).join(", ")}): ` +
+            "without it the servers refuse the stream of events, and allocations are not found",
+        ]),
+    ...(compileAcl(caller.rules).node("read")
+      ? []
+      : ['node { policy = "read" }: without it no node and no address is known']),
+  ];
+};
+
+const isRefusal = (error: unknown): boolean =>
+  error instanceof GatewayError && error.code === "permission_denied";
+
+/**
+ * What the gateway's own token lacks, in words; empty when it holds all. Rejects with `identity_unavailable` when no server
+ * can say now.
+ */
+export const checkOwnToken = async (
+  { servers }: { readonly servers: Servers },
+  token: string,
+): Promise<readonly string[]> => {
+  const options = { confirmManagers: true };
+  try {
+    const caller = await createNomadAsking(servers).ask(token, (ask) =>
+      findCaller(ask, token, systemClock.now(), options),
+    );
+    return missingOf(caller);
+  } catch (error) {
+    if (isRefusal(error))
+      return ["a valid token: the servers do not know this one, or it has expired"];
+    throw error;
+  }
+};
