@@ -9,6 +9,8 @@ export interface Facts {
   readonly text?: string;
   readonly id?: string;
   readonly node?: string;
+  /** Who it was when it was no node. */
+  readonly peer?: string;
   readonly reason?: string;
   readonly limit?: string;
 }
@@ -25,7 +27,8 @@ interface Row {
 }
 
 const text = (facts: Facts): string => facts.text ?? "";
-const nodeName = (facts: Facts): string => (facts.node ? `node ${facts.node}` : "the node");
+const nodeName = (facts: Facts): string =>
+  facts.peer ?? (facts.node ? `node ${facts.node}` : "the node");
 
 // biome-ignore format: a table
 const table = {

@@ -5,7 +5,8 @@ import { GatewayError } from "../errors.ts";
 /** HTTP/1.0 knows no chunks: there the end of the connection is the end of the body, and only a reset says otherwise. */
 const isCloseDelimited = ({ req }: ServerResponse): boolean => req.httpVersion === "1.0";
 
-const reset = (response: ServerResponse): void => {
+/** Ends a body that only the connection's end ends, so that nobody takes it for whole. */
+export const reset = (response: ServerResponse): void => {
   try {
     response.socket?.resetAndDestroy();
   } catch {

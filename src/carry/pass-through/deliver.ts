@@ -1,0 +1,160 @@
+/**
+ * An answer of a server on its way to the caller: as it comes, or held whole when it has to be changed. After the head
+ * there is one way to fail, which is to cut.
+ */
+import type { IncomingMessage, ServerResponse } from "node:http";
+import { pipeline } from "node:stream/promises";
+import { GatewayError } from "../../errors.ts";
+import { readBounded } from "../../lib/read-bounded.ts";
+import type { Exchange, Tally } from "../../ports.ts";
+import { cut, delivered, reset, tooSlow } from "../cut.ts";
+import { invalidAnswer, named, peer } from "./faults.ts";
+import { type Head, toCaller } from "./headers.ts";
+import { maskNode } from "./mask.ts";
+import type { Kind } from "./target.ts";
+
+export interface Delivery {
+  readonly response: ServerResponse;
+  readonly client: Exchange["client"];
+  readonly signal: AbortSignal;
+  readonly kind: Kind;
+  /** The server that answers. */
+  readonly origin: string;
+  readonly tally: Tally | undefined;
+  /** True: a node's document leads back to the gateway. */
+  readonly mask: boolean;
+  readonly maxMaskedBytes: number;
+  /** Milliseconds a caller may take nothing of what waits for it. */
+  readonly stallMs: number;
+  /** Milliseconds an event stream may be silent. */
+  readonly eventSilenceMs: number;
+}
+
+const bodiless: ReadonlySet<number> = new Set([204, 304]);
+
+const hasBody = (response: ServerResponse, { status }: Head): boolean =>
+  response.req.method !== "HEAD" && !bodiless.has(status);
+
+/** Throws for what no header can carry. */
+const writeHead = (response: ServerResponse, head: Head, length: number | undefined): void => {
+  try {
+    for (const [name, values] of head.headers)
+      response.setHeader(name, values.length === 1 ? (values[0] ?? "") : [...values]);
+  } catch (cause) {
+    for (const name of head.headers.keys()) response.removeHeader(name);
+    throw invalidAnswer("its header is not proper", cause);
+  }
+  if (length !== undefined) response.setHeader("Content-Length", length);
+  if (!response.req.complete) response.setHeader("Connection", "close"); // the rest of its body is not read
+  response.writeHead(head.status);
+};
+
+/** Cut where the connection's end is all that ends a body, a plain end would look whole. */
+const cutOf =
+  (response: ServerResponse, endless: boolean): (() => void) =>
+  () => {
+    if (endless) reset(response);
+    cut(response);
+  };
+
+/** Says `broke` when the caller takes nothing for too long, or an event stream says nothing. */
+const watch = (
+  { response, stallMs, eventSilenceMs, tally }: Delivery,
+  answer: IncomingMessage,
+  isEvents: boolean,
+  broke: (error: GatewayError) => void,
+): (() => void) => {
+  const limit = `${eventSilenceMs / 1000} s`;
+  const silent = (): void => broke(new GatewayError("upstream_timeout", { peer, limit }));
+  const timer = isEvents ? setTimeout(silent, eventSilenceMs) : undefined;
+  answer.on("data", (chunk: Buffer) => {
+    timer?.refresh();
+    if (tally) tally.bytesOut += chunk.length;
+  });
+  const onStall = (): void => {
+    if (response.writableNeedDrain) broke(tooSlow(stallMs));
+  };
+  response.setTimeout(stallMs, onStall);
+  return () => {
+    clearTimeout(timer);
+    response.off("timeout", onStall);
+  };
+};
+
+/** Passes a body on as it comes. Rejects after the caller's connection was cut. */
+const stream = async (delivery: Delivery, answer: IncomingMessage, head: Head): Promise<void> => {
+  const { response, kind, signal } = delivery;
+  const isEvents = kind === "events" && head.status === 200;
+  if (isEvents) {
+    response.useChunkedEncodingByDefault = false; // as Nomad does: its end is the connection's
+    response.setHeader("Connection", "close");
+  }
+  let reason: GatewayError | undefined;
+  const cutNow = cutOf(response, isEvents);
+  const broke = (error: GatewayError): void => {
+    reason ??= error;
+    cutNow();
+    answer.destroy();
+  };
+  const onAbort = (): void => broke(signal.reason);
+  // before the pipeline ends the connection in a way that looks whole
+  answer.on("error", (error) => broke(named(error, signal)));
+  writeHead(response, head, isEvents ? undefined : head.length);
+  response.socket?.setNoDelay(true);
+  response.flushHeaders();
+  const done = watch(delivery, answer, isEvents, broke);
+  signal.addEventListener("abort", onAbort, { once: true });
+  try {
+    await pipeline(answer, response);
+  } catch (cause) {
+    throw reason ?? named(cause, signal);
+  } finally {
+    done();
+    signal.removeEventListener("abort", onAbort);
+  }
+};
+
+/** Holds a node's document, masks it and sends it. */
+const sendMasked = async (
+  { response, client, signal, maxMaskedBytes, stallMs, tally }: Delivery,
+  answer: IncomingMessage,
+  head: Head,
+): Promise<void> => {
+  if (answer.headers["content-encoding"] !== undefined)
+    throw invalidAnswer("a coding that was not asked for");
+  const tooLarge = (): GatewayError => invalidAnswer(`a node larger than ${maxMaskedBytes} bytes`);
+  const body = await readBounded(answer, maxMaskedBytes, tooLarge).catch((error) => {
+    throw named(error, signal);
+  });
+  let masked: Buffer;
+  try {
+    masked = maskNode(body, client);
+  } catch (cause) {
+    throw invalidAnswer("its document is no JSON", cause);
+  }
+  signal.throwIfAborted();
+  writeHead(response, head, masked.length);
+  response.end(masked);
+  if (tally) tally.bytesOut += masked.length;
+  await delivered(response, signal, stallMs);
+};
+
+const isFramed = ({ headers }: IncomingMessage): boolean =>
+  headers["content-length"] !== undefined || headers["transfer-encoding"] !== undefined;
+
+/** Resolves when the caller has the whole answer. Rejects before a head was sent, or after the caller was cut. */
+export const deliver = async (delivery: Delivery, answer: IncomingMessage): Promise<void> => {
+  const { response, kind, mask, origin, signal, stallMs } = delivery;
+  answer.on("error", () => undefined);
+  const head = toCaller(answer, origin, kind !== "ui");
+  const isMasked = mask && kind === "node" && head.status === 200;
+  if (!hasBody(response, head)) {
+    answer.resume();
+    writeHead(response, head, isMasked || bodiless.has(head.status) ? undefined : head.length);
+    response.end();
+    return delivered(response, signal, stallMs);
+  }
+  if (!isFramed(answer) && kind !== "events") throw invalidAnswer("neither a length nor chunks");
+  if (isMasked) return sendMasked(delivery, answer, head);
+  return stream(delivery, answer, head);
+};
