@@ -254,9 +254,11 @@ export class ScriptedNomad implements AsyncDisposable {
 
   /** Ends the streams: `end` as an older server does, `reset` as a dying one. */
   cutStreams(how: "end" | "reset" = "end"): void {
-    for (const stream of this.#streams)
+    for (const stream of this.#streams) {
+      this.#streams.delete(stream);
       if (how === "end") stream.end();
       else stream.destroy();
+    }
   }
 
   /** A restarted server: the stream's buffer is empty. */
@@ -394,7 +396,10 @@ export class ScriptedNomad implements AsyncDisposable {
 
   #node(id: string, request: IncomingMessage, response: ServerResponse): void {
     const node = this.#nodes.get(id);
-    if (!node) return answers.refuse(404, "node not found")(request, response);
+    if (!node) {
+      answers.refuse(404, "node not found")(request, response);
+      return;
+    }
     response
       .writeHead(200, {
         "content-type": "application/json",

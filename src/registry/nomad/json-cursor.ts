@@ -1,0 +1,223 @@
+/**
+ * Reads the few fields that matter out of a JSON text, as bytes, without making values of the rest: an allocation's event
+ * is 5 to 20 KB, a node's up to 50, and five words of it count. It checks as much as it needs to find its way; texts that
+ * it cannot follow throw `SyntaxError`. Integers beyond 2^53 are refused where they are read, never rounded.
+ */
+
+const quote = 0x22;
+const backslash = 0x5c;
+const comma = 0x2c;
+const colon = 0x3a;
+const openBrace = 0x7b;
+const closeBrace = 0x7d;
+const openBracket = 0x5b;
+const closeBracket = 0x5d;
+const minus = 0x2d;
+const zero = 0x30;
+const nine = 0x39;
+const space = 0x20;
+/** Texts longer than this are none of the names that are read here. */
+const maxTextBytes = 4_096;
+
+export class JsonCursor {
+  readonly #bytes: Buffer;
+  readonly #end: number;
+  #at: number;
+
+  constructor(bytes: Buffer, at = 0, end = bytes.length) {
+    this.#bytes = bytes;
+    this.#at = at;
+    this.#end = end;
+  }
+
+  /** Enters an object; false when the value is not one (it is skipped). */
+  enterObject(): boolean {
+    return this.#enter(openBrace);
+  }
+
+  enterArray(): boolean {
+    return this.#enter(openBracket);
+  }
+
+  /** The next member's name, the cursor on its value; undefined when the object has ended. */
+  nextKey(): string | undefined {
+    if (!this.#nextOf(closeBrace)) return undefined;
+    const key = this.#takeString();
+    this.#space();
+    this.#expect(colon);
+    return key;
+  }
+
+  /** True with the cursor on the next element; false when the array has ended. */
+  nextElement(): boolean {
+    return this.#nextOf(closeBracket);
+  }
+
+  /** A text; undefined for any other value, which is skipped. */
+  text(): string | undefined {
+    this.#space();
+    if (this.#bytes[this.#at] === quote) return this.#takeString();
+    this.skip();
+    return undefined;
+  }
+
+  flag(): boolean | undefined {
+    this.#space();
+    const first = this.#bytes[this.#at];
+    this.skip();
+    if (first === 0x74) return true;
+    return first === 0x66 ? false : undefined;
+  }
+
+  /** A whole number that is not negative; undefined for any other value. Throws beyond 2^53. */
+  index(): number | undefined {
+    this.#space();
+    const start = this.#at;
+    let value = 0;
+    let byte = this.#bytes[this.#at] ?? 0;
+    while (byte >= zero && byte <= nine && this.#at < this.#end) {
+      value = value * 10 + (byte - zero);
+      byte = this.#bytes[++this.#at] ?? 0;
+    }
+    if (this.#at > start && this.#isBoundary()) {
+      if (!Number.isSafeInteger(value)) throw new SyntaxError("an index beyond 2^53");
+      return value;
+    }
+    this.#at = start;
+    this.skip();
+    return undefined;
+  }
+
+  /** Passes one value of any kind. */
+  skip(): void {
+    this.#space();
+    const first = this.#bytes[this.#at];
+    if (first === quote) this.#skipString();
+    else if (first === openBrace || first === openBracket) this.#skipNested();
+    else this.#skipScalar();
+  }
+
+  /** Throws unless nothing but space follows. */
+  done(): void {
+    this.#space();
+    if (this.#at < this.#end) throw new SyntaxError("text after the document");
+  }
+
+  #enter(bracket: number): boolean {
+    this.#space();
+    if (this.#bytes[this.#at] === bracket) {
+      this.#at++;
+      return true;
+    }
+    this.skip();
+    return false;
+  }
+
+  /** Passes a comma between members; false at the closing bracket, which is passed. */
+  #nextOf(closing: number): boolean {
+    this.#space();
+    const byte = this.#bytes[this.#at];
+    if (byte === closing && this.#at < this.#end) {
+      this.#at++;
+      return false;
+    }
+    if (byte === comma) this.#at++;
+    if (this.#at >= this.#end) throw new SyntaxError("the document breaks off");
+    return true;
+  }
+
+  #isBoundary(): boolean {
+    const byte = this.#bytes[this.#at] ?? comma;
+    return (
+      this.#at >= this.#end ||
+      byte === comma ||
+      byte === closeBrace ||
+      byte === closeBracket ||
+      byte <= space
+    );
+  }
+
+  #space(): void {
+    while (this.#at < this.#end && (this.#bytes[this.#at] ?? 0) <= space) this.#at++;
+  }
+
+  #expect(byte: number): void {
+    if (this.#at >= this.#end || this.#bytes[this.#at] !== byte)
+      throw new SyntaxError(`no ${String.fromCharCode(byte)} at byte ${this.#at}`);
+    this.#at++;
+  }
+
+  #takeString(): string {
+    this.#space();
+    const start = this.#at;
+    const isPlain = this.#skipString();
+    if (this.#at - start > maxTextBytes) throw new SyntaxError("a name is too long");
+    if (isPlain) return this.#bytes.toString("latin1", start + 1, this.#at - 1);
+    const text: unknown = JSON.parse(this.#bytes.toString("utf8", start, this.#at));
+    if (typeof text !== "string") throw new SyntaxError("no text");
+    return text;
+  }
+
+  /** True when the string holds neither escapes nor bytes beyond ASCII. */
+  #skipString(): boolean {
+    this.#expect(quote);
+    const bytes = this.#bytes;
+    const end = this.#end;
+    let at = this.#at;
+    let isPlain = true;
+    for (;;) {
+      if (at >= end) throw new SyntaxError("a text breaks off");
+      const byte = bytes[at] ?? 0;
+      at++;
+      if (byte === quote) break;
+      if (byte === backslash) at++;
+      if (byte === backslash || byte >= 0x80) isPlain = false;
+    }
+    this.#at = at;
+    if (at > end) throw new SyntaxError("a text breaks off");
+    return isPlain;
+  }
+
+  /** Depth is a number, not a stack: any nesting is passed. */
+  #skipNested(): void {
+    const bytes = this.#bytes;
+    const end = this.#end;
+    let at = this.#at;
+    let depth = 0;
+    do {
+      if (at >= end) throw new SyntaxError("the document breaks off");
+      const byte = bytes[at] ?? 0;
+      at++;
+      if (byte === quote) at = this.#afterString(at);
+      // '[' and '{' differ from ']' and '}' by two, and from everything else that stands outside texts
+      else if (byte === openBrace || byte === openBracket) depth++;
+      else if (byte === closeBrace || byte === closeBracket) depth--;
+    } while (depth > 0);
+    this.#at = at;
+  }
+
+  /** The place after a text's end, from inside it. */
+  #afterString(from: number): number {
+    const bytes = this.#bytes;
+    const end = this.#end;
+    let at = from;
+    while (at < end) {
+      const byte = bytes[at] ?? 0;
+      at++;
+      if (byte === quote) return at;
+      if (byte === backslash) at++;
+    }
+    throw new SyntaxError("a text breaks off");
+  }
+
+  #skipScalar(): void {
+    const start = this.#at;
+    while (!this.#isBoundary()) this.#at++;
+    const first = this.#bytes[start] ?? 0;
+    const isScalar =
+      first === minus ||
+      (first >= zero && first <= nine) ||
+      "tfn".includes(String.fromCharCode(first));
+    if (this.#at === start || !isScalar) throw new SyntaxError(`no value at byte ${start}`);
+  }
+}
