@@ -106,6 +106,7 @@ const stream = async (delivery: Delivery, answer: IncomingMessage, head: Head): 
   signal.addEventListener("abort", onAbort, { once: true });
   try {
     await pipeline(answer, response);
+    if (reason !== undefined) throw reason; // a reset has ended the answer as an end would
   } catch (cause) {
     throw reason ?? named(cause, signal);
   } finally {

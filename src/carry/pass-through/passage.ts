@@ -63,7 +63,7 @@ export class Passage {
   #standIn: ServerResponse;
   #origin = "";
   #upstream: ClientRequest | undefined;
-  #answering = false;
+  #answer: IncomingMessage | undefined;
   #timer: NodeJS.Timeout | undefined;
   #settle: Settle | undefined;
 
@@ -110,7 +110,7 @@ export class Passage {
 
   /** Once an answer is on its way its delivery says how it ended: it knows what came first. */
   readonly #ended = (): void => {
-    if (this.#answering) this.#upstream?.destroy();
+    if (this.#answer !== undefined) this.#upstream?.destroy();
     else this.#fail(named(this.#signal.reason, this.#signal));
   };
 
@@ -118,7 +118,7 @@ export class Passage {
     const limit = seconds(this.#limits.headMs);
     const late = (): void => this.#fail(new GatewayError("upstream_timeout", { peer, limit }));
     clearTimeout(this.#timer);
-    if (!this.#answering) this.#timer = setTimeout(late, this.#limits.headMs);
+    if (this.#answer === undefined) this.#timer = setTimeout(late, this.#limits.headMs);
   }
 
   /** Looks now and then whether bytes of the caller's body came; whoever stands still is named. */
@@ -181,16 +181,22 @@ export class Passage {
     }
     this.#upstream = upstream;
     upstream.once("close", () => {
-      if (!this.#answering) this.onError(new Error("closed without an answer"));
+      if (this.#upstream === upstream && this.#answer === undefined)
+        this.onError(new Error("closed without an answer"));
     });
   }
 
   onError(error: unknown): void {
-    if (this.#answering) return; // the body's own error tells it
-    if (error instanceof Undialled)
+    if (this.#answer !== undefined) this.#breakOff(this.#answer, error);
+    else if (error instanceof Undialled)
       this.#done()?.resolve({ kind: "undialled", cause: error.cause });
     else if (this.#isLost(error)) this.#done()?.resolve({ kind: "lost" });
     else this.#fail(named(error, this.#signal));
+  }
+
+  /** Told before the body's end: a body that only its connection ends would look whole after a reset. */
+  #breakOff(answer: IncomingMessage, error: unknown): void {
+    if (!answer.complete) this.end(named(error, this.#signal));
   }
 
   #isLost(error: unknown): boolean {
@@ -202,7 +208,7 @@ export class Passage {
       answer.destroy();
       return;
     }
-    this.#answering = true;
+    this.#answer = answer;
     clearTimeout(this.#timer);
     deliver(this.#delivery(), answer).then(
       () => {

@@ -13,7 +13,7 @@ import { readBounded } from "../../lib/read-bounded.ts";
 import type { Servers } from "../../nomad/servers.ts";
 import type { Log } from "../../ports.ts";
 import { type Connections, Undialled } from "./connections.ts";
-import { invalidAnswer, peer } from "./faults.ts";
+import { invalidAnswer, named, peer } from "./faults.ts";
 import { toCaller, toServer } from "./headers.ts";
 import { inTurn, unavailable } from "./in-turn.ts";
 import type { PassThroughContext } from "./passage.ts";
@@ -219,17 +219,17 @@ export const createUpgrades = (
     const key = checkUpgrade(request, context.client.authority);
     const { origin, upstream } = await dial(signal);
     upstream.on("error", () => undefined);
+    const deadline = new AbortController();
+    const limit = `${upgradeTimeoutMs / 1000} s`;
     const late = setTimeout(
-      () =>
-        upstream.destroy(
-          new GatewayError("upstream_timeout", { peer, limit: `${upgradeTimeoutMs / 1000} s` }),
-        ),
+      () => deadline.abort(new GatewayError("upstream_timeout", { peer, limit })),
       upgradeTimeoutMs,
     );
+    const wanted = AbortSignal.any([signal, deadline.signal]);
     const leave = (): void => {
-      upstream.destroy(signal.reason);
+      upstream.destroy(wanted.reason);
     };
-    signal.addEventListener("abort", leave, { once: true });
+    wanted.addEventListener("abort", leave, { once: true });
     try {
       const headers = {
         ...toServer(request, context, false),
@@ -248,9 +248,11 @@ export const createUpgrades = (
       upstream.unshift(opened.head);
       if (!socket.write(accept)) await once(socket, "drain", { signal });
       await bridge(socket, upstream, lingerMs);
+    } catch (error) {
+      throw named(error, wanted);
     } finally {
       clearTimeout(late);
-      signal.removeEventListener("abort", leave);
+      wanted.removeEventListener("abort", leave);
       upstream.destroy();
     }
   };
