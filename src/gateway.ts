@@ -2,17 +2,20 @@
  * THE COMPOSITION ROOT of the gateway: every part is made here, given what it needs, and closed in the reverse order.
  * A request's own way through the parts is src/journey.ts.
  */
+import { randomBytes } from "node:crypto";
 import { authorize } from "./acl/authorize.ts";
 import type { ServerConfig } from "./config/server-schema.ts";
 import { openAgents } from "./gateway/agents.ts";
+import { type Opened, openCluster } from "./gateway/cluster.ts";
 import { type Door, openDoor } from "./gateway/doors.ts";
 import { type Identity, openIdentity } from "./gateway/identity.ts";
 import { readGauges } from "./gateway/observing.ts";
 import { createReadiness } from "./gateway/readiness.ts";
 import { createRecorder } from "./gateway/recorder.ts";
-import { type Home, openHome } from "./gateway/registry.ts";
+import { type Home, type HomeNeeds, openEmbedded } from "./gateway/registry.ts";
 import { createSteps } from "./gateway/steps.ts";
 import { createAdmin } from "./ingress/admin.ts";
+import { requestIds } from "./ingress/exchange.ts";
 import { journey } from "./journey.ts";
 import { authorityOf, isLoopback } from "./lib/addresses.ts";
 import { Closers } from "./lib/closers.ts";
@@ -20,16 +23,17 @@ import { createLedger, type Ledger } from "./live/ledger.ts";
 import { type Audit, createAudit } from "./observe/audit.ts";
 import type { OpenLog } from "./observe/log.ts";
 import { createMetrics, type Metrics } from "./observe/metrics.ts";
-import type { Answer, Clock, Closer, Log, Registry } from "./ports.ts";
+import type { Answer, Clock, Closer, Log } from "./ports.ts";
 import { createAnswers } from "./registry/answers/answers.ts";
 import { createAnnounceAnswer } from "./registry/embedded/announce.ts";
+import type { EmbeddedRegistry } from "./registry/embedded/registry.ts";
 
 export interface Gateway extends Closer {
   /** `http(s)://host:port` of the public listener, as bound. */
   readonly url: string;
   readonly adminUrl: string;
-  readonly registry: Registry &
-    Pick<Home["registry"], "nodeWrites" | "pendingMetadata" | "flushMetadata" | "waiting">;
+  /** The embedded registry. Throws in front of a Nomad cluster, whose servers have the documents. */
+  readonly registry: EmbeddedRegistry;
   /** SIGHUP: policies, tokens, certificates and log files are read or opened again; what is not sound stays as it was. */
   reload(): Promise<void>;
   /** SIGTERM: not ready at once, unary requests finish, live exchanges are cut when their grace is over. */
@@ -45,6 +49,8 @@ export interface GatewayNeeds {
   readonly log: OpenLog;
   readonly version: string;
 }
+
+const requestIdPrefixBytes = 4;
 
 /** Listens when it resolves. Rejects with what is wrong with the settings' files or addresses. */
 export const createGateway = async (
@@ -70,9 +76,11 @@ const assemble = async (
   closers.defer(() => metrics.close());
   const { output } = config.audit;
   const audit = closers.own(createAudit({ clock, output, recorded: metrics.auditRecorded }));
-  const identity = closers.own(await openIdentity({ clock, log, metrics }, config.acl));
   const agents = openAgents({ clock, log, metrics, closers }, config);
-  const home = await openHome({ clock, log, metrics, audit, agents, closers }, config);
+  const nextId = requestIds(randomBytes(requestIdPrefixBytes).toString("hex"));
+  const parts = { clock, log, metrics, audit, agents, closers, nextId };
+  const { home, identity, passing } =
+    config.registry === "nomad" ? await openCluster(parts, config) : await openOwn(parts, config);
 
   const recorder = createRecorder({ metrics, audit, log, ledger: () => ledger });
   const ledger: Ledger = closers.own(
@@ -88,21 +96,13 @@ const assemble = async (
   const recheck = (): void => {
     ledger.recheck().catch((err: unknown) => log.error({ err }, "recheck of rights failed"));
   };
-  closers.defer(identity.source.onChange(recheck));
+  closers.defer(identity.onChange(recheck));
 
-  const { name, region, datacenter } = config;
-  const self = { name, region, datacenter, version, address: "" };
-  const answers: Readonly<Record<string, Answer>> = {
-    ...createAnswers(
-      { registry: home.registry, clock, self },
-      {
-        unwell: () => (draining.is ? "shutting down" : undefined),
-        isEnding: () => draining.isClosing,
-      },
-    ),
-    ...identity.answers,
-    "serai.announce": createAnnounceAnswer(home.registry.announce),
-  };
+  const self = { address: "" };
+  const answers =
+    home.embedded === undefined
+      ? {}
+      : ownAnswers(home.embedded, identity, { clock, version, config, self, draining });
   const steps = createSteps(
     { clock, metrics, identity, agents, home, ledger, recorder, answers },
     config,
@@ -115,6 +115,8 @@ const assemble = async (
       ended: recorder.ended,
       isDraining: () => draining.is,
       limited: metrics.limited,
+      passing,
+      nextId,
     },
     config,
   );
@@ -134,7 +136,7 @@ const assemble = async (
       { listen, token, loopback: isLoopback(listen.host) },
     ),
   );
-  const parts: Parts = {
+  const running: Parts = {
     config,
     log,
     metrics,
@@ -149,15 +151,65 @@ const assemble = async (
   return {
     url: door.url,
     adminUrl: `http://${authorityOf(listen.host, admin.address.port)}`,
-    registry: home.registry,
-    reload: () => reload(parts),
-    drain: () => drain(parts),
+    get registry() {
+      if (home.embedded === undefined)
+        throw new Error("the documents are with the cluster's servers");
+      return home.embedded;
+    },
+    reload: () => reload(running),
+    drain: () => drain(running),
     suppressed: metrics.linesSuppressed,
     uncaught: (kind) => {
       metrics.uncaught(kind);
       audit.flush();
     },
     close: (signal) => closers.close(signal),
+  };
+};
+
+/** The embedded registry with its own tokens and policies. */
+const openOwn = async (parts: HomeNeeds, config: ServerConfig): Promise<Opened> => ({
+  identity: parts.closers.own(await openIdentity(parts, config.acl)),
+  home: await openEmbedded(parts, config),
+  passing: undefined,
+});
+
+interface Answering {
+  readonly clock: Clock;
+  readonly version: string;
+  readonly config: ServerConfig;
+  readonly self: { address: string };
+  readonly draining: Parts["draining"];
+}
+
+const ownAnswers = (
+  registry: EmbeddedRegistry,
+  identity: Identity,
+  { clock, version, config, self, draining }: Answering,
+): Readonly<Record<string, Answer>> => {
+  const { name, region, datacenter } = config;
+  return {
+    ...createAnswers(
+      {
+        registry,
+        clock,
+        self: {
+          name,
+          region,
+          datacenter,
+          version,
+          get address() {
+            return self.address;
+          },
+        },
+      },
+      {
+        unwell: () => (draining.is ? "shutting down" : undefined),
+        isEnding: () => draining.isClosing,
+      },
+    ),
+    ...identity.answers,
+    "serai.announce": createAnnounceAnswer(registry.announce),
   };
 };
 
@@ -187,7 +239,7 @@ const reopened = (file: Pick<OpenLog, "reopen">, what: "log" | "audit log", log:
 };
 
 const reload = async ({ identity, door, log, audit, metrics, recheck }: Parts): Promise<void> => {
-  const read = await identity.source.reload();
+  const read = await identity.reload();
   const taken = [
     read.ok,
     door.context?.reload() ?? true,
@@ -205,11 +257,11 @@ const drain = async ({ config, draining, door, ledger, home }: Parts): Promise<v
   draining.is = true;
   await new Promise((resolve) => setTimeout(resolve, drainDelayMs));
   draining.isClosing = true;
-  home.registry.release();
+  home.embedded?.release();
   const cut = new AbortController();
   const closed = door.listener.close(cut.signal);
   await ledger.drain(drainMs);
   cut.abort();
   await closed;
-  await home.registry.flushMetadata(AbortSignal.timeout(firstByteMs));
+  await home.embedded?.flushMetadata(AbortSignal.timeout(firstByteMs));
 };

@@ -22,9 +22,12 @@ interface AgentsNeeds {
   readonly closers: Closers;
 }
 
+/** Nomad's agents admit 100 connections from an address (reach's defaults); one that its servers call down is tried. */
+const nomadAgents = { tryDown: true } as const;
+
 export const openAgents = (
   { clock, log, metrics, closers }: AgentsNeeds,
-  { reach, region, http, timeouts }: ServerConfig,
+  { reach, region, registry, http, timeouts }: ServerConfig,
 ): Agents => {
   const addresses: AddressPolicy = {
     allow: reach.allow,
@@ -42,7 +45,12 @@ export const openAgents = (
       servername: `client.${region}.nomad`,
     },
   };
-  const reaches = closers.own(createReach({ clock, log }, { ...options, ...ownAgentConnections }));
+  const reaches = closers.own(
+    createReach(
+      { clock, log },
+      { ...options, ...(registry === "nomad" ? nomadAgents : ownAgentConnections) },
+    ),
+  );
   const dispatcher = createNodeDispatcher(options);
   closers.defer(() => dispatcher.destroy());
   return { reaches, dispatcher, addressFault: (address) => checkAddress(address, addresses) };

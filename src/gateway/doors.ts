@@ -1,15 +1,15 @@
 /** The public door: HTTP and upgrades on one listener, with TLS when there is a certificate. */
-import { randomBytes } from "node:crypto";
 import type { ServerConfig } from "../config/server-schema.ts";
 import { createEdge, type EdgeNeeds } from "../ingress/edge.ts";
-import { requestIds } from "../ingress/exchange.ts";
+import { isExecUpgrade } from "../ingress/exec-match.ts";
 import { type Limited, type Listener, openListener } from "../ingress/listener.ts";
 import { createTlsContext, type TlsContext } from "../ingress/tls.ts";
-import { createUpgrade } from "../ingress/upgrade.ts";
+import { createUpgrade, type UpgradeListener } from "../ingress/upgrade.ts";
 import { addressTest, isLoopback } from "../lib/addresses.ts";
 import { openFilesLimit } from "../lib/open-files.ts";
 import type { Log } from "../ports.ts";
 import { registryParameterCheck } from "../registry/answers/parameter-check.ts";
+import type { Passing } from "./cluster.ts";
 
 export interface Door {
   readonly listener: Listener;
@@ -18,10 +18,20 @@ export interface Door {
   readonly url: string;
 }
 
-type DoorNeeds = Pick<EdgeNeeds, "travel" | "started" | "ended" | "isDraining"> & {
+type DoorNeeds = Pick<EdgeNeeds, "travel" | "started" | "ended" | "isDraining" | "nextId"> & {
   readonly log: Log;
   readonly limited: Limited & NonNullable<EdgeNeeds["limited"]>;
+  /** In front of a Nomad cluster. */
+  readonly passing?: Passing | undefined;
 };
+
+/** Execs are the gateway's; other WebSockets go to the cluster's servers where there are any. */
+const dispatchUpgrades =
+  (own: UpgradeListener, passing: Passing | undefined): UpgradeListener =>
+  (request, socket, head) => {
+    if (passing === undefined || isExecUpgrade(request)) own(request, socket, head);
+    else passing.upgrade(request, socket, head);
+  };
 
 const contextOf = (log: Log, { tls, http }: ServerConfig): TlsContext | undefined => {
   const { certFile, keyFile, clientCaFile } = tls;
@@ -50,18 +60,16 @@ const boundByDescriptors = (wanted: number, log: Log): number => {
   return most;
 };
 
-const requestIdPrefixBytes = 4;
-
 /** Rejects with the system's error when the address cannot be used. Whoever opens it closes its listener. */
 export const openDoor = async (needs: DoorNeeds, config: ServerConfig): Promise<Door> => {
   const { limits, timeouts, http, region } = config;
   const { log } = needs;
   const edgeNeeds: EdgeNeeds = {
     ...needs,
+    passThrough: needs.passing?.http,
     region,
     maxBodyBytes: limits.maxBodyBytes,
     checkRegistryParameters: (name, raw) => registryParameterCheck(name, raw, region),
-    nextId: requestIds(randomBytes(requestIdPrefixBytes).toString("hex")),
   };
   const edgeOptions = {
     isTrustedProxy: addressTest(http.trustProxy),
@@ -73,16 +81,20 @@ export const openDoor = async (needs: DoorNeeds, config: ServerConfig): Promise<
       log,
       limited: needs.limited,
       onRequest: createEdge(edgeNeeds, edgeOptions),
-      onUpgrade: createUpgrade(edgeNeeds, {
-        ...edgeOptions,
-        maxMessageBytes: limits.execMessageBytes,
-        handshakeTimeoutMs: limits.handshakeMs,
-        maxHandshakeBytes: limits.handshakeMessageBytes,
-        maxUnauthenticatedPerAddress: limits.handshakesPerAddress,
-      }),
+      onUpgrade: dispatchUpgrades(
+        createUpgrade(edgeNeeds, {
+          ...edgeOptions,
+          maxMessageBytes: limits.execMessageBytes,
+          handshakeTimeoutMs: limits.handshakeMs,
+          maxHandshakeBytes: limits.handshakeMessageBytes,
+          maxUnauthenticatedPerAddress: limits.handshakesPerAddress,
+        }),
+        needs.passing,
+      ),
     },
     {
       ...http.listen,
+      isUpgrade: (request) => isExecUpgrade(request) || needs.passing?.isUpgrade(request) === true,
       maxHeaderBytes: limits.maxHeaderBytes,
       headersTimeoutMs: timeouts.headersMs,
       requestTimeoutMs: timeouts.requestMs,

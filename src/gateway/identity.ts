@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { compileAcl } from "../acl/acl.ts";
 import { createAclAnswers } from "../acl/answers.ts";
 import { createAuthenticate } from "../acl/authenticate.ts";
-import { type FileSource, openFileSource } from "../acl/file-source.ts";
+import { openFileSource, type Reloaded } from "../acl/file-source.ts";
 import type { AlgorithmFamily, Binding, Issuer, IssuerKeys } from "../acl/jwt-issuer.ts";
 import { createJwtSource } from "../acl/jwt-source.ts";
 import type { ServerConfig } from "../config/server-schema.ts";
@@ -14,7 +14,10 @@ type AclConfig = ServerConfig["acl"];
 type IssuerConfig = AclConfig["jwt"]["issuers"][number];
 
 export interface Identity {
-  readonly source: FileSource;
+  /** Fires when what callers may has changed. */
+  readonly onChange: (listener: () => void) => () => void;
+  /** Reads again what it was read from (SIGHUP). */
+  readonly reload: () => Promise<Reloaded>;
   /** The step of the journey. */
   readonly authenticate: (exchange: Exchange) => Principal | Promise<Principal>;
   /** The same for a credential alone, for rechecks. */
@@ -32,6 +35,12 @@ const nobody: Principal = {
   acl: compileAcl([]),
   expiresAtMs: undefined,
 };
+
+/** The step of the journey; routes that need no right ask nobody. */
+export const authenticateWith =
+  (authenticate: Authenticate): Identity["authenticate"] =>
+  ({ route, credential, signal }) =>
+    route.rule.on === "nobody" ? nobody : authenticate(credential, signal);
 
 const keysOf = ({ jwksUri, jwksFile, publicKeys }: IssuerConfig): IssuerKeys => {
   if (jwksUri !== undefined) return { jwksUri };
@@ -80,10 +89,10 @@ export const openIdentity = async (
     },
   );
   return {
-    source,
+    onChange: (listener) => source.onChange(listener),
+    reload: () => source.reload(),
     authenticateCredential,
-    authenticate: ({ route, credential, signal }) =>
-      route.rule.on === "nobody" ? nobody : authenticateCredential(credential, signal),
+    authenticate: authenticateWith(authenticateCredential),
     answers: createAclAnswers({ source }, { enabled: config.enabled }),
     close: async (signal) => {
       jwt?.close();

@@ -9,6 +9,7 @@ import type { Log } from "../ports.ts";
 import type { Reaches } from "../reach/reach.ts";
 import type { DirectoryObserver, PackedDirectory } from "../registry/directory.ts";
 import type { EmbeddedObserver, EmbeddedRegistry } from "../registry/embedded/registry.ts";
+import type { Feed } from "../registry/feed.ts";
 import type { LookupResult } from "../registry/flights.ts";
 
 const lookups = {
@@ -58,7 +59,8 @@ export const observeRegistry = ({
 });
 
 export interface Observed {
-  readonly registry: EmbeddedRegistry;
+  readonly feed: Feed;
+  readonly embedded: EmbeddedRegistry | undefined;
   readonly directory: PackedDirectory;
   readonly reaches: Reaches;
   readonly ledger: Ledger;
@@ -70,18 +72,18 @@ export interface Observed {
 
 /** Figures that their owners know; asked at each scrape. */
 export const readGauges = (metrics: Metrics, parts: Observed): void => {
-  const { registry, directory, reaches, ledger, listener, audit, log, context } = parts;
+  const { feed, embedded, directory, reaches, ledger, listener, audit, log, context } = parts;
   metrics.read("index_allocs", () => directory.size.allocations);
   metrics.read("index_nodes", () => directory.size.nodes);
-  metrics.read("index_lag_seconds", () => registry.feed.lagMs / 1_000);
-  metrics.read("index_last_event_timestamp_seconds", () => registry.feed.lastChangeAtMs / 1_000);
+  metrics.read("index_lag_seconds", () => feed.lagMs / 1_000);
+  metrics.read("index_last_event_timestamp_seconds", () => feed.lastChangeAtMs / 1_000);
   metrics.read("circuit_open_nodes", () => reaches.stats.openCircuits);
   metrics.read("pool_waiting", () => reaches.stats.waiting);
   metrics.read("live_exchanges", () => ledger.list().length);
   metrics.read("open_sockets", () => listener.sockets);
-  metrics.read("blocking_queries", () => registry.waiting);
-  metrics.read("metadata_pending_nodes", () => registry.pendingMetadata);
-  metrics.read("pending_stops", () => registry.pendingStops);
+  metrics.read("blocking_queries", () => embedded?.waiting);
+  metrics.read("metadata_pending_nodes", () => embedded?.pendingMetadata);
+  metrics.read("pending_stops", () => embedded?.pendingStops);
   metrics.read("audit_queue_bytes", () => audit.state.queuedBytes);
   metrics.read("audit_dropped_records", () => audit.state.dropped);
   metrics.read("log_queue_bytes", () => log.state.queuedBytes);

@@ -4,30 +4,61 @@ import type { ServerConfig } from "../config/server-schema.ts";
 import type { Closers } from "../lib/closers.ts";
 import type { Audit } from "../observe/audit.ts";
 import type { Metrics } from "../observe/metrics.ts";
-import type { Clock, Log } from "../ports.ts";
+import type { Clock, Log, NodeEntry } from "../ports.ts";
 import { PackedDirectory } from "../registry/directory.ts";
 import { createEmbeddedRegistry, type EmbeddedRegistry } from "../registry/embedded/registry.ts";
+import type { Feed } from "../registry/feed.ts";
 import type { Agents } from "./agents.ts";
 import { observeDirectory, observeRegistry } from "./observing.ts";
 
+/** Where everything lives, whichever registry it is. */
 export interface Home {
-  readonly registry: EmbeddedRegistry;
+  readonly feed: Feed;
   readonly directory: PackedDirectory;
+  /** A node with its agent's address; at once when it is known. */
+  readonly findNode: (
+    id: string,
+    signal: AbortSignal,
+  ) => NodeEntry | undefined | Promise<NodeEntry | undefined>;
+  /** Its agent could not be dialled at its address. */
+  readonly unreachable: (nodeId: string) => void;
+  /** The embedded registry; in front of a cluster its servers have the documents. */
+  readonly embedded: EmbeddedRegistry | undefined;
 }
 
-interface HomeNeeds {
+export interface HomeNeeds {
   readonly clock: Clock;
   readonly log: Log;
   readonly metrics: Metrics;
   readonly audit: Audit;
   readonly agents: Agents;
   readonly closers: Closers;
+  /** Ids of requests. */
+  readonly nextId: () => string;
 }
 
 /** Without a file of join tokens no agent can join. */
 const nobodyJoins = { claim: () => false } as const;
 
-export const openHome = async (needs: HomeNeeds, config: ServerConfig): Promise<Home> => {
+/** The directory that follows a feed. */
+export const follow = (
+  feed: Feed,
+  { clock, metrics, closers }: HomeNeeds,
+  limits: ServerConfig["limits"],
+): PackedDirectory => {
+  const directory = new PackedDirectory(
+    { clock, feed, observe: observeDirectory(metrics) },
+    { maxAllocations: limits.maxAllocations, maxNodes: limits.maxNodes },
+  );
+  const leave = feed.follow(directory);
+  closers.defer(() => {
+    leave();
+    directory.close();
+  });
+  return directory;
+};
+
+export const openEmbedded = async (needs: HomeNeeds, config: ServerConfig): Promise<Home> => {
   const { clock, log, metrics, audit, agents, closers } = needs;
   const { limits, acl, dataDir, node, metadata } = config;
   const file = acl.joinTokensFile;
@@ -51,14 +82,13 @@ export const openHome = async (needs: HomeNeeds, config: ServerConfig): Promise<
       },
     ),
   );
-  const directory = new PackedDirectory(
-    { clock, feed: registry.feed, observe: observeDirectory(metrics) },
-    { maxAllocations: limits.maxAllocations, maxNodes: limits.maxNodes },
-  );
-  const leave = registry.feed.follow(directory);
-  closers.defer(() => {
-    leave();
-    directory.close();
-  });
-  return { registry, directory };
+  const { feed } = registry;
+  const directory = follow(feed, needs, limits);
+  return {
+    feed,
+    directory,
+    findNode: (id) => directory.node(id),
+    unreachable: () => {}, // its next announcement brings another address, if there is one
+    embedded: registry,
+  };
 };

@@ -2,7 +2,7 @@
 import { failed, GatewayError, notFound } from "../errors.ts";
 import { canonicalUuid, uuidFault } from "../lib/uuid.ts";
 import { commonParameters } from "../parameters.ts";
-import type { Directory, Exchange, Placement, Scope } from "../ports.ts";
+import type { Directory, Exchange, NodeEntry, Placement, Scope } from "../ports.ts";
 
 const cluster: Scope = { kind: "cluster" };
 
@@ -12,39 +12,61 @@ const unknown = (exchange: Exchange): GatewayError =>
     ? notFound("allocation not found")
     : new GatewayError("unknown_allocation", { id: exchange.key });
 
-const allocationScope = (directory: Directory, placement: Placement): Scope => ({
-  kind: "allocation",
-  placement,
-  node: directory.node(placement.nodeId),
-});
+export interface ResolveNeeds {
+  readonly directory: Pick<Directory, "allocation" | "find">;
+  /** At once when the node is known with its address. */
+  readonly findNode: (
+    id: string,
+    signal: AbortSignal,
+  ) => NodeEntry | undefined | Promise<NodeEntry | undefined>;
+}
 
-const resolveAllocation = (directory: Directory, exchange: Exchange): Scope | Promise<Scope> => {
+/** Joins a node to what it belongs to, without a promise when the node is at hand. */
+const withNode = (
+  { findNode }: ResolveNeeds,
+  nodeId: string,
+  { signal }: Exchange,
+  scope: (node: NodeEntry | undefined) => Scope,
+): Scope | Promise<Scope> => {
+  const node = findNode(nodeId, signal);
+  return node instanceof Promise ? node.then(scope) : scope(node);
+};
+
+const resolveAllocation = (needs: ResolveNeeds, exchange: Exchange): Scope | Promise<Scope> => {
   const fault = uuidFault(exchange.key);
   if (fault !== undefined) throw failed(`alloc lookup failed: index error: ${fault}`);
   const id = canonicalUuid(exchange.key);
-  const placement = directory.allocation(id);
-  if (placement) return allocationScope(directory, placement);
-  return directory.find(id, exchange.signal).then((found) => {
+  const scopeOf = (placement: Placement): Scope | Promise<Scope> =>
+    withNode(needs, placement.nodeId, exchange, (node) => ({
+      kind: "allocation",
+      placement,
+      node,
+    }));
+  const placement = needs.directory.allocation(id);
+  if (placement) return scopeOf(placement);
+  return needs.directory.find(id, exchange.signal).then((found) => {
     if (found === undefined) throw unknown(exchange);
-    return allocationScope(directory, found);
+    return scopeOf(found);
   });
 };
 
-/** A node's right is asked before the node is looked at (nomad-acl.md §4.2), so an unknown one is `reach`'s to refuse. */
-const nodeScope = (directory: Directory, key: string): Scope => {
-  const nodeId = uuidFault(key) === undefined ? canonicalUuid(key) : key;
-  return { kind: "node", nodeId, node: directory.node(nodeId) };
+/** A node's right is asked before the node is judged (nomad-acl.md §4.2), so an unknown one is `reach`'s to refuse. */
+const resolveNode = (needs: ResolveNeeds, exchange: Exchange): Scope | Promise<Scope> => {
+  const { key } = exchange;
+  if (uuidFault(key) !== undefined) return { kind: "node", nodeId: key, node: undefined };
+  const nodeId = canonicalUuid(key);
+  return withNode(needs, nodeId, exchange, (node) => ({ kind: "node", nodeId, node }));
 };
 
 export const createResolve =
-  (directory: Directory) =>
+  (needs: ResolveNeeds) =>
   (exchange: Exchange): Scope | Promise<Scope> => {
     switch (exchange.route.key) {
       case "allocation":
       case "allocation_namespace":
-        return resolveAllocation(directory, exchange);
+        return resolveAllocation(needs, exchange);
       case "node":
-        return nodeScope(directory, exchange.key);
+        return resolveNode(needs, exchange);
       case "namespace":
         return { kind: "namespace", namespace: commonParameters(exchange.raw).namespace };
       case "none":

@@ -65,7 +65,7 @@ export const createSteps = (needs: StepsNeeds, { timeouts, limits }: ServerConfi
       recorder.authenticated(exchange, principal);
       return principal;
     },
-    resolve: createResolve(home.directory),
+    resolve: createResolve(home),
     authorize: countedAuthorize(metrics),
     admit: (exchange, principal, scope) => {
       ledger.admit(exchange, principal, scope);
@@ -75,10 +75,14 @@ export const createSteps = (needs: StepsNeeds, { timeouts, limits }: ServerConfi
     carry: async (exchange, reach, tally) => {
       try {
         await carry(exchange, reach, tally);
+      } catch (error) {
+        if (error instanceof GatewayError && error.code === "node_unreachable")
+          home.unreachable(reach.node.id);
+        throw error;
       } finally {
         // also when the caller left before its answer: the agent may have taken the update
         if (exchange.route.name === "client.metadata.post")
-          home.registry.touchMetadata(reach.node.id);
+          home.embedded?.touchMetadata(reach.node.id);
       }
     },
     answer: async (exchange, principal, scope) => {

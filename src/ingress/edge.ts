@@ -174,7 +174,9 @@ export const createEdge = (needs: EdgeNeeds, options: EdgeOptions): RequestListe
     visit.route = passThroughRoute;
     needs.started(visit.route);
     const left = new AbortController();
-    response.once("close", () => left.abort(new GatewayError("client_closed")));
+    response.once("close", () => {
+      if (!response.writableFinished) left.abort(new GatewayError("client_closed"));
+    });
     let error: GatewayError | undefined;
     try {
       const { client, id } = visit;

@@ -118,7 +118,8 @@ const outcomeOf = ({ document, refusal: refused, headers = {} }: Answered): Outc
 export const createAsk = (registry: MemoryRegistry, options: AnswerOptions = {}) => {
   const clock = { now: () => Date.now(), monotonic: () => performance.now() };
   const answers = createAnswers({ registry, clock, self }, { random: () => 0, ...options });
-  const resolve = createResolve(registry.directory());
+  const directory = registry.directory();
+  const resolve = createResolve({ directory, findNode: (id) => directory.node(id) });
   return async (question: Question): Promise<Outcome> => {
     try {
       const exchange = toExchange(question);
