@@ -46,6 +46,25 @@ const inTurn = ({ current, addresses }: Servers): readonly string[] => {
   return [...addresses.slice(at), ...addresses.slice(0, at)];
 };
 
+/** Why no server could say. What one of them said tells more than that another one is away. */
+class Failures {
+  /** True when the server that is being asked was lost. */
+  isLost = false;
+  #said: unknown;
+  #lost: unknown;
+
+  get first(): unknown {
+    return this.#said ?? this.#lost ?? away("has no address");
+  }
+
+  /** Throws what is no failure but an answer: a refusal. */
+  add(error: unknown): void {
+    if (!isAway(error)) throw error;
+    if (this.isLost) this.#lost = error;
+    else this.#said ??= error;
+  }
+}
+
 export const createNomadAsking = (
   servers: Servers,
   given: Partial<AskingOptions> = {},
@@ -76,24 +95,20 @@ export const createNomadAsking = (
   return {
     async ask(secret, question, origins = inTurn(servers)) {
       const patience = AbortSignal.timeout(timeoutMs);
-      // What a server said says more than that another one is away.
-      let said: unknown;
-      let unheard: unknown = away("has no address");
+      const failures = new Failures();
       for (const origin of origins) {
         if (patience.aborted) break;
-        let isLost = false;
-        const ask = at(origin, secret, patience, () => {
-          isLost = true;
-        });
+        failures.isLost = false;
+        const lost = (): void => {
+          failures.isLost = true;
+        };
         try {
-          return await question(ask, origin);
+          return await question(at(origin, secret, patience, lost), origin);
         } catch (error) {
-          if (!isAway(error)) throw error;
-          if (isLost) unheard = error;
-          else said ??= error;
+          failures.add(error);
         }
       }
-      throw said ?? unheard;
+      throw failures.first;
     },
     async withAcls(origin) {
       const patience = AbortSignal.timeout(serverTimeoutMs);
