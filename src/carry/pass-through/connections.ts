@@ -4,7 +4,7 @@
  */
 import { Agent as HttpAgent } from "node:http";
 import { Agent as HttpsAgent } from "node:https";
-import { connect as connectTcp, type Socket } from "node:net";
+import { connect as connectTcp, isIP, type Socket } from "node:net";
 import { connect as connectTls } from "node:tls";
 import type { ServersOptions } from "../../nomad/servers.ts";
 
@@ -59,7 +59,7 @@ export const createConnections = ({ connectTimeoutMs, tls }: ConnectionsOptions)
     return connectTls({
       host,
       port: Number(port || 443),
-      servername: host,
+      ...(isIP(host) === 0 ? { servername: host } : {}),
       ALPNProtocols: ["http/1.1"],
       ...givenTls(tls),
     });

@@ -126,7 +126,8 @@ export const createPassThrough = (
       request.url = "/"; // the proxy takes the target from the passage
       return passage.attempt(origin, async (standIn) => {
         byStandIn.set(standIn, passage);
-        await proxy(request, standIn);
+        // it calls on when it would not or could not ask
+        await proxy(request, standIn, (error) => passage.onError(error));
       });
     };
     const first = await once();

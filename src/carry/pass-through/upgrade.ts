@@ -203,6 +203,7 @@ export const createUpgrades = (
         if (!(error instanceof Undialled)) throw error;
         cause = error.cause;
         servers.failed(origin);
+        log.warn({ origin, err: cause }, "a Nomad server cannot be reached");
       }
     throw unavailable(cause);
   };
@@ -269,7 +270,7 @@ export const createUpgrades = (
       await converse(request, socket, head, context, signal);
     } catch (thrown) {
       const error = toGatewayError(thrown, signal);
-      log.info(
+      log.debug(
         { id: context.requestId, code: error.code, err: thrown },
         "a socket to the servers ended",
       );

@@ -33,13 +33,15 @@ export const client = {
   scheme: "https",
 } as const;
 
-/** `addresses` as `host:port`. */
+/** `addresses` as `host:port`, or whole origins. */
 export const gateTo = async (
   addresses: readonly string[],
   options: Partial<PassThroughOptions> = {},
 ): Promise<Gate> => {
   const servers = createServers({
-    addresses: addresses.map((address) => `http://${address}`),
+    addresses: addresses.map((address) =>
+      address.includes("://") ? address : `http://${address}`,
+    ),
     connectTimeoutMs: 1_000,
     tls: undefined,
   });

@@ -44,6 +44,18 @@ test("the server gets an allow-list, the caller's credential and where the reque
   ]);
 });
 
+test("a Trailer header on a request without trailers harms nobody", async () => {
+  await using server = await faultyAgent(always(answer("{}")));
+  await using gate = await gateTo([server.address]);
+  for (const more of ["", "Content-Length: 0\r\n"])
+    assert.equal(
+      (await rawRequest(gate.port, get("/v1/jobs", `Trailer: X\r\n${more}`))).status,
+      200,
+    );
+  for (const head of server.requests) assert.doesNotMatch(head, /trailer/i);
+  assert.equal(server.requests.length, 2);
+});
+
 test("a credential given twice is refused before anything is asked", async () => {
   await using server = await faultyAgent(always(answer("{}")));
   await using gate = await gateTo([server.address]);
