@@ -115,6 +115,17 @@ interface Seen {
   readonly token: string | undefined;
 }
 
+const seenOf = (request: IncomingMessage): Seen => {
+  const { pathname, searchParams } = new URL(request.url ?? "/", "http://nomad");
+  const token = request.headers["x-nomad-token"];
+  return {
+    method: request.method ?? "",
+    path: pathname,
+    query: searchParams,
+    token: typeof token === "string" ? token : undefined,
+  };
+};
+
 export interface ScriptedNomadOptions {
   /** Between heartbeats of the stream; 30 s in a real one. */
   readonly heartbeatMs?: number;
@@ -181,7 +192,7 @@ export class ScriptedNomad implements AsyncDisposable {
   private constructor(options: ScriptedNomadOptions) {
     this.#options = { heartbeatMs: 0, bufferSize: 100, index: 10, ...options };
     this.index = this.#options.index;
-    this.#server = createServer((request, response) => this.#answer(request, response));
+    this.#server = createServer((request, response) => this.#take(request, response));
   }
 
   static async start(options: ScriptedNomadOptions = {}): Promise<ScriptedNomad> {
@@ -308,19 +319,19 @@ export class ScriptedNomad implements AsyncDisposable {
     this.say(line);
   }
 
-  #answer(request: IncomingMessage, response: ServerResponse): void {
-    const { pathname, searchParams } = new URL(request.url ?? "/", "http://nomad");
-    const token = request.headers["x-nomad-token"];
-    const seen: Seen = {
-      method: request.method ?? "",
-      path: pathname,
-      query: searchParams,
-      token: typeof token === "string" ? token : undefined,
-    };
+  #take(request: IncomingMessage, response: ServerResponse): void {
+    const seen = seenOf(request);
     this.requests.push(seen);
-    const override = this.overrides.get(pathname);
+    const override = this.overrides.get(seen.path);
     if (override) override(request, response);
-    else if (pathname === "/v1/event/stream") this.#stream(seen, response);
+    else this.answer(request, response);
+  }
+
+  /** Answers of itself, as it would without an override. */
+  answer(request: IncomingMessage, response: ServerResponse): void {
+    const seen = seenOf(request);
+    const { path: pathname } = seen;
+    if (pathname === "/v1/event/stream") this.#stream(seen, response);
     else if (!this.permits(seen.token)) answers.refuse(403, "Permission denied")(request, response);
     else if (pathname === "/v1/allocations") this.#allocations(seen, response);
     else if (pathname === "/v1/nodes") this.#list(response, this.#nodePage(seen.query));

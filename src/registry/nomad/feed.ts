@@ -363,7 +363,7 @@ class ServersFeed implements NomadFeed {
       if (this.#isWhole && reason !== "periodic" && reason !== "start")
         this.#log.info({ reason }, "everything is listed again");
       this.#listing?.abort.abort(new ListingBroken("gap", reason));
-    } else this.#wanted ??= { reason, whom };
+    } else if (this.#listing?.isBegun !== false) this.#wanted ??= { reason, whom }; // else it takes them along
     this.#pump();
   }
 
