@@ -64,6 +64,8 @@ test("digests of secrets are known to the files that hold and compare them, and 
 
 /** Each compares what is no secret, or what one caller has sent twice. */
 const harmless: Readonly<Record<string, string>> = {
+  "digest === this.#digest": "a fingerprint of policies, for change",
+  "next === token": "tokens of pages, which are no secrets",
   "digestOf(state) !== this.#digest": "a fingerprint of the files, for change",
   "header.secret !== token": "both are the caller's own words",
   "session.digest === digest": "a fingerprint of a node's document",
