@@ -188,6 +188,7 @@ export class ScriptedNomad implements AsyncDisposable {
   #buffer: Entry[] = [];
   #heartbeat: NodeJS.Timeout | undefined;
   #port = 0;
+  #sent: Promise<void> | undefined;
 
   private constructor(options: ScriptedNomadOptions) {
     this.#options = { heartbeatMs: 0, bufferSize: 100, index: 10, ...options };
@@ -327,8 +328,9 @@ export class ScriptedNomad implements AsyncDisposable {
     else this.answer(request, response);
   }
 
-  /** Answers of itself, as it would without an override. */
-  answer(request: IncomingMessage, response: ServerResponse): void {
+  /** Answers of itself, as it would without an override; sends what it knows now when `sent` resolves. */
+  answer(request: IncomingMessage, response: ServerResponse, sent?: Promise<void>): void {
+    this.#sent = sent;
     const seen = seenOf(request);
     const { path: pathname } = seen;
     if (pathname === "/v1/event/stream") this.#stream(seen, response);
@@ -394,15 +396,19 @@ export class ScriptedNomad implements AsyncDisposable {
     response: ServerResponse,
     { items, next }: { readonly items: readonly JsonObject[]; readonly next: string | undefined },
   ): void {
-    response
-      .writeHead(200, {
-        "content-type": "application/json",
-        "x-nomad-index": String(this.index),
-        "x-nomad-knownleader": "true",
-        "x-nomad-lastcontact": "0",
-        ...(next === undefined ? {} : { "x-nomad-nexttoken": next }),
-      })
-      .end(stringifyJson(items));
+    const head = {
+      "content-type": "application/json",
+      "x-nomad-index": String(this.index),
+      "x-nomad-knownleader": "true",
+      "x-nomad-lastcontact": "0",
+      ...(next === undefined ? {} : { "x-nomad-nexttoken": next }),
+    };
+    const text = stringifyJson(items);
+    const send = (): void => {
+      response.writeHead(200, head).end(text);
+    };
+    if (this.#sent) void this.#sent.then(send);
+    else send();
   }
 
   #node(id: string, request: IncomingMessage, response: ServerResponse): void {

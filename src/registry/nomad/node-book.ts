@@ -133,23 +133,16 @@ export class NodeBook implements NomadNodes {
     const known = this.#known.get(id);
     if (!known) return isUuid(id) ? this.#flights.find(id, signal) : undefined;
     const now = this.#needs.clock.monotonic();
-    const isAddressed = known.entry.address !== "";
-    const isDue = known.isSuspect || now >= known.freshUntilMs;
-    if (!isDue) return known.entry;
-    if (now - known.askedAtMs < this.#bounds.addressRetryMs) return known.entry;
-    const asked = this.#flights.find(id, signal);
-    if (!isAddressed) return asked;
+    if (!known.isSuspect && now < known.freshUntilMs) return known.entry;
+    if (known.entry.address === "") return this.#flights.find(id, signal);
     // an address is better than none: it is given out while, or although, nobody answers
-    const either = asked.then(
-      (entry) => entry,
-      (error: unknown) => {
-        signal.throwIfAborted();
-        if (error === signal.reason) throw error;
-        return known.entry;
-      },
-    );
-    if (known.isSuspect) return either;
-    either.catch(() => {}); // nobody waits for it
+    if (now - known.askedAtMs < this.#bounds.addressRetryMs) return known.entry;
+    const asked = this.#flights.find(id, signal).catch(() => {
+      signal.throwIfAborted();
+      return known.entry;
+    });
+    if (known.isSuspect) return asked;
+    asked.catch(() => {}); // nobody waits for it
     return known.entry;
   }
 
@@ -159,21 +152,22 @@ export class NodeBook implements NomadNodes {
   }
 
   async #ask(id: string, signal: AbortSignal): Promise<NodeEntry | undefined> {
-    const before = this.#known.get(id);
-    if (before) before.askedAtMs = this.#needs.clock.monotonic();
-    const answer = await this.#needs.ask(
-      `/v1/node/${id}`,
-      { timeoutMs: this.#bounds.answerTimeoutMs, maxBytes: this.#bounds.maxNodeBytes },
-      signal,
-    );
-    if (answer.status === 404) return undefined;
-    if (answer.status !== 200)
-      throw unavailable(`the servers refuse a node: ${answer.status} ${wordsOf(answer.body)}`);
-    const facts = readNodeDocument(answer.body);
-    if (facts?.id !== id) throw unavailable("a server's answer is no node");
-    const told = this.tell({ ...facts, address: facts.address ?? "" });
-    const after = this.#known.get(id);
-    if (after) after.askedAtMs = this.#needs.clock.monotonic();
-    return told?.entry ?? { ...facts, address: facts.address ?? "" };
+    try {
+      const answer = await this.#needs.ask(
+        `/v1/node/${id}`,
+        { timeoutMs: this.#bounds.answerTimeoutMs, maxBytes: this.#bounds.maxNodeBytes },
+        signal,
+      );
+      if (answer.status === 404) return undefined;
+      if (answer.status !== 200)
+        throw unavailable(`the servers refuse a node: ${answer.status} ${wordsOf(answer.body)}`);
+      const facts = readNodeDocument(answer.body);
+      if (facts?.id !== id) throw unavailable("a server's answer is no node");
+      const addressed = { ...facts, address: facts.address ?? "" };
+      return this.tell(addressed)?.entry ?? addressed;
+    } finally {
+      const known = this.#known.get(id);
+      if (known) known.askedAtMs = this.#needs.clock.monotonic();
+    }
   }
 }

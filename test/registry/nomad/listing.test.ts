@@ -39,17 +39,17 @@ test("an allocation that ended stays, with how it ended", async () => {
 /** Lets the second page wait, as it was when it was asked for, until the test has done what it does meanwhile. */
 const holdSecondPage = (
   under: FeedUnderTest,
-): { readonly isHeld: () => boolean; release(): void } => {
+): { readonly isHeld: () => boolean; readonly release: () => void } => {
   const { nomad } = under;
-  let release: (() => void) | undefined;
+  const { promise, resolve } = Promise.withResolvers<void>();
+  let isHeld = false;
   nomad.overrides.set("/v1/allocations", (request, response) => {
     if (!request.url?.includes("next_token")) return nomad.answer(request, response);
+    isHeld = true;
     nomad.overrides.delete("/v1/allocations");
-    response.cork();
-    nomad.answer(request, response);
-    release = () => response.uncork();
+    nomad.answer(request, response, promise);
   });
-  return { isHeld: () => release !== undefined, release: () => release?.() };
+  return { isHeld: () => isHeld, release: resolve };
 };
 
 test("a change that comes before an older page is not undone by that page", async () => {

@@ -1,0 +1,100 @@
+/** What is not in the picture is asked for, with the gateway's own token. */
+import assert from "node:assert/strict";
+import { randomUUID } from "node:crypto";
+import { test } from "node:test";
+import { GatewayError } from "../../../src/errors.ts";
+import { answers } from "../../support/scripted-nomad.ts";
+import { nodeEntry, patience, placementOf } from "./feed-harness.ts";
+import { FeedUnderTest } from "./feed-under-test.ts";
+
+const node = nodeEntry();
+
+const isUnavailable = (error: unknown): boolean =>
+  error instanceof GatewayError && error.code === "registry_unavailable";
+
+test("a look-up asks for exactly one allocation, in every namespace", async () => {
+  await using under = await FeedUnderTest.start();
+  const one = placementOf(node.id, { namespace: "spare", terminal: "complete" });
+  under.nomad.know(one, placementOf(node.id));
+  assert.deepEqual(await under.feed.lookup(one.id, patience()), one);
+  const [seen] = under.nomad.requests;
+  assert.equal(seen?.path, "/v1/allocations");
+  assert.deepEqual(Object.fromEntries(seen?.query ?? []), {
+    prefix: one.id,
+    namespace: "*",
+    task_states: "false",
+  });
+  assert.equal(seen?.token, "s.gateway");
+});
+
+test("what is no id is not found, and no server is asked", async () => {
+  await using under = await FeedUnderTest.start();
+  assert.equal(await under.feed.lookup("804797c1", patience()), undefined);
+  assert.equal(
+    await under.feed.lookup("../agent/self?x=aaaaaaaaaaaaaaaaaaaa", patience()),
+    undefined,
+  );
+  assert.equal(under.nomad.requests.length, 0);
+});
+
+for (const [name, answer] of [
+  ["403", answers.refuse(403, "Permission denied")],
+  ["404", answers.refuse(404, "")],
+  ["429", answers.tooManyConnections],
+  ["500", answers.refuse(500, "No cluster leader")],
+  ["half an answer", answers.half],
+  ["no JSON", answers.json("busy")],
+  ["JSON that breaks off", answers.json('[{"ID":"')],
+  ["a cut", answers.cut],
+] as const)
+  test(`a look-up answered with ${name} is unavailable, and nothing is remembered of it`, async () => {
+    await using under = await FeedUnderTest.start();
+    const one = placementOf(node.id);
+    under.nomad.know(one);
+    under.nomad.overrides.set("/v1/allocations", answer);
+    await assert.rejects(under.feed.lookup(one.id, patience()), isUnavailable);
+    under.nomad.overrides.clear();
+    assert.deepEqual(await under.feed.lookup(one.id, patience()), one);
+  });
+
+test("an answer about another allocation is none", async () => {
+  await using under = await FeedUnderTest.start();
+  const other = placementOf(node.id);
+  const row = JSON.stringify([{ ID: other.id, NodeID: node.id }]);
+  under.nomad.overrides.set("/v1/allocations", answers.json(row));
+  assert.equal(await under.feed.lookup(randomUUID(), patience()), undefined);
+});
+
+test("with every server gone a look-up is unavailable; with one left, that one answers", async () => {
+  await using under = await FeedUnderTest.start({}, {}, 2);
+  const [first, second] = under.nomads;
+  assert.ok(first && second);
+  const one = placementOf(node.id);
+  second.know(one);
+  await first.lose();
+  assert.deepEqual(await under.feed.lookup(one.id, patience()), one);
+  await second.lose();
+  await assert.rejects(under.feed.lookup(one.id, patience()), (error: unknown) => {
+    assert.ok(error instanceof GatewayError);
+    assert.equal(
+      error.message,
+      "the registry cannot answer now: no Nomad server answers (ECONNREFUSED)",
+    );
+    return true;
+  });
+});
+
+test("a caller who leaves while the servers think takes the question along", async () => {
+  await using under = await FeedUnderTest.start();
+  const cut = new Promise((resolve) => {
+    under.nomad.overrides.set("/v1/allocations", (request) =>
+      request.socket.once("close", resolve),
+    );
+  });
+  const caller = new AbortController();
+  const asked = under.feed.lookup(randomUUID(), caller.signal);
+  const reason = new Error("the caller left");
+  setImmediate(() => caller.abort(reason));
+  await assert.rejects(asked, reason);
+  if (under.nomad.requests.length > 0) await cut;
+});
