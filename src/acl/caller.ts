@@ -48,15 +48,6 @@ export interface KnownRules {
   set(stub: Stub, rules: Rules): void;
 }
 
-export interface CallerOptions {
-  /**
-   * True: a manager is confirmed by the list of policies. An agent answers token/self from a cache that outlives the
-   * token, and the list from its servers (nomad-acl.md §3.1).
-   */
-  readonly confirmManagers: boolean;
-  readonly known?: KnownRules;
-}
-
 /** Header-safe and never empty; a secret with anything else in it is nobody's. */
 const sendable = /^[\x21-\x7e]+$/;
 
@@ -161,8 +152,8 @@ const stubOf = (item: Json): Stub => {
 export const saysAclsOff = ({ status, words }: Told): boolean =>
   status === 400 && words.trim().endsWith("ACL support disabled");
 
-const listPolicies = async (ask: Ask, query: string): Promise<readonly Stub[] | "off"> => {
-  const told = await ask(`/v1/acl/policies${query}`);
+const listPolicies = async (ask: Ask): Promise<readonly Stub[] | "off"> => {
+  const told = await ask("/v1/acl/policies");
   const { status, document } = told;
   if (status === 403 || status === 401) throw refused();
   if (saysAclsOff(told)) return "off";
@@ -214,24 +205,20 @@ const readPolicies = async (
   return rules;
 };
 
-/** Lists nothing: no policy's name begins so. */
-const noPolicies = "?prefix=_";
-
 /** One attempt; undefined when a policy vanished under it. */
 const attempt = async (
   ask: Ask,
   secret: string,
   nowMs: number,
-  { confirmManagers, known }: CallerOptions,
+  known: KnownRules | undefined,
 ): Promise<Caller | undefined> => {
   const identity = await identify(ask, secret, nowMs);
-  const manages = typeof identity === "object" && identity.type === "management";
-  if (manages && !confirmManagers) return { kind: "manager", identity };
-  const stubs = await listPolicies(ask, manages ? noPolicies : "");
+  if (typeof identity === "object" && identity.type === "management")
+    return { kind: "manager", identity };
+  const stubs = await listPolicies(ask);
   if (stubs === "off") return { kind: "off" };
   if (identity === "off") throw away("has ACLs off, but not on its servers");
   if (identity === "unsaid") throw away("failed to say whose token it is");
-  if (manages) return { kind: "manager", identity };
   const rules = await readPolicies(ask, stubs, known);
   const policies = stubs.map(({ name }) => name).toSorted();
   return rules && { kind: "client", identity, policies, rules };
@@ -242,11 +229,11 @@ export const findCaller = async (
   ask: Ask,
   secret: string,
   nowMs: number,
-  options: CallerOptions,
+  known?: KnownRules,
 ): Promise<Caller> => {
   if (secret !== "" && !sendable.test(secret)) throw refused();
   for (let tries = 0; tries < attempts; tries++) {
-    const caller = await attempt(ask, secret, nowMs, options);
+    const caller = await attempt(ask, secret, nowMs, known);
     if (caller !== undefined) return caller;
   }
   throw away("changes its policies too often");

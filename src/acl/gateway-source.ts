@@ -75,7 +75,7 @@ export const createGatewaySource = (
       signal: AbortSignal.timeout(timeoutMs),
       lost: () => undefined,
     });
-    const caller = await findCaller(asking, secret, needs.clock.now(), { confirmManagers: false });
+    const caller = await findCaller(asking, secret, needs.clock.now());
     if (caller.kind === "off") throw away("has ACLs turned off");
     return toPrincipal(caller);
   };

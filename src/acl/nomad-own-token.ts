@@ -66,10 +66,9 @@ export const checkOwnToken = async (
   { servers }: { readonly servers: Servers },
   token: string,
 ): Promise<readonly string[]> => {
-  const options = { confirmManagers: true };
   try {
     const caller = await createNomadAsking(servers).ask(token, (ask) =>
-      findCaller(ask, token, systemClock.now(), options),
+      findCaller(ask, token, systemClock.now()),
     );
     return missingOf(caller);
   } catch (error) {

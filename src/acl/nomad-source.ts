@@ -138,7 +138,7 @@ export const createNomadSource = (
 
   const find = (secret: string, origins?: readonly string[]): Promise<Found> => {
     const question = async (ask: Ask, origin: string): Promise<Found> => ({
-      caller: await findCaller(ask, secret, clock.now(), { confirmManagers: true, known }),
+      caller: await findCaller(ask, secret, clock.now(), known),
       origin,
     });
     return asking.ask(secret, question, origins);
@@ -152,6 +152,7 @@ export const createNomadSource = (
     }
     const others = await acls.contradict(first.origin);
     if (others.length === 0) return disabledPrincipal;
+    servers.failed(first.origin); // nothing else should be asked of it either: it would let everybody do everything
     const { caller } = await find(secret, others);
     if (caller.kind === "off") throw away("cannot say whether ACLs are on");
     return toPrincipal(caller);

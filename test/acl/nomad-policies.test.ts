@@ -43,10 +43,11 @@ const sign = (group: string, issued = issuer.issuer): string =>
 
 const hour = 3_600_000;
 
-/** A cluster, the gateway's own token of it, and sources before it. No timer fires: tests refresh. */
+/** A cluster, the gateway's own token of it, and sources before it. No timer fires unless asked for: tests refresh. */
 const rig = async ({
   type = "management" as "management" | "client",
   names = ["reader", "absent"],
+  pollMs = hour,
 } = {}) => {
   const clock = movedClock();
   const log = readLog();
