@@ -159,7 +159,8 @@ const warnings: readonly Rule[] = [
     "acl.tokens_file and acl.jwt.issuers are not set: no token is known, every caller is anonymous",
   (config) =>
     !isNomad(config) &&
-    config.acl.joinTokensFile === undefined && "acl.join_tokens_file is not set: no agent can join",
+    config.acl.joinTokensFile === undefined &&
+    "acl.join_tokens_file is not set: no agent can join",
 ];
 
 const said = (rules: readonly Rule[], config: ServerConfig): readonly string[] =>

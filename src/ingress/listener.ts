@@ -3,8 +3,8 @@
  * HTTP at all, a bound on connections per address, and a drain.
  */
 import {
-  type IncomingMessage,
   createServer,
+  type IncomingMessage,
   type RequestListener,
   type Server,
   type ServerOptions,
