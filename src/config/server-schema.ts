@@ -115,6 +115,10 @@ const faults: readonly Rule[] = [
     isNomad(config) &&
     config.nomad.addresses.length === 0 &&
     "nomad.addresses: must name at least one server when registry is nomad",
+  (config) =>
+    isNomad(config) &&
+    config.acl.jwt.issuers.length > 0 &&
+    "acl.jwt.issuers: cannot be used yet when registry is nomad",
   ({ nomad }) =>
     (nomad.certFile === undefined) !== (nomad.keyFile === undefined) &&
     "nomad.cert_file: needs nomad.key_file, and the other way round",
@@ -147,6 +151,10 @@ const warnings: readonly Rule[] = [
     !acl.enabled &&
     !isLoopback(http.listen.host) &&
     "acl.enabled is false: whoever reaches http.listen may run commands on every node",
+  (config) =>
+    isNomad(config) &&
+    (config.acl.tokensFile !== undefined || config.acl.policiesDir !== undefined) &&
+    "acl.tokens_file and acl.policies_dir are not read when registry is nomad: its servers know tokens and policies",
   (config) =>
     isNomad(config) &&
     config.nomad.token === undefined &&

@@ -290,3 +290,34 @@ for (const [name, content, expected] of badWorkloads)
       mistakes.join("\n"),
     );
   });
+
+const nomadMistakes: readonly (readonly [
+  env: Readonly<Record<string, string>>,
+  mistake: RegExp,
+])[] = [
+  [{}, /nomad\.addresses: must name at least one server/],
+  [{ SERAI_NOMAD_ADDRESSES: "nomad:4646" }, /must be/],
+  [
+    { SERAI_NOMAD_ADDRESSES: "http://127.0.0.1:4646", SERAI_NOMAD_CERT_FILE: "/x" },
+    /SERAI_NOMAD_CERT_FILE: needs nomad\.key_file/,
+  ],
+];
+for (const [env, mistake] of nomadMistakes)
+  test(`in front of a cluster ${JSON.stringify(env)} stops the start`, () => {
+    const mistakes = mistakesOf(() =>
+      loadServerConfig({ env: { SERAI_REGISTRY: "nomad", ...env } }),
+    );
+    assert.match(mistakes.join("\n"), mistake);
+  });
+
+test("in front of a cluster files of tokens are warned about, for its servers know the tokens", () => {
+  const env = {
+    SERAI_REGISTRY: "nomad",
+    SERAI_NOMAD_ADDRESSES: "http://127.0.0.1:4646,https://10.0.0.1:4646",
+    SERAI_ACL_TOKENS_FILE: "tokens.yaml",
+  };
+  const { config, warnings } = loadServerConfig({ env });
+  assert.deepEqual(config.nomad.addresses, ["http://127.0.0.1:4646", "https://10.0.0.1:4646"]);
+  assert.match(warnings.join("\n"), /are not read when registry is nomad/);
+  assert.match(warnings.join("\n"), /nomad\.token is not set/);
+});
