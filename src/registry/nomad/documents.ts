@@ -2,7 +2,7 @@
 import { isUuid } from "../../lib/uuid.ts";
 import type { NodeEntry, Placement } from "../../ports.ts";
 import type { Change } from "../feed.ts";
-import { JsonCursor } from "./json-cursor.ts";
+import { JsonCursor, Names } from "./json-cursor.ts";
 
 type Terminal = Placement["terminal"];
 
@@ -27,32 +27,14 @@ const terminalOf = (status: string): Terminal =>
 const statusOf = (status: string): NodeEntry["status"] =>
   status === "ready" || status === "down" || status === "disconnected" ? status : "initializing";
 
-/** Reads members by name; what `take` does not take is skipped. */
-const members = (cursor: JsonCursor, take: (key: string) => boolean): void => {
+/** Reads the members that are looked for; what `take` does not take is skipped. */
+const members = (cursor: JsonCursor, names: Names, take: (name: string) => boolean): void => {
   if (!cursor.enterObject()) return;
-  for (let key = cursor.nextKey(); key !== undefined; key = cursor.nextKey())
-    if (!take(key)) cursor.skip();
+  for (let name = cursor.nextName(names); name !== undefined; name = cursor.nextName(names))
+    if (name === "" || !take(name)) cursor.skip();
 };
 
-type Fields = Record<string, string>;
-
-/** The texts of one object whose names are asked for. */
-const texts = (
-  cursor: JsonCursor,
-  wanted: ReadonlySet<string>,
-  other: (key: string) => boolean = () => false,
-): Fields => {
-  const found: Fields = {};
-  members(cursor, (key) => {
-    if (!wanted.has(key)) return other(key);
-    const text = cursor.text();
-    if (text !== undefined) found[key] = text;
-    return true;
-  });
-  return found;
-};
-
-const allocationFields: ReadonlySet<string> = new Set([
+const allocationNames = new Names([
   "ID",
   "Namespace",
   "NodeID",
@@ -63,6 +45,11 @@ const allocationFields: ReadonlySet<string> = new Set([
 
 /** Undefined for what is no allocation on a node. */
 export const readAllocation = (cursor: JsonCursor): Placement | undefined => {
+  const texts: Record<string, string | undefined> = {};
+  members(cursor, allocationNames, (name) => {
+    texts[name] = cursor.text();
+    return true;
+  });
   const {
     ID: id = "",
     NodeID: nodeId = "",
@@ -70,21 +57,22 @@ export const readAllocation = (cursor: JsonCursor): Placement | undefined => {
     JobID: jobId = "",
     TaskGroup: taskGroup = "",
     ClientStatus: status = "",
-  } = texts(cursor, allocationFields);
+  } = texts;
   if (!isUuid(id) || !isUuid(nodeId)) return undefined;
   return { id, nodeId, namespace, jobId, taskGroup, terminal: terminalOf(status) };
 };
 
-const nodeFields: ReadonlySet<string> = new Set(["ID", "Name", "Status", "HTTPAddr"]);
+const nodeNames = new Names(["ID", "Name", "Status", "HTTPAddr", "TLSEnabled"]);
 
 export const readNode = (cursor: JsonCursor): NodeFacts | undefined => {
+  const texts: Record<string, string | undefined> = {};
   let tls = false;
-  const fields = texts(cursor, nodeFields, (key) => {
-    if (key !== "TLSEnabled") return false;
-    tls = cursor.flag() ?? false;
+  members(cursor, nodeNames, (name) => {
+    if (name === "TLSEnabled") tls = cursor.flag() ?? false;
+    else texts[name] = cursor.text();
     return true;
   });
-  const { ID: id = "", Name: name = "", Status: status = "", HTTPAddr: address } = fields;
+  const { ID: id = "", Name: name = "", Status: status = "", HTTPAddr: address } = texts;
   if (!isUuid(id)) return undefined;
   return { id, name, status: statusOf(status), address, tls };
 };
@@ -113,22 +101,28 @@ export const readNodeDocument = (body: Buffer): NodeFacts | undefined => {
 
 /* ---- the event stream ---- */
 
+const lineNames = new Names(["Index", "Events"]);
+
 /** The index of a line; undefined for a heartbeat. Nomad writes it first, so that old lines cost nothing. */
 export const lineIndex = (line: Buffer): number | undefined => {
   const cursor = new JsonCursor(line);
   if (!cursor.enterObject()) throw new SyntaxError("the line is not an object");
-  for (let key = cursor.nextKey(); key !== undefined; key = cursor.nextKey()) {
-    if (key === "Index") return cursor.index();
+  for (;;) {
+    const name = cursor.nextName(lineNames);
+    if (name === undefined) break;
+    if (name === "Index") return cursor.index();
     cursor.skip();
   }
   cursor.done();
   return undefined;
 };
 
+const payloadNames = new Names(["Allocation", "Node"]);
+
 const readPayload = (cursor: JsonCursor, topic: string, type: string): Told | undefined => {
   let told: Told | undefined;
-  members(cursor, (key) => {
-    if (key !== topic) return false;
+  members(cursor, payloadNames, (name) => {
+    if (name !== topic) return false;
     if (topic === "Allocation") {
       const placement = readAllocation(cursor);
       if (placement) told = { kind: "allocation", placement };
@@ -145,16 +139,17 @@ const readPayload = (cursor: JsonCursor, topic: string, type: string): Told | un
   return told;
 };
 
+const eventNames = new Names(["Topic", "Type", "Payload"]);
+
 /** One event; its topic and type stand before its payload, and decide whether that is read at all. */
 const readEvent = (cursor: JsonCursor): Told | undefined => {
   let topic = "";
   let type = "";
   let told: Told | undefined;
-  members(cursor, (key) => {
-    if (key === "Topic") topic = cursor.text() ?? "";
-    else if (key === "Type") type = cursor.text() ?? "";
-    else if (key === "Payload" && (topic === "Allocation" || topic === "Node"))
-      told = readPayload(cursor, topic, type);
+  members(cursor, eventNames, (name) => {
+    if (name === "Topic") topic = cursor.text() ?? "";
+    else if (name === "Type") type = cursor.text() ?? "";
+    else if (topic === "Allocation" || topic === "Node") told = readPayload(cursor, topic, type);
     else return false;
     return true;
   });
@@ -165,15 +160,15 @@ const readEvent = (cursor: JsonCursor): Told | undefined => {
 export function* readLine(line: Buffer): Generator<Told> {
   const cursor = new JsonCursor(line);
   if (!cursor.enterObject()) throw new SyntaxError("the line is not an object");
-  for (let key = cursor.nextKey(); key !== undefined; key = cursor.nextKey()) {
-    if (key !== "Events" || !cursor.enterArray()) {
-      if (key !== "Events") cursor.skip();
-      continue;
-    }
-    while (cursor.nextElement()) {
-      const told = readEvent(cursor);
-      if (told) yield told;
-    }
+  for (;;) {
+    const name = cursor.nextName(lineNames);
+    if (name === undefined) break;
+    if (name !== "Events") cursor.skip();
+    else if (cursor.enterArray())
+      while (cursor.nextElement()) {
+        const told = readEvent(cursor);
+        if (told) yield told;
+      }
   }
   cursor.done();
 }

@@ -19,15 +19,70 @@ const space = 0x20;
 /** Texts longer than this are none of the names that are read here. */
 const maxTextBytes = 4_096;
 
+const unescaped = (quoted: string): string => {
+  const text: unknown = JSON.parse(quoted);
+  if (typeof text !== "string") throw new SyntaxError("no text");
+  return text;
+};
+
+/** The place after a text's end, from inside it; beyond the bytes when it has none. */
+const afterText = (bytes: Buffer, from: number): number => {
+  const end = bytes.length;
+  let at = from;
+  while (at < end) {
+    const byte = bytes[at++];
+    if (byte === quote) return at;
+    if (byte === backslash) at++;
+  }
+  return end + 1;
+};
+
+/** The same for an object or list, from its bracket on. Depth is a number, not a stack: any nesting is passed. */
+const afterNested = (bytes: Buffer, from: number): number => {
+  const end = bytes.length;
+  let at = from;
+  let depth = 0;
+  while (at < end) {
+    const byte = bytes[at++];
+    if (byte === quote) at = afterText(bytes, at);
+    else if (byte === openBrace || byte === openBracket) depth++;
+    else if ((byte === closeBrace || byte === closeBracket) && --depth === 0) return at;
+  }
+  return end + 1;
+};
+
+/** The members that are looked for, compared as bytes: no other member's name is made a text. */
+export class Names {
+  readonly #byLength: (readonly (readonly [string, Buffer])[] | undefined)[] = [];
+
+  constructor(names: readonly string[]) {
+    for (const name of names) {
+      const bytes = Buffer.from(name);
+      this.#byLength[bytes.length] = [...(this.#byLength[bytes.length] ?? []), [name, bytes]];
+    }
+  }
+
+  /** The name that stands there; "" for one that is not looked for. */
+  at(bytes: Buffer, start: number, end: number): string {
+    const candidates = this.#byLength[end - start];
+    if (candidates === undefined) return "";
+    for (const [name, wanted] of candidates) {
+      let at = 0;
+      while (at < wanted.length && wanted[at] === bytes[start + at]) at++;
+      if (at === wanted.length) return name;
+    }
+    return "";
+  }
+}
+
 export class JsonCursor {
   readonly #bytes: Buffer;
   readonly #end: number;
-  #at: number;
+  #at = 0;
 
-  constructor(bytes: Buffer, at = 0, end = bytes.length) {
+  constructor(bytes: Buffer) {
     this.#bytes = bytes;
-    this.#at = at;
-    this.#end = end;
+    this.#end = bytes.length;
   }
 
   /** Enters an object; false when the value is not one (it is skipped). */
@@ -39,13 +94,16 @@ export class JsonCursor {
     return this.#enter(openBracket);
   }
 
-  /** The next member's name, the cursor on its value; undefined when the object has ended. */
-  nextKey(): string | undefined {
+  /** The next member's name, the cursor on its value: "" for one not looked for, undefined when the object has ended. */
+  nextName(names: Names): string | undefined {
     if (!this.#nextOf(closeBrace)) return undefined;
-    const key = this.#takeString();
+    this.#space();
+    const start = this.#at + 1;
+    this.#skipString();
+    const name = names.at(this.#bytes, start, this.#at - 1);
     this.#space();
     this.#expect(colon);
-    return key;
+    return name;
   }
 
   /** True with the cursor on the next element; false when the array has ended. */
@@ -150,64 +208,23 @@ export class JsonCursor {
   #takeString(): string {
     this.#space();
     const start = this.#at;
-    const isPlain = this.#skipString();
+    this.#skipString();
     if (this.#at - start > maxTextBytes) throw new SyntaxError("a name is too long");
-    if (isPlain) return this.#bytes.toString("latin1", start + 1, this.#at - 1);
-    const text: unknown = JSON.parse(this.#bytes.toString("utf8", start, this.#at));
-    if (typeof text !== "string") throw new SyntaxError("no text");
-    return text;
+    const text = this.#bytes.toString("utf8", start + 1, this.#at - 1);
+    return text.includes("\\") ? unescaped(`"${text}"`) : text;
   }
 
-  /** True when the string holds neither escapes nor bytes beyond ASCII. */
-  #skipString(): boolean {
+  #skipString(): void {
     this.#expect(quote);
-    const bytes = this.#bytes;
-    const end = this.#end;
-    let at = this.#at;
-    let isPlain = true;
-    for (;;) {
-      if (at >= end) throw new SyntaxError("a text breaks off");
-      const byte = bytes[at] ?? 0;
-      at++;
-      if (byte === quote) break;
-      if (byte === backslash) at++;
-      if (byte === backslash || byte >= 0x80) isPlain = false;
-    }
+    const at = afterText(this.#bytes, this.#at);
+    if (at > this.#end) throw new SyntaxError("a text breaks off");
     this.#at = at;
-    if (at > end) throw new SyntaxError("a text breaks off");
-    return isPlain;
   }
 
-  /** Depth is a number, not a stack: any nesting is passed. */
   #skipNested(): void {
-    const bytes = this.#bytes;
-    const end = this.#end;
-    let at = this.#at;
-    let depth = 0;
-    do {
-      if (at >= end) throw new SyntaxError("the document breaks off");
-      const byte = bytes[at] ?? 0;
-      at++;
-      if (byte === quote) at = this.#afterString(at);
-      // '[' and '{' differ from ']' and '}' by two, and from everything else that stands outside texts
-      else if (byte === openBrace || byte === openBracket) depth++;
-      else if (byte === closeBrace || byte === closeBracket) depth--;
-    } while (depth > 0);
+    const at = afterNested(this.#bytes, this.#at);
+    if (at > this.#end) throw new SyntaxError("the document breaks off");
     this.#at = at;
-  }
-
-  /** The place after a text's end, from inside it. */
-  #afterString(from: number): number {
-    const bytes = this.#bytes;
-    const end = this.#end;
-    let at = from;
-    while (at < end) {
-      const byte = bytes[at] ?? 0;
-      at++;
-      if (byte === quote) return at;
-      if (byte === backslash) at++;
-    }
-    throw new SyntaxError("a text breaks off");
   }
 
   #skipScalar(): void {
