@@ -3,11 +3,9 @@ import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { test } from "node:test";
 import { GatewayError } from "../../../src/errors.ts";
-import type { Exchange, NodeEntry, Scope } from "../../../src/ports.ts";
-import { addressed } from "../../../src/registry/nomad/addressed.ts";
 import { answers } from "../../support/scripted-nomad.ts";
 import { until } from "../until.ts";
-import { nodeEntry, patience, placementOf } from "./feed-harness.ts";
+import { nodeEntry, patience } from "./feed-harness.ts";
 import { FeedUnderTest } from "./feed-under-test.ts";
 
 const asked = (under: FeedUnderTest, id: string): number =>
@@ -175,27 +173,4 @@ test("no more nodes are kept than may be", async () => {
   await under.synced();
   assert.equal(under.feed.nodes.size, 2);
   assert.equal(under.record.nodes.size, 2);
-});
-
-const exchange = { signal: new AbortController().signal } as Exchange; // nothing else of it is looked at
-
-test("a resolved scope gets the node's address, at once when it is known", async () => {
-  await using under = await FeedUnderTest.start();
-  const node = nodeEntry();
-  under.nomad.knowNode(node);
-  await under.synced();
-  const bare: NodeEntry = { ...node, address: "" };
-  const scope: Scope = { kind: "allocation", placement: placementOf(node.id), node: bare };
-  const resolve = addressed(() => scope, under.feed.nodes);
-  assert.deepEqual(await resolve(exchange), { ...scope, node });
-  assert.deepEqual(resolve(exchange), { ...scope, node }, "no promise");
-  const later = addressed(async () => scope, under.feed.nodes);
-  assert.deepEqual(await later(exchange), { ...scope, node });
-  const unknown: Scope = { kind: "node", nodeId: randomUUID(), node: undefined };
-  const before = under.nomad.requests.length;
-  assert.deepEqual(addressed(() => unknown, under.feed.nodes)(exchange), unknown);
-  assert.deepEqual(addressed(() => ({ kind: "cluster" }), under.feed.nodes)(exchange), {
-    kind: "cluster",
-  });
-  assert.equal(under.nomad.requests.length, before);
 });
