@@ -103,7 +103,7 @@ export const readNodeDocument = (body: Buffer): NodeFacts | undefined => {
 
 const lineNames = new Names(["Index", "Events"]);
 
-/** The index of a line; undefined for a heartbeat. Nomad writes it first, so that old lines cost nothing. */
+/** The index of a line; undefined for a heartbeat. Where it stands first, old lines cost nothing. */
 export const lineIndex = (line: Buffer): number | undefined => {
   const cursor = new JsonCursor(line);
   if (!cursor.enterObject()) throw new SyntaxError("the line is not an object");
@@ -119,41 +119,41 @@ export const lineIndex = (line: Buffer): number | undefined => {
 
 const payloadNames = new Names(["Allocation", "Node"]);
 
-const readPayload = (cursor: JsonCursor, topic: string, type: string): Told | undefined => {
-  let told: Told | undefined;
+type Payload = Exclude<Told, { readonly kind: "node_gone" }>;
+
+const readPayload = (cursor: JsonCursor): Payload | undefined => {
+  let payload: Payload | undefined;
   members(cursor, payloadNames, (name) => {
-    if (name !== topic) return false;
-    if (topic === "Allocation") {
+    if (name === "Allocation") {
       const placement = readAllocation(cursor);
-      if (placement) told = { kind: "allocation", placement };
-      return true;
+      if (placement) payload = { kind: "allocation", placement };
+    } else {
+      const facts = readNode(cursor);
+      if (facts) payload = { kind: "node", facts };
     }
-    const facts = readNode(cursor);
-    if (facts)
-      told =
-        type === "NodeDeregistration"
-          ? { kind: "node_gone", id: facts.id }
-          : { kind: "node", facts };
     return true;
   });
-  return told;
+  return payload;
 };
 
 const eventNames = new Names(["Topic", "Type", "Payload"]);
+const isOurs = (topic: string): boolean => topic === "Allocation" || topic === "Node";
 
-/** One event; its topic and type stand before its payload, and decide whether that is read at all. */
+/** One event. Its members come in any order: a payload is skipped only where its topic stands before it. */
 const readEvent = (cursor: JsonCursor): Told | undefined => {
-  let topic = "";
+  let topic: string | undefined;
   let type = "";
-  let told: Told | undefined;
+  let payload: Payload | undefined;
   members(cursor, eventNames, (name) => {
     if (name === "Topic") topic = cursor.text() ?? "";
     else if (name === "Type") type = cursor.text() ?? "";
-    else if (topic === "Allocation" || topic === "Node") told = readPayload(cursor, topic, type);
+    else if (topic === undefined || isOurs(topic)) payload = readPayload(cursor);
     else return false;
     return true;
   });
-  return told;
+  if (topic === "Allocation") return payload?.kind === "allocation" ? payload : undefined;
+  if (topic !== "Node" || payload?.kind !== "node") return undefined;
+  return type === "NodeDeregistration" ? { kind: "node_gone", id: payload.facts.id } : payload;
 };
 
 /** What a line tells, event by event. Throws when the line cannot be read. */

@@ -10,7 +10,7 @@ import { type Line, Lines } from "./lines.ts";
 import type { NomadFeedBounds } from "./options.ts";
 
 /**
- * Why a stream is over; the metric's label. `refused`: a head, and no heartbeat; `status`: a head that is not 200;
+ * Why a stream is over; the metric's label. `refused`: a head, and no heartbeat before its end; `status`: a head that is not 200;
  * `silent`: no heartbeat for too long; `ended`: the server closed it; `broken`: the connection; `garbled`: no event lines.
  */
 export type StreamLoss = "refused" | "status" | "silent" | "ended" | "broken" | "garbled";
@@ -76,6 +76,9 @@ const open = async (
   }
 };
 
+const refused = (): StreamLost =>
+  new StreamLost("refused", "the stream was opened, but says nothing");
+
 const toLost = (error: unknown): StreamLost =>
   error instanceof StreamLost
     ? error
@@ -95,8 +98,7 @@ export const followEvents = async (
   const { timers } = source;
   let isHeard = false;
   let isFresh = false;
-  const refuse = (): void =>
-    life.abort(new StreamLost("refused", "the stream was opened, but says nothing"));
+  const refuse = (): void => life.abort(refused());
   let cancel = (): void => {};
   /** One timer a period, whatever comes meanwhile. */
   const watch = (): void => {
@@ -122,7 +124,7 @@ export const followEvents = async (
         if (held) await held;
       }
     }
-    throw new StreamLost("ended", "the server ended the stream");
+    throw isHeard ? new StreamLost("ended", "the server ended the stream") : refused();
   } catch (error) {
     signal.throwIfAborted();
     throw toLost(life.signal.aborted ? life.signal.reason : error);

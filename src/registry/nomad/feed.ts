@@ -431,8 +431,8 @@ class ServersFeed implements NomadFeed {
 
   #completed(reason: ResyncReason, whom: Wanted["whom"], durationMs: number): void {
     this.nodes.settle();
-    this.#audience.complete();
     this.#isWhole = true;
+    this.#audience.complete();
     this.#lastChangeAtMs = this.#clock.now();
     this.#observe.listed(reason, durationMs);
     this.#log.info(

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { stringifyJson } from "../../../src/lib/json.ts";
+import { isJsonObject, type Json, stringifyJson } from "../../../src/lib/json.ts";
 import {
   lineIndex,
   readAllocation,
@@ -114,6 +114,38 @@ test("allocations and nodes are read out of whole documents, stubs and events", 
   );
   assert.deepEqual(readNodeDocument(bytes(stringifyJson(nodeDocument(node)))), node);
 });
+
+/** The same document, its members in another order: servers differ in theirs. */
+const reordered = (value: Json, arrange: (keys: [string, Json][]) => [string, Json][]): Json => {
+  if (Array.isArray(value)) return value.map((one: Json) => reordered(one, arrange));
+  if (!isJsonObject(value)) return value;
+  const members = arrange(Object.entries(value));
+  return Object.fromEntries(members.map(([key, member]) => [key, reordered(member, arrange)]));
+};
+
+for (const [order, arrange] of [
+  ["reversed", (keys: [string, Json][]) => keys.toReversed()],
+  ["sorted", (keys: [string, Json][]) => keys.toSorted(([a], [b]) => (a < b ? -1 : 1))],
+] as const)
+  test(`members in ${order} order say the same`, () => {
+    const one = held({ terminal: "failed" });
+    const events = [
+      allocationEvent(one),
+      nodeEvent(node, 9),
+      nodeEvent(node, 9, "NodeDeregistration"),
+      { ...allocationEvent(one), Topic: "Job" },
+    ];
+    const line = bytes(stringifyJson(reordered({ Index: 9, Events: events }, arrange)));
+    assert.equal(lineIndex(line), 9);
+    assert.deepEqual(
+      [...readLine(line)],
+      [
+        { kind: "allocation", placement: one.placement },
+        { kind: "node", facts: node },
+        { kind: "node_gone", id: node.id },
+      ],
+    );
+  });
 
 test("topics that were not asked for are passed over", () => {
   const strange = { ...allocationEvent(held()), Topic: "Job" };

@@ -73,6 +73,18 @@ test("a token that may list and not stream is told what it lacks", async () => {
   assert.match(under.warnings()[0] ?? "", /needs node:read and read-job in every namespace/);
 });
 
+test("a stream that ends before it has said anything is refused too", async () => {
+  await using under = await FeedUnderTest.start();
+  under.nomad.permits = () => false;
+  under.nomad.overrides.set("/v1/event/stream", (_request, response) => {
+    response.writeHead(200).end();
+  });
+  under.feed.follow(under.record);
+  await until("the reason", () => under.warnings().length === 1);
+  assert.deepEqual(under.losses, ["refused"]);
+  assert.match(under.warnings()[0] ?? "", /lacks read-job: the servers say 403 Permission denied/);
+});
+
 test("silence of more than 45 seconds is death; the stream is resumed from its last event", async () => {
   await using under = await FeedUnderTest.start();
   const { nomad, time, record } = under;
