@@ -1,6 +1,7 @@
 /** In front of a Nomad cluster, end to end: scripted servers, a real agent at a node's address and the gateway between. */
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
+import { writeFileSync } from "node:fs";
 import type { IncomingHttpHeaders } from "node:http";
 import { after, before, describe, test } from "node:test";
 import { isJsonObject, parseJson } from "../../src/lib/json.ts";
@@ -274,6 +275,53 @@ test("with the servers away known tokens work for their time, then nobody is ref
   await rig.nomad.listen();
   assert.equal(await statusFor("reader"), 200);
   assert.equal(await statusFor("stranger"), 403);
+});
+
+test("a token that is revoked at the servers loses its followed log, and no other does", async () => {
+  await using rig = await start();
+  await ready(rig);
+  const path = logPath(rig.placement("web").id);
+  const [revoked, kept] = await Promise.all([
+    rig.follow(path, "reader"),
+    rig.follow(path, "management"),
+  ]);
+  await Promise.all([revoked.until("first\n"), kept.until("first\n")]);
+  rig.revoke("reader");
+  await rig.gateway.reload();
+  await assert.rejects(revoked.until("second\n"), /ended before/);
+  assert.equal((await rig.ask({ path, token: "reader" })).status, 403);
+  writeFileSync(`${rig.directoryOf("web")}/alloc/data/go`, "");
+  assert.equal(await kept.until("second\n"), "first\nsecond\n");
+  kept.end();
+});
+
+const pastUncheckedMs = 61_000;
+
+test("a command outlives servers that are away for a short while, and not a long one", async () => {
+  await using rig = await start();
+  await ready(rig);
+  const exec = execClient({
+    url: rig.url,
+    allocation: rig.placement("web").id,
+    token: secrets.reader,
+    task: "main",
+    command: ["/bin/cat"],
+  });
+  await exec.opened;
+  exec.stdin("begun\n");
+  await exec.seen("begun");
+  await rig.nomad.lose();
+  rig.clock.aheadMs += pastIdentityTtlMs;
+  await rig.gateway.reload();
+  await eventually("its right was asked for in vain", async () =>
+    /live_reauthorizations_total\{result="failed"\} [1-9]/.test(await rig.metrics()),
+  );
+  exec.stdin("still here\n");
+  await exec.seen("still here");
+  rig.clock.aheadMs += pastUncheckedMs;
+  await rig.gateway.reload();
+  assert.equal((await exec.closed).code, 1008);
+  assert.equal(exec.exitCode(), undefined);
 });
 
 test("is ready once the servers' first picture is whole, and not before", async () => {

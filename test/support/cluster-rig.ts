@@ -46,9 +46,6 @@ const policies: Readonly<Record<string, SourceRules>> = {
   stranger: inNamespace("elsewhere", "read-job"),
 };
 
-const nameOf = (secret: string | undefined): string | undefined =>
-  Object.entries(secrets).find(([, known]) => known === secret)?.[0];
-
 const policyStub = (name: string): JsonObject => ({
   Name: name,
   Description: "",
@@ -57,8 +54,11 @@ const policyStub = (name: string): JsonObject => ({
   ModifyIndex: 1,
 });
 
+type NameOf = (secret: string | undefined) => string | undefined;
+
 /** The answer to whoever holds a known secret; nobody else is told anything. */
 const forKnown =
+  (nameOf: NameOf) =>
   (answer: (name: string) => Json | undefined): RequestListener =>
   (request, response) => {
     const token = request.headers["x-nomad-token"];
@@ -68,10 +68,11 @@ const forKnown =
     else response.writeHead(200, { "content-type": "application/json" }).end(stringifyJson(told));
   };
 
-const scriptAcls = ({ overrides }: ScriptedNomad): void => {
+const scriptAcls = ({ overrides }: ScriptedNomad, nameOf: NameOf): void => {
+  const told = forKnown(nameOf);
   overrides.set(
     "/v1/acl/token/self",
-    forKnown((name) => ({
+    told((name) => ({
       AccessorID: `accessor-${name}`,
       Name: name,
       Type: name === "management" ? "management" : "client",
@@ -81,12 +82,12 @@ const scriptAcls = ({ overrides }: ScriptedNomad): void => {
   );
   overrides.set(
     "/v1/acl/policies",
-    forKnown((name) => [policyStub(name)]),
+    told((name) => [policyStub(name)]),
   );
   for (const [policy, document] of Object.entries(policies))
     overrides.set(
       `/v1/acl/policy/${policy}`,
-      forKnown((name) =>
+      told((name) =>
         name === policy
           ? { ...policyStub(name), Rules: "", RulesJSON: parseJson(JSON.stringify(document)) }
           : undefined,
@@ -256,9 +257,14 @@ export interface ClusterRig extends AsyncDisposable {
   readonly url: string;
   /** The only allocation of a job, as the agent runs it. */
   placement(job: string): Placement;
+  /** The host's path of that allocation's directory. */
+  directoryOf(job: string): string;
+  /** At the servers alone; they refuse it from now on. */
+  revoke(token: TokenName): void;
   ask(ask: ClusterAsk): Promise<ClusterReply>;
   /** `/readyz`'s status. */
   readiness(): Promise<number>;
+  metrics(): Promise<string>;
   follow(path: string, token: TokenName, at?: string): Promise<Following>;
 }
 
@@ -314,8 +320,11 @@ export const startCluster = async (options: ClusterOptions): Promise<ClusterRig>
   const directory = mkdtempSync(path.join(tmpdir(), "serai-cluster-"));
   stack.defer(() => rmSync(directory, { recursive: true, force: true }));
   const nomad = stack.use(await ScriptedNomad.start({ heartbeatMs: 100 }));
+  const revoked = new Set<string>();
+  const nameOf: NameOf = (secret) =>
+    Object.entries(secrets).find(([name, known]) => known === secret && !revoked.has(name))?.[0];
   nomad.permits = (token) => nameOf(token) !== undefined;
-  scriptAcls(nomad);
+  scriptAcls(nomad, nameOf);
 
   const file = path.join(directory, "gateway.log");
   const log = createLog({ level: "debug", destination: file, linesPerSecond: 100_000 });
@@ -349,6 +358,11 @@ export const startCluster = async (options: ClusterOptions): Promise<ClusterRig>
     return { status: statusCode, text: await body.text() };
   };
 
+  const placement = (job: string): Placement => {
+    const found = placements.find(({ jobId }) => jobId === job);
+    assert.ok(found, `the agent runs no ${job}`);
+    return found;
+  };
   const running = stack.move();
   return {
     nomad,
@@ -357,13 +371,12 @@ export const startCluster = async (options: ClusterOptions): Promise<ClusterRig>
     gateway,
     clock,
     url: gateway.url,
-    placement: (job) => {
-      const found = placements.find(({ jobId }) => jobId === job);
-      assert.ok(found, `the agent runs no ${job}`);
-      return found;
-    },
+    placement,
+    directoryOf: (job) => agent.workloads.allocation(placement(job).id)?.directory ?? "",
+    revoke: (token) => void revoked.add(token),
     ask: (given) => ask(gateway.url, given),
     readiness: async () => (await ask(gateway.adminUrl, { path: "/readyz" })).status,
+    metrics: async () => (await ask(gateway.adminUrl, { path: "/metrics" })).text,
     follow: followOver(dispatcher, gateway.url),
     [Symbol.asyncDispose]: () => running.disposeAsync(),
   };
