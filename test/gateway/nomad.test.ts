@@ -44,6 +44,9 @@ const clientRequests = ({ nomad }: ClusterRig): readonly string[] =>
 const lookupsOf = ({ nomad }: ClusterRig, id: string) =>
   nomad.asked("/v1/allocations").filter(({ query }) => query.get("prefix") === id);
 
+/** For what would wait without end when it goes wrong. */
+const patient = { timeout: 10_000 };
+
 describe("a gateway in front of a Nomad cluster", () => {
   let rig: ClusterRig;
   let web = "";
@@ -182,20 +185,24 @@ describe("a gateway in front of a Nomad cluster", () => {
     assert.ok(!JSON.stringify(heads).includes(secrets.gateway));
   });
 
-  test("passes a job's action on as a WebSocket with the caller's own token alone", async () => {
-    let head: IncomingHttpHeaders | undefined;
-    const path = "/v1/job/web/action?action=greet&task=main&allocID=x&group=main";
-    rig.nomad.overrides.set("/v1/job/web/action", (request, response) => {
-      head = request.headers;
-      response.writeHead(403).end("Permission denied");
-    });
-    const socket = await rawUpgrade(Number(new URL(rig.url).port), path, secrets.reader);
-    const answer = Buffer.concat(await socket.toArray()).toString();
-    assert.match(answer, /^HTTP\/1\.1 403 .*Permission denied$/s);
-    assert.equal(head?.["x-nomad-token"], secrets.reader);
-    assert.equal(head?.upgrade, "websocket");
-    assert.ok(!JSON.stringify(head).includes(secrets.gateway));
-  });
+  test(
+    "passes a job's action on as a WebSocket with the caller's own token alone",
+    patient,
+    async () => {
+      let head: IncomingHttpHeaders | undefined;
+      const path = "/v1/job/web/action?action=greet&task=main&allocID=x&group=main";
+      rig.nomad.overrides.set("/v1/job/web/action", (request, response) => {
+        head = request.headers;
+        response.writeHead(403).end("Permission denied");
+      });
+      const socket = await rawUpgrade(Number(new URL(rig.url).port), path, secrets.reader);
+      const answer = Buffer.concat(await socket.toArray()).toString();
+      assert.match(answer, /^HTTP\/1\.1 403 .*Permission denied$/s);
+      assert.equal(head?.["x-nomad-token"], secrets.reader);
+      assert.equal(head?.upgrade, "websocket");
+      assert.ok(!JSON.stringify(head).includes(secrets.gateway));
+    },
+  );
 
   test("takes an exec's token from its first message", async () => {
     const client = execClient({
@@ -211,20 +218,24 @@ describe("a gateway in front of a Nomad cluster", () => {
     assert.equal(client.exitCode(), 0);
   });
 
-  test("passes the event stream on, and refuses a wait that is none before a server hears of it", async () => {
-    const events = await rig.follow("/v1/event/stream?passed=1", "reader");
-    assert.equal(events.status, 200);
-    await events.until("{}\n");
-    events.end();
-    const bad = await rig.ask({ path: "/v1/event/stream?wait=abc&passed=1", token: "reader" });
-    assert.equal(bad.status, 400);
-    assert.equal(bad.text, "Invalid wait time");
-    const seen = rig.nomad.asked("/v1/event/stream").filter(({ query }) => query.has("passed"));
-    assert.deepEqual(
-      seen.map(({ token }) => token),
-      [secrets.reader],
-    );
-  });
+  test(
+    "passes the event stream on, and refuses a wait that is none before a server hears of it",
+    patient,
+    async () => {
+      const events = await rig.follow("/v1/event/stream?passed=1", "reader");
+      assert.equal(events.status, 200);
+      await events.until("{}\n");
+      events.end();
+      const bad = await rig.ask({ path: "/v1/event/stream?wait=abc&passed=1", token: "reader" });
+      assert.equal(bad.status, 400);
+      assert.equal(bad.text, "Invalid wait time");
+      const seen = rig.nomad.asked("/v1/event/stream").filter(({ query }) => query.has("passed"));
+      assert.deepEqual(
+        seen.map(({ token }) => token),
+        [secrets.reader],
+      );
+    },
+  );
 
   test("has not told its own token to the agent, and has asked nothing with it but what it follows", () => {
     assert.ok(rig.door.heard().length > 0);
@@ -288,6 +299,11 @@ test("a token that is revoked at the servers loses its followed log, and no othe
   await Promise.all([revoked.until("first\n"), kept.until("first\n")]);
   rig.revoke("reader");
   await rig.gateway.reload();
+  await eventually(
+    "its right was asked for anew",
+    async () => /live_reauthorizations_total\{result="ended"\} 1/.test(await rig.metrics()),
+    10_000, // what is remembered of a token lasts longer
+  );
   await assert.rejects(revoked.until("second\n"), /ended before/);
   assert.equal((await rig.ask({ path, token: "reader" })).status, 403);
   writeFileSync(`${rig.directoryOf("web")}/alloc/data/go`, "");
