@@ -6,6 +6,7 @@
 import { once } from "node:events";
 import type { IncomingMessage } from "node:http";
 import type { Duplex } from "node:stream";
+import { setImmediate as turn } from "node:timers/promises";
 import { type WebSocket, WebSocketServer } from "ws";
 import { toClose } from "../../answer.ts";
 import { decodeCommand, maxBodyBytes } from "../../bodies.ts";
@@ -68,6 +69,16 @@ const runnableTask = (
   if (task.state !== "running" || task.pid === undefined)
     throw invalidRequest(`task "${name}" is not running.`);
   return task;
+};
+
+/**
+ * A caller that has given up may have left its request and its end in the socket's queue, to be read in one go by an agent
+ * that was held up. The end is seen one turn of the loop after the request: a command whose caller has left does not run.
+ */
+const stillThere = async (socket: WebSocket): Promise<void> => {
+  await turn();
+  await turn();
+  if (socket.readyState !== socket.OPEN) throw new GatewayError("client_closed");
 };
 
 /** What an upgrade brings besides its socket. */
@@ -142,6 +153,7 @@ export const createExecDoor = (needs: DoorNeeds, options: ExecDoorOptions): Exec
       const task = runnableTask(allocation, name, command, () =>
         requireNodeExec(principal, allocation.namespace),
       );
+      await stillThere(socket);
       needs.log.info(
         { alloc: allocation.id, task: task.name, accessor: principal.accessorId, tty, address },
         "exec started",

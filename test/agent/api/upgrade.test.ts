@@ -2,7 +2,10 @@
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
+import { existsSync } from "node:fs";
 import { connect } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { after, before, test } from "node:test";
 import {
   allocationId,
@@ -22,8 +25,8 @@ after(async () => {
   await door[Symbol.asyncDispose]();
 });
 
-const path = (): string => {
-  const url = new URL(execUrl(door.port, { command: ["/bin/echo", "in"] }));
+const path = (command: readonly string[] = ["/bin/echo", "in"]): string => {
+  const url = new URL(execUrl(door.port, { command }));
   return url.pathname + url.search;
 };
 
@@ -35,10 +38,11 @@ interface Upgrade {
   readonly more?: string;
   readonly body?: string;
   readonly query?: string;
+  readonly command?: readonly string[];
 }
 
 const upgradeBytes = (of: Upgrade): string =>
-  `${of.method ?? "GET"} ${path()}${of.query ?? ""} HTTP/1.1\r\nHost: ${of.host ?? "x"}\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n` +
+  `${of.method ?? "GET"} ${path(of.command)}${of.query ?? ""} HTTP/1.1\r\nHost: ${of.host ?? "x"}\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n` +
   `Sec-WebSocket-Version: ${of.version ?? "13"}\r\nSec-WebSocket-Key: ${of.key ?? "AAECAwQFBgcICQoLDA0ODw=="}\r\n` +
   `X-Nomad-Token: full\r\n${of.more ?? ""}\r\n${of.body ?? ""}`;
 
@@ -208,4 +212,18 @@ test("upgrades that are reset at once do no harm", async () => {
   );
   await eventually(() => door.server.live === 0, "the end of all sessions");
   assert.equal((await exec(door.port, { command: ["true"], id: allocationId })).code, 1000);
+});
+
+test("a command whose caller's end came with the upgrade does not run", async () => {
+  const marker = join(tmpdir(), `serai-ran-${process.pid}-${randomBytes(4).toString("hex")}`);
+  for (let count = 0; count < 20; count++) {
+    const socket = connect(door.port, "127.0.0.1");
+    socket.on("error", () => undefined);
+    socket.end(upgradeBytes({ command: ["/usr/bin/touch", marker] }));
+    socket.resume();
+    await once(socket, "close");
+  }
+  await eventually(() => door.server.live === 0, "the end of all sessions");
+  assert.equal((await exec(door.port, { command: ["true"] })).code, 1000);
+  assert.ok(!existsSync(marker));
 });
