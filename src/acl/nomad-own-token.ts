@@ -58,22 +58,26 @@ const missingOf = (caller: Caller): readonly string[] => {
 const isRefusal = (error: unknown): boolean =>
   error instanceof GatewayError && error.code === "permission_denied";
 
-/**
- * What the gateway's own token lacks, in words; empty when it holds all. Rejects with `identity_unavailable` when no server
- * can say now.
- */
-export const checkOwnToken = async (
+export interface OwnRights {
+  /** What it lacks, in words; empty when it holds all. */
+  readonly missing: readonly string[];
+  /** It sees events of tokens, policies and roles. */
+  readonly isManager: boolean;
+}
+
+/** Asks the servers about the gateway's own token; "" is none. Rejects with `identity_unavailable` when none can say now. */
+export const readOwnRights = async (
   { servers }: { readonly servers: Servers },
   token: string,
-): Promise<readonly string[]> => {
+): Promise<OwnRights> => {
   try {
     const caller = await createNomadAsking(servers).ask(token, (ask) =>
       findCaller(ask, token, systemClock.now()),
     );
-    return missingOf(caller);
+    return { missing: missingOf(caller), isManager: caller.kind === "manager" };
   } catch (error) {
-    if (isRefusal(error))
-      return ["a valid token: the servers do not know this one, or it has expired"];
-    throw error;
+    if (!isRefusal(error)) throw error;
+    const missing = ["a valid token: the servers do not know this one, or it has expired"];
+    return { missing, isManager: false };
   }
 };

@@ -2,7 +2,7 @@
 
 import type { IncomingMessage } from "node:http";
 import { createAuthenticate } from "../acl/authenticate.ts";
-import { checkOwnToken } from "../acl/nomad-own-token.ts";
+import { type OwnRights, readOwnRights } from "../acl/nomad-own-token.ts";
 import { createNomadSource } from "../acl/nomad-source.ts";
 import { createPassThrough } from "../carry/pass-through/pass-through.ts";
 import type { ServerConfig } from "../config/server-schema.ts";
@@ -13,9 +13,9 @@ import type { PassThrough } from "../ingress/edge.ts";
 import type { UpgradeListener } from "../ingress/upgrade.ts";
 import { addressTest } from "../lib/addresses.ts";
 import { createServers, type Servers, type ServersOptions } from "../nomad/servers.ts";
-import type { Log } from "../ports.ts";
 import { createNomadFeed } from "../registry/nomad/feed.ts";
 import { authenticateWith, type Identity, readText } from "./identity.ts";
+import { observeNomadFeed } from "./observing.ts";
 import { follow, type Home, type HomeNeeds } from "./registry.ts";
 
 /** The way to the servers for all that the gateway does not carry itself. */
@@ -55,23 +55,11 @@ const openServers = ({ closers }: HomeNeeds, config: ServerConfig): Servers =>
     }),
   );
 
-/** Tells in the log what the gateway's own token lacks; servers that are away are the feed's matter. */
-const tellMissing = async (
-  servers: Servers,
-  token: string | undefined,
-  log: Log,
-): Promise<void> => {
-  if (token === undefined) return;
-  try {
-    const missing = await checkOwnToken({ servers }, token);
-    if (missing.length > 0)
-      log.error(
-        { missing },
-        "the gateway's own token (nomad.token) lacks rights; see docs/operating.md",
-      );
-  } catch (err) {
-    log.warn({ err }, "the gateway's own token cannot be checked now");
-  }
+/** What the gateway's own token is good for; one that is not set is nobody's. */
+const ownRightsOf = async (servers: Servers, token: string | undefined): Promise<OwnRights> => {
+  const rights = await readOwnRights({ servers }, token ?? "");
+  if (token !== undefined || rights.missing.length === 0) return rights;
+  return { ...rights, missing: ["a secret: it is not set", ...rights.missing] };
 };
 
 const lookups = { accepted: "hit", refused: "miss", unavailable: "failed" } as const;
@@ -131,12 +119,23 @@ const openPassing = (needs: HomeNeeds, servers: Servers, config: ServerConfig): 
 };
 
 export const openCluster = async (needs: HomeNeeds, config: ServerConfig): Promise<Opened> => {
-  const { clock, log, closers } = needs;
+  const { clock, log, metrics, closers } = needs;
   const servers = openServers(needs, config);
   const { token } = config.nomad;
-  await tellMissing(servers, token, log);
   const identity = openIdentity(needs, servers, config.acl.enabled);
-  const feed = closers.own(createNomadFeed({ clock, log, servers }, { token: () => token }));
+  const ownRights = () => ownRightsOf(servers, token);
+  const feed = closers.own(
+    createNomadFeed(
+      {
+        clock,
+        log,
+        servers,
+        ownRights: async () => (await ownRights()).missing,
+        observe: observeNomadFeed(metrics),
+      },
+      { token: () => token, region: config.region },
+    ),
+  );
   const directory = follow(feed, needs, config.limits);
   return {
     home: {

@@ -11,6 +11,7 @@ import type { DirectoryObserver, PackedDirectory } from "../registry/directory.t
 import type { EmbeddedObserver, EmbeddedRegistry } from "../registry/embedded/registry.ts";
 import type { Feed } from "../registry/feed.ts";
 import type { LookupResult } from "../registry/flights.ts";
+import type { NomadFeedObserver } from "../registry/nomad/feed.ts";
 
 const lookups = {
   found: "found",
@@ -25,13 +26,19 @@ const resyncs = {
   gap: "gap",
   backwards: "backwards",
   reconnect: "disconnect",
-  periodic: "gap",
+  periodic: "periodic",
 } as const;
 
 export const observeDirectory = (metrics: Metrics): DirectoryObserver => ({
   lookedUp: (result) => metrics.indexLookedUp(lookups[result]),
   resynced: (reason) => metrics.resynced(resyncs[reason]),
   refused: () => metrics.limited("directory"),
+});
+
+export const observeNomadFeed = (metrics: Metrics): NomadFeedObserver => ({
+  streamLost: metrics.streamLost,
+  listed: (_reason, durationMs) => metrics.listed(durationMs),
+  listFailed: metrics.listFailed,
 });
 
 export const observeRegistry = ({

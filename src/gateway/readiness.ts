@@ -17,14 +17,16 @@ const ok: Health = { state: "ok" };
 const failed = (reason: string): Health => ({ state: "failed", reason });
 const degraded = (reason: string): Health => ({ state: "degraded", reason });
 
-const registryHealth = (feed: Feed): Health => {
-  switch (feed.state) {
+const registryHealth = ({ state, lagMs, trouble }: Feed): Health => {
+  switch (state) {
     case "ready":
-      return ok;
+      return trouble === undefined ? ok : degraded(trouble);
     case "syncing":
-      return failed("not synced yet");
-    case "stale":
-      return degraded(`its source was not heard for ${Math.round(feed.lagMs / 1_000)} s`);
+      return failed(trouble === undefined ? "not synced yet" : `not synced yet: ${trouble}`);
+    case "stale": {
+      const silence = `its source was not heard for ${Math.round(lagMs / 1_000)} s`;
+      return degraded(trouble === undefined ? silence : `${silence}: ${trouble}`);
+    }
   }
 };
 

@@ -5,7 +5,13 @@ import { rightLabel } from "./labels.ts";
 import { cached } from "./series.ts";
 
 export type LookupResult = "hit" | "found" | "unknown" | "failed";
-export type ResyncReason = "start" | "gap" | "backwards" | "silence" | "disconnect";
+
+const resyncReasons = ["start", "gap", "backwards", "disconnect", "periodic"] as const;
+export type ResyncReason = (typeof resyncReasons)[number];
+
+const streamLosses = ["refused", "status", "silent", "ended", "broken", "garbled"] as const;
+/** Why the feed's event stream ended. */
+export type StreamLoss = (typeof streamLosses)[number];
 
 const limits = [
   "sockets_per_address", "sockets", "handshakes_per_address", "live_per_principal", "body", "header", "message", "directory",
@@ -23,6 +29,11 @@ export interface PartMetrics {
   reauthorized(result: "kept" | "ended" | "failed"): void;
   indexLookedUp(result: LookupResult): void;
   resynced(reason: ResyncReason): void;
+  streamLost(loss: StreamLoss): void;
+  /** A whole list was read. */
+  listed(durationMs: number): void;
+  /** A page of a list could not be had. */
+  listFailed(): void;
   dialled(durationMs: number): void;
   upstreamFailed(reason: UpstreamReason): void;
   /** One batch of nodes asked for their metadata. */
@@ -38,6 +49,7 @@ export interface PartMetrics {
 
 const dialBuckets = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5];
 const batchBuckets = [1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 5000];
+const listBuckets = [0.1, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300];
 const delayBuckets = [0.5, 1, 2, 5, 8, 10, 12, 15, 20, 30, 60];
 
 /** A counter with one label: its verb. */
@@ -124,13 +136,36 @@ const createMetadata = (
   };
 };
 
-const createLines = (registry: Registry): PartMetrics["linesSuppressed"] => {
-  const lines = new Counter({
-    name: "serai_log_lines_suppressed_total",
-    help: "Log lines left out in a flood",
-    registers: [registry],
-  });
-  return (count) => lines.inc(count);
+/** A counter without a label: its verb. `add` is one at a time unless it is said. */
+const total = (registry: Registry, name: string, help: string): ((add?: number) => void) => {
+  const metric = new Counter({ name: `serai_${name}`, help, registers: [registry] });
+  return (add = 1) => metric.inc(add);
+};
+
+const createFeed = (
+  registry: Registry,
+): Pick<PartMetrics, "resynced" | "streamLost" | "listed" | "listFailed"> => {
+  const lists = histogram(
+    registry,
+    "index_list_duration_seconds",
+    "Time to read a whole list from the feed's source",
+    listBuckets,
+  );
+  const failures = total(registry, "index_list_failures_total", "Pages of lists not had");
+  return {
+    resynced: counter(
+      registry,
+      ["index_resyncs_total", "Full lists taken from the feed", "reason"],
+      resyncReasons,
+    ),
+    streamLost: counter(
+      registry,
+      ["index_stream_losses_total", "Ends of the feed's event stream", "loss"],
+      streamLosses,
+    ),
+    listed: (durationMs) => lists.observe(durationMs / 1000),
+    listFailed: () => failures(),
+  };
 };
 
 // biome-ignore format: a table
@@ -141,14 +176,14 @@ export const createPartMetrics = (registry: Registry): PartMetrics => {
     identityLookedUp: counter(registry, ["authz_cache_lookups_total", "Look-ups of identities", "result"], ["hit", "miss", "failed"]),
     reauthorized: counter(registry, ["live_reauthorizations_total", "Live exchanges decided again", "result"], ["kept", "ended", "failed"]),
     indexLookedUp: counter(registry, ["index_lookups_total", "Look-ups in the directory", "result"], ["hit", "found", "unknown", "failed"]),
-    resynced: counter(registry, ["index_resyncs_total", "Full lists taken from the feed", "reason"], ["start", "gap", "backwards", "silence", "disconnect"]),
+    ...createFeed(registry),
     dialled: (durationMs) => dials.observe(durationMs / 1000),
     upstreamFailed: counter(registry, ["upstream_failures_total", "Failures on the way to agents", "reason"], upstreamReasons),
     ...createMetadata(registry),
     auditRecorded: counter(registry, ["audit_events_total", "Audit records", "result"], ["started", "event", "ok", "denied", "failed", "dropped"]),
     limited: counter(registry, ["rate_limited_total", "Refusals at a limit", "limit"], limits),
     reloaded: createReloads(registry),
-    linesSuppressed: createLines(registry),
+    linesSuppressed: total(registry, "log_lines_suppressed_total", "Log lines left out in a flood"),
     uncaught: counter(registry, ["uncaught_errors_total", "Errors nobody caught; the process ends", "kind"], ["exception", "rejection"]),
   };
 };

@@ -36,10 +36,12 @@ export interface Feed extends Closer {
   readonly state: FeedState;
   /** Of the last change told; 0 before the first. */
   readonly index: number;
-  /** Milliseconds since the source was last heard; 0 while it is heard in time. */
+  /** Milliseconds since the source was last heard; 0 while there is a connection to it and it is heard in time. */
   readonly lagMs: number;
   /** Wall clock of the last change, for `index_last_event_timestamp_seconds`; 0 before the first. */
   readonly lastChangeAtMs: number;
+  /** What is wrong now and what to do, in one sentence; undefined while all is well. */
+  readonly trouble?: string | undefined;
   /** The answer ends the following. */
   follow(sink: Sink): () => void;
   /** Rejects when the source cannot be asked now or the signal aborts. */

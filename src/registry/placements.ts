@@ -1,7 +1,7 @@
 /**
  * What is known of every allocation, packed: the table holds an id's node, its workload (namespace, job, group) and how it
  * ended as two numbers; nodes and workloads are interned. Entries carry the epoch in which they were last told, so that a
- * new whole picture drops what it does not name without a second table.
+ * new whole picture drops what it does not name without a second table, however often it is begun before it is whole.
  */
 import type { Placement } from "../ports.ts";
 import { readWords, readWordsAt } from "./id-words.ts";
@@ -16,8 +16,11 @@ type Terminal = Placement["terminal"];
 
 const terminals: readonly Terminal[] = [undefined, "complete", "failed", "lost"];
 const terminalMask = 0b011;
-const epochMask = 0b100;
-const nodeShift = 3;
+const epochShift = 2;
+/** Pictures that may be begun one after the other without becoming whole; the next one takes the last one's epoch over. */
+const epochs = 64;
+const epochMask = (epochs - 1) << epochShift;
+const nodeShift = 8;
 
 /** Lengths lead, so that no choice of names makes two workloads one. */
 const workloadKey = ({ namespace, jobId, taskGroup }: Workload): string =>
@@ -31,6 +34,8 @@ export class Placements {
   readonly #values = new Uint32Array(2);
   readonly #max: number;
   #epoch = 0;
+  /** Pictures begun since one was whole. */
+  #begun = 0;
   /** False between `newEpoch` and `settle`: entries of the old epoch still count. */
   #settled = true;
   /** Shards below this number hold no entry of an old epoch. */
@@ -93,15 +98,16 @@ export class Placements {
 
   /** From here on entries count as told anew only when set again. */
   newEpoch(): void {
-    while (this.sweepOne()); // what the last epoch left, or its bit would be mistaken for the new one
-    this.#epoch ^= epochMask;
+    while (this.sweepOne()); // what the last epoch left, or it would be mistaken for a later one's
     this.#settled = false;
+    if (++this.#begun < epochs) this.#epoch = (this.#epoch + (1 << epochShift)) & epochMask;
   }
 
   /** What was not set since `newEpoch` is gone; `sweepOne` then frees it, a shard a call. */
   settle(): void {
     if (this.#settled) return;
     this.#settled = true;
+    this.#begun = 0;
     this.#swept = 0;
   }
 

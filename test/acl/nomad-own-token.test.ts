@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { test } from "node:test";
-import { checkOwnToken, ownPolicyHcl, ownPolicyJson } from "../../src/acl/nomad-own-token.ts";
+import { ownPolicyHcl, ownPolicyJson, readOwnRights } from "../../src/acl/nomad-own-token.ts";
 import { parsePolicyText } from "../../src/acl/policy-text.ts";
 import { parseJson } from "../../src/lib/json.ts";
 import { createServers } from "../../src/nomad/servers.ts";
@@ -93,7 +93,8 @@ for (const [name, { policies, missing }] of Object.entries(cases))
     const secret = randomUUID();
     const token: ClusterToken = { AccessorID: "own", Type: "client", Policies: names };
     here.known.tokens.set(secret, token);
-    const told = await checkOwnToken(here, secret);
+    const { missing: told, isManager } = await readOwnRights(here, secret);
+    assert.equal(isManager, false);
     assert.equal(told.length, missing.length, told.join("\n"));
     for (const [index, words] of missing.entries()) assert.match(told[index] ?? "", words);
   });
@@ -102,15 +103,16 @@ test("a manager, or any token where ACLs are off, lacks nothing", async () => {
   await using here = await rig();
   const secret = randomUUID();
   here.known.tokens.set(secret, { AccessorID: "own", Type: "management" });
-  assert.deepEqual(await checkOwnToken(here, secret), []);
+  assert.deepEqual(await readOwnRights(here, secret), { missing: [], isManager: true });
   here.server.acls = false;
-  assert.deepEqual(await checkOwnToken(here, randomUUID()), []);
+  assert.deepEqual(await readOwnRights(here, randomUUID()), { missing: [], isManager: false });
 });
 
 test("a token that nobody knows is told as such, and its secret is not in the words", async () => {
   await using here = await rig();
   const secret = randomUUID();
-  const told = await checkOwnToken(here, secret);
+  const { missing: told, isManager } = await readOwnRights(here, secret);
+  assert.equal(isManager, false);
   assert.match(told.join(), /do not know this one/);
   assert.ok(!told.join().includes(secret));
 });
@@ -118,7 +120,7 @@ test("a token that nobody knows is told as such, and its secret is not in the wo
 test("servers that cannot say are no verdict", async () => {
   await using here = await rig();
   here.server.instead = (_request, response) => response.writeHead(500).end("No cluster leader");
-  const asked = checkOwnToken(here, randomUUID());
+  const asked = readOwnRights(here, randomUUID());
   await assert.rejects(asked, { code: "identity_unavailable" });
 });
 

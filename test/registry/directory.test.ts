@@ -141,6 +141,29 @@ test("pictures that follow each other before the old one is swept mix nothing up
   assert.equal(placements.workloads, 0);
 });
 
+for (const times of [2, 3, 63, 64, 65, 200])
+  test(`a picture that is begun ${times} times drops what none but the last may name`, () => {
+    const placements = new Placements(new Uint8Array(8), 1_000);
+    const [old, partial, whole] = [1, 2, 3].map(() => placement());
+    assert.ok(old && partial && whole);
+    placements.set(old);
+    placements.newEpoch();
+    placements.set(partial);
+    for (let begun = 1; begun < times; begun++) placements.newEpoch();
+    placements.set(whole);
+    assert.ok(
+      [old, partial, whole].every(({ id }) => placements.get(id)),
+      "all answer until then",
+    );
+    placements.settle();
+    while (placements.sweepOne());
+    assert.deepEqual(
+      [old, partial, whole].map(({ id }) => placements.get(id) !== undefined),
+      [false, false, true],
+    );
+    assert.deepEqual([placements.size, placements.workloads], [1, 1]);
+  });
+
 test("workloads are shared, and forgotten with their last allocation", () => {
   const placements = new Placements(new Uint8Array(8), 1_000);
   const first = placement({ jobId: "a", taskGroup: "bc" });

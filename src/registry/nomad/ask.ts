@@ -4,12 +4,15 @@ import { errnoOf, GatewayError } from "../../errors.ts";
 import { readBounded } from "../../lib/read-bounded.ts";
 import type { Servers } from "../../nomad/servers.ts";
 import type { Timers } from "../timers.ts";
+import { regionWords } from "./sentences.ts";
 
 export interface ServersSource {
   readonly servers: Servers;
   readonly timers: Timers;
   /** Asked before each request; undefined is anonymous. */
   readonly token: () => string | undefined;
+  /** Asked for by name; undefined leaves it to the server. */
+  readonly region: string | undefined;
 }
 
 export interface ServerAnswer {
@@ -38,8 +41,20 @@ const aboutTheQuestion: ReadonlySet<number> = new Set([200, 403, 404]);
 export const unavailable = (reason: string, cause?: unknown): GatewayError =>
   new GatewayError("registry_unavailable", { reason }, { cause });
 
+/** Why, without the words for callers that go before it. */
+export const reasonOf = (error: unknown): string => {
+  if (error instanceof GatewayError && error.facts.reason !== undefined) return error.facts.reason;
+  if (error instanceof SyntaxError) return `a server's answer cannot be read (${error.message})`;
+  return error instanceof Error ? error.message : "unknown reason";
+};
+
 export const tokenHeader = (token: string | undefined): Record<string, string> =>
   token === undefined ? {} : { "x-nomad-token": token };
+
+export const inRegion = (path: string, region: string | undefined): string => {
+  if (region === undefined) return path;
+  return `${path}${path.includes("?") ? "&" : "?"}region=${encodeURIComponent(region)}`;
+};
 
 /** A server's own words, for the log: one line, short, printable. */
 export const wordsOf = (body: Buffer): string =>
@@ -73,7 +88,7 @@ export const deadlineAfter = (
 };
 
 const askOne = async (
-  { servers, timers, token }: ServersSource,
+  { servers, timers, token, region }: ServersSource,
   origin: string,
   path: string,
   { timeoutMs, maxBytes }: AnswerBounds,
@@ -84,7 +99,7 @@ const askOne = async (
     const answer = await servers.dispatcher.request({
       origin,
       method: "GET",
-      path,
+      path: inRegion(path, region),
       headers: { accept: "application/json", ...tokenHeader(token()) },
       headersTimeout: 0,
       bodyTimeout: 0,
@@ -121,7 +136,10 @@ export const createAskServers =
       try {
         const answer = await askOne(source, origin, path, bounds, signal);
         if (aboutTheQuestion.has(answer.status)) return answer;
-        failure = unavailable(`a Nomad server says ${answer.status} ${wordsOf(answer.body)}`);
+        const said = wordsOf(answer.body);
+        failure = unavailable(
+          regionWords(said, source.region) ?? `a Nomad server says ${answer.status} ${said}`,
+        );
       } catch (error) {
         signal.throwIfAborted();
         failure = toUnavailable(error);

@@ -3,11 +3,15 @@
  * silence and an open socket. So a stream counts as open with its first heartbeat, and as dead when it falls silent.
  */
 import type { Dispatcher } from "undici";
-import { errnoOf } from "../../errors.ts";
 import { readBounded } from "../../lib/read-bounded.ts";
-import { deadlineAfter, type ServersSource, tokenHeader, wordsOf } from "./ask.ts";
+import {
+  deadlineAfter, headerOf, inRegion, type ServersSource, tokenHeader, wordsOf,
+} from "./ask.ts"; // biome-ignore format: a row
 import { type Line, Lines } from "./lines.ts";
 import type { NomadFeedBounds } from "./options.ts";
+import {
+  brokenWords, endedWords, garbledWords, lateWords, silentWords, statusWords, webPageWords,
+} from "./sentences.ts"; // biome-ignore format: a row
 
 /**
  * Why a stream is over; the metric's label. `refused`: a head, and no heartbeat before its end; `status`: a head that is not 200;
@@ -23,12 +27,17 @@ export class StreamLost extends Error {
     this.name = "StreamLost";
     this.loss = loss;
   }
+
+  /** A line is no event. */
+  static garbled(origin: string, cause?: unknown): StreamLost {
+    return new StreamLost("garbled", garbledWords(origin), { cause });
+  }
 }
 
 export interface StreamRequest {
   readonly origin: string;
-  /** An event's own index to go on from; undefined starts with the oldest that the server holds. */
-  readonly index: number | undefined;
+  /** Which events, and from which on. */
+  readonly query: string;
   /** Told each line in order; a promise holds the stream back. */
   readonly take: (line: Line) => void | Promise<void>;
 }
@@ -40,19 +49,26 @@ type StreamBounds = Pick<
 
 const maxRefusalBytes = 64 * 1024;
 
-const pathOf = (index: number | undefined): string =>
-  `/v1/event/stream?topic=Allocation&topic=Node&namespace=*${index === undefined ? "" : `&index=${index}`}`;
+/** Allocations and nodes, from an event's own index on; undefined starts with the oldest that the server holds. */
+export const feedStream = (index: number | undefined): string =>
+  `topic=Allocation&topic=Node&namespace=*${index === undefined ? "" : `&index=${index}`}`;
+
+/** What decides rights. One topic that a token may not see refuses the whole stream: these need management. */
+export const aclStream = "topic=ACLToken&topic=ACLPolicy&topic=ACLRole";
+
+const isWebPage = (headers: Dispatcher.ResponseData["headers"]): boolean =>
+  headerOf(headers, "content-type")?.includes("html") === true;
 
 const open = async (
-  { servers, timers, token }: ServersSource,
-  { origin, index }: StreamRequest,
+  { servers, timers, token, region }: ServersSource,
+  { origin, query }: StreamRequest,
   bounds: StreamBounds,
   signal: AbortSignal,
 ): Promise<Dispatcher.ResponseData["body"]> => {
   const deadline = deadlineAfter(
     timers,
     bounds.answerTimeoutMs,
-    () => new StreamLost("broken", "the server did not answer in time"),
+    () => new StreamLost("broken", lateWords(origin)),
   );
   const controller = new AbortController();
   const forward = (): void => controller.abort(deadline.signal.reason);
@@ -61,15 +77,19 @@ const open = async (
     const answer = await servers.dispatcher.request({
       origin,
       method: "GET",
-      path: pathOf(index),
+      path: inRegion(`/v1/event/stream?${query}`, region),
       headers: { accept: "application/json", ...tokenHeader(token()) },
       headersTimeout: 0,
       bodyTimeout: 0,
       signal: AbortSignal.any([signal, controller.signal]),
     });
-    if (answer.statusCode === 200) return answer.body;
-    const words = wordsOf(await readBounded(answer.body, maxRefusalBytes));
-    throw new StreamLost("status", `the server says ${answer.statusCode} ${words}`);
+    const { statusCode: status, headers, body } = answer;
+    if (status === 200 && !isWebPage(headers)) return body;
+    const said = wordsOf(await readBounded(body, maxRefusalBytes));
+    throw new StreamLost(
+      status === 200 ? "garbled" : "status",
+      isWebPage(headers) ? webPageWords(origin, status) : statusWords(origin, status, said),
+    );
   } finally {
     deadline.signal.removeEventListener("abort", forward);
     deadline.end();
@@ -79,12 +99,10 @@ const open = async (
 const refused = (): StreamLost =>
   new StreamLost("refused", "the stream was opened, but says nothing");
 
-const toLost = (error: unknown): StreamLost =>
+const toLost = (error: unknown, origin: string): StreamLost =>
   error instanceof StreamLost
     ? error
-    : new StreamLost("broken", `the connection broke: ${errnoOf(error) ?? "unknown reason"}`, {
-        cause: error,
-      });
+    : new StreamLost("broken", brokenWords(origin, error), { cause: error });
 
 /** Ends by throwing: `StreamLost`, or the signal's reason. */
 export const followEvents = async (
@@ -96,6 +114,7 @@ export const followEvents = async (
   const life = new AbortController();
   const both = AbortSignal.any([signal, life.signal]);
   const { timers } = source;
+  const { origin } = request;
   let isHeard = false;
   let isFresh = false;
   const refuse = (): void => life.abort(refused());
@@ -105,7 +124,7 @@ export const followEvents = async (
     isFresh = false;
     cancel = timers.after(bounds.silenceMs, () => {
       if (isFresh) watch();
-      else life.abort(new StreamLost("silent", "the stream fell silent"));
+      else life.abort(new StreamLost("silent", silentWords(origin)));
     });
   };
   try {
@@ -124,10 +143,10 @@ export const followEvents = async (
         if (held) await held;
       }
     }
-    throw isHeard ? new StreamLost("ended", "the server ended the stream") : refused();
+    throw isHeard ? new StreamLost("ended", endedWords(origin)) : refused();
   } catch (error) {
     signal.throwIfAborted();
-    throw toLost(life.signal.aborted ? life.signal.reason : error);
+    throw toLost(life.signal.aborted ? life.signal.reason : error, origin);
   } finally {
     cancel();
     life.abort();

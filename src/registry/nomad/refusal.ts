@@ -1,6 +1,9 @@
-/** Why an event stream was refused: the stream itself never says, the lists do. */
-import { type AskServers, type ServerAnswer, wordsOf } from "./ask.ts";
+/** Why an event stream was refused: the stream itself never says, the token's own rights and the lists do. */
+import { type AskServers, reasonOf, type ServerAnswer, wordsOf } from "./ask.ts";
 import type { NomadFeedBounds } from "./options.ts";
+
+/** What the gateway's own token lacks, in words; empty when it lacks nothing. Rejects when no server can say. */
+export type OwnRights = () => Promise<readonly string[]>;
 
 const questions = [
   { path: "/v1/allocations?namespace=*&task_states=false&per_page=1", right: "read-job" },
@@ -9,21 +12,37 @@ const questions = [
 
 const maxBytes = 1024 * 1024;
 
+export const lacking = (missing: readonly string[]): string =>
+  `the gateway's own token (nomad.token) lacks ${missing.join("; and ")}. See "The gateway's own token" in docs/operating.md`;
+
+/** Empty as well when no server can say now. */
+export const whatIsMissing = async (
+  ownRights: OwnRights | undefined,
+): Promise<readonly string[]> => {
+  try {
+    return (await ownRights?.()) ?? [];
+  } catch {
+    return [];
+  }
+};
+
 /** In an operator's words; never rejects. */
 export const refusalOf = async (
-  ask: AskServers,
+  { ask, ownRights }: { readonly ask: AskServers; readonly ownRights?: OwnRights | undefined },
   { answerTimeoutMs }: Pick<NomadFeedBounds, "answerTimeoutMs">,
   signal: AbortSignal,
 ): Promise<string> => {
+  const missing = await whatIsMissing(ownRights);
+  if (missing.length > 0) return lacking(missing);
   for (const { path, right } of questions) {
     let answer: ServerAnswer;
     try {
       answer = await ask(path, { timeoutMs: answerTimeoutMs, maxBytes }, signal);
     } catch (error) {
-      return error instanceof Error ? error.message : "the servers cannot be asked why";
+      return `the event stream is refused: ${reasonOf(error)}`;
     }
     if (answer.status !== 200)
-      return `the gateway's token lacks ${right}: the servers say ${answer.status} ${wordsOf(answer.body)}`;
+      return lacking([`${right}: the servers say ${answer.status} ${wordsOf(answer.body)}`]);
   }
-  return "the gateway's token may read lists; the stream needs node:read and read-job in every namespace";
+  return "the event stream is refused: the gateway's own token needs node:read and read-job in every namespace";
 };

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import type { RequestListener } from "node:http";
 import { test } from "node:test";
+import { PackedDirectory } from "../../../src/registry/directory.ts";
 import { answers } from "../../support/scripted-nomad.ts";
 import { until } from "../until.ts";
 import { nodeEntry, placementOf } from "./feed-harness.ts";
@@ -108,9 +109,40 @@ test("more changes during a page than may be remembered: everything is listed ag
   await under.completed(1);
   assert.deepEqual(record.begins, ["start", "start"]);
   assert.equal(record.allocations.size, 9);
+});
+
+test("what vanished while a picture was begun twice is dropped with the picture that becomes whole", async () => {
+  await using under = await FeedUnderTest.start({ perPage: 2, maxPending: 5 });
+  const { nomad, time } = under;
+  const directory = new PackedDirectory({ clock: time, timers: time, feed: under.feed });
+  const kept = some(1);
+  const [old, brief] = [some(1), some(2)].map((placements) => placements[0]);
+  assert.ok(old && brief);
+  nomad.know(...kept, old, ...some(1));
+  under.feed.follow(directory);
+  await under.synced();
+  time.advance(20_000);
+  nomad.know(brief, ...some(2));
+  const page = holdSecondPage(under);
+  nomad.say("x\n"); // a broken line: everything is listed again
+  await until("it backs off", () => time.delays.some((ms) => ms < 1_000));
+  time.advance(1_000);
+  await until("the second page is on its way", page.isHeld);
+  nomad.collect(old.id, brief.id);
+  nomad.put(...some(6));
+  await until("they are told", () => under.record.told.size >= 6);
+  page.release();
+  await until("a list waits for its turn", () =>
+    time.delays.some((ms) => ms > 1_000 && ms <= 10_000),
+  );
+  assert.ok(directory.allocation(old.id), "the old picture answers until then");
   time.advance(10_000);
   await under.completed(2);
-  assert.deepEqual(record.begins.slice(2), ["periodic"], "what vanished meanwhile is dropped soon");
+  assert.deepEqual(
+    [old, brief, ...kept].map(({ id }) => directory.allocation(id) !== undefined),
+    [false, false, true],
+  );
+  directory.close();
 });
 
 test("an index that falls from page to page makes it begin anew", async () => {

@@ -52,7 +52,7 @@ test("a stream that says nothing within five seconds is refused, and the reason 
   }
   assert.deepEqual(under.losses, ["refused", "refused"]);
   assert.deepEqual(under.warnings(), [
-    "the event stream is refused: the gateway's token lacks read-job: the servers say 403 Permission denied",
+    "the gateway's own token (nomad.token) lacks read-job: the servers say 403 Permission denied. See \"The gateway's own token\" in docs/operating.md",
   ]);
   const [asked] = nomad.asked("/v1/allocations");
   assert.equal(asked?.token, "s.gateway");
@@ -296,7 +296,7 @@ for (const { name, answer } of [
     await until("it is lost", () => under.losses.length === 1);
     assert.deepEqual(under.losses, ["status"]);
     assert.deepEqual(under.warnings(), [
-      `the event stream is lost: the server says ${answer} no way`,
+      `the Nomad server at ${under.nomad.origin} refuses the event stream: ${answer} no way`,
     ]);
     under.nomad.overrides.clear();
     await until("it backs off", () => under.time.delays.some((ms) => ms < 1_000));
