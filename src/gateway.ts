@@ -103,10 +103,7 @@ const assemble = async (
     home.embedded === undefined
       ? {}
       : ownAnswers(home.embedded, identity, { clock, version, config, self, draining });
-  const steps = createSteps(
-    { clock, metrics, identity, agents, home, ledger, recorder, answers },
-    config,
-  );
+  const steps = createSteps({ clock, metrics, identity, home, ledger, recorder, answers }, config);
   const door = await openDoor(
     {
       log,

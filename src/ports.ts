@@ -138,9 +138,16 @@ export interface Reach {
   readonly dispatcher: Dispatcher;
   /** A raw connection to the agent (TLS done), for WebSocket and bulk; closed by who asked. */
   connect(signal: AbortSignal): Promise<Duplex>;
+  /** What the head of an HTTP answer says of this way. */
+  readonly headers: Readonly<Record<string, string>>;
   /** Told by carriage so that the node's circuit learns. */
   failed(error: GatewayError): void;
   succeeded(): void;
+  /**
+   * The way to take when this one failed before anything was done: there was no connection, or the agent does not know the
+   * allocation. Undefined: none is left. Rejects when it has better words than the failure's own.
+   */
+  next?(error: GatewayError): Promise<Reach | undefined>;
 }
 
 /* ---- one request on its way ---- */

@@ -22,7 +22,7 @@ const mayImport: Readonly<Record<string, readonly string[] | "all">> = {
   live: [...everywhere, "routes"],
   observe: [...everywhere, "routes"],
   config: [...everywhere, "routes"],
-  reach: everywhere,
+  reach: [...everywhere, "nomad"],
   carry: [...everywhere, "routes", "nomad"],
   http: [...everywhere, "routes"],
   agent: [...everywhere, "routes", "acl", "http"],

@@ -7,6 +7,7 @@ import { type Dispatcher, errors } from "undici";
 import { errnoOf, GatewayError, toGatewayError } from "../errors.ts";
 import type { Reach } from "../ports.ts";
 import type { AgentRequest } from "./request.ts";
+import { brokenOff } from "./ways.ts";
 
 /** What the listener may do to the answer on its way. */
 export interface Flow {
@@ -125,7 +126,7 @@ class Asking implements Dispatcher.DispatchHandler, Flow {
   /** The error in our words. A socket lost while a head was coming in gave no proper head. */
   #named(error: unknown): GatewayError {
     const { signal, reach } = this.#terms;
-    const named = toGatewayError(error, signal, reach.node.name);
+    const named = brokenOff(toGatewayError(error, signal, reach.node.name), error);
     const facts = { node: reach.node.name };
     // undici's parser errors have no code (8.13.1 looks it up the wrong way round)
     if (error instanceof errors.HTTPParserError)

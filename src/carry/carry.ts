@@ -9,6 +9,7 @@ import { download } from "./download.ts";
 import { follow } from "./follow.ts";
 import { agentRequest } from "./request.ts";
 import { unary } from "./unary.ts";
+import { overWays } from "./ways.ts";
 import { websocket } from "./websocket.ts";
 
 const kib = 1024;
@@ -56,7 +57,10 @@ export const createCarry = (
       tally.firstByteMs ??= clock.monotonic() - exchange.startedAtMs;
     };
     const { response } = exchange.wire;
-    return carriage({ exchange, reach, tally, response, request, heard, limits });
+    return overWays(reach, exchange.signal, (way) => {
+      for (const [name, value] of Object.entries(way.headers)) response.setHeader(name, value);
+      return carriage({ exchange, reach: way, tally, response, request, heard, limits });
+    });
   };
 
   return async (exchange, reach, tally) => {

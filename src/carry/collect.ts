@@ -39,10 +39,16 @@ const refusalHeaders = (status: number, node: string): Record<string, string> =>
 const refusedToken = /(?:^|: )(?:Permission denied|ACL token (?:expired|not found))$/;
 
 const denied = Buffer.from("Permission denied");
-const maxTokenTextBytes = 512;
+const maxTextBytes = 512;
 
 /** True for an agent's words, whichever it chose, that the credential is refused. */
 export const refusesToken = (text: string): boolean => refusedToken.test(text);
+
+/** An agent says so of what the directory places there: it is another agent, or the allocation has moved. */
+export const unknownAllocation = (text: string, node: string): GatewayError | undefined => {
+  const id = /^(?:rpc error: )?Unknown allocation "([0-9a-f-]{1,36})"$/i.exec(text)?.[1];
+  return id === undefined ? undefined : new GatewayError("unknown_allocation", { id, node });
+};
 
 interface Answer {
   readonly status: number;
@@ -50,7 +56,7 @@ interface Answer {
 }
 
 const settled = (status: number, body: Buffer): Answer =>
-  status >= firstRefusal && body.length <= maxTokenTextBytes && refusesToken(body.toString())
+  status >= firstRefusal && body.length <= maxTextBytes && refusesToken(body.toString())
     ? { status: 403, body: denied }
     : { status, body };
 
@@ -85,6 +91,11 @@ export const collect = ({
       const [first] = chunks;
       const whole = chunks.length === 1 && first ? first : Buffer.concat(chunks);
       const answer = settled(status, whole);
+      const unknown =
+        status === 404 && whole.length <= maxTextBytes
+          ? unknownAllocation(whole.toString(), node)
+          : undefined;
+      if (unknown !== undefined) throw unknown;
       const length = answer.status === 204 ? {} : { "Content-Length": answer.body.length };
       response.writeHead(answer.status, {
         ...headers,

@@ -10,13 +10,14 @@ import { failed, GatewayError, invalidRequest, notFound, toGatewayError } from "
 import { maxFragments } from "../lib/web-socket.ts";
 import type { Exchange, Reach } from "../ports.ts";
 import type { Limits } from "./carriage.ts";
-import { refusesToken } from "./collect.ts";
+import { refusesToken, unknownAllocation } from "./collect.ts";
 import { toAgent } from "./headers.ts";
 import { execPath } from "./request.ts";
+import { brokenOff } from "./ways.ts";
 
 const refusal = (status: number, text: string, node: string): GatewayError => {
   if (status === 403 || refusesToken(text)) return new GatewayError("permission_denied");
-  if (status === 404) return notFound(text);
+  if (status === 404) return unknownAllocation(text, node) ?? notFound(text);
   if (status === 400) return invalidRequest(text);
   if (status === 500) return failed(text);
   return new GatewayError("upstream_invalid", { node, reason: `status ${status} to an upgrade` });
@@ -79,7 +80,7 @@ const upgraded = (socket: WebSocket, signal: AbortSignal, node: string): Promise
 
 /** ws gives its handshake faults no codes: what is no socket's errno is an improper answer or a silent agent. */
 const handshakeError = (error: Error, node: string): GatewayError => {
-  const named = toGatewayError(error, undefined, node);
+  const named = brokenOff(toGatewayError(error, undefined, node), error);
   if (named.code !== "internal") return named;
   return new GatewayError(
     "upstream_invalid",

@@ -13,6 +13,7 @@ import { dial } from "./dial.ts";
 import { exitCodeOf } from "./exit-code.ts";
 import { createHold } from "./hold.ts";
 import { createPump, type Pump } from "./pump.ts";
+import { overWays } from "./ways.ts";
 
 interface Parts {
   readonly exchange: Exchange;
@@ -214,6 +215,24 @@ class Session {
   }
 }
 
+/** The way learns how it went. */
+const dialOver = async (
+  way: Reach,
+  exchange: Exchange,
+  limits: Limits,
+  signal: AbortSignal,
+): Promise<WebSocket> => {
+  try {
+    const agent = await dial(exchange, way, limits, signal);
+    way.succeeded();
+    return agent;
+  } catch (error) {
+    const named = toGatewayError(error, signal, way.node.name);
+    if (!signal.aborted) way.failed(named);
+    throw named;
+  }
+};
+
 /** Bridges an upgraded caller to the agent until both are closed. Resolves for a normal end, rejects otherwise. */
 export const websocket = async (parts: Parts): Promise<void> => {
   const { exchange, reach, limits } = parts;
@@ -227,13 +246,10 @@ export const websocket = async (parts: Parts): Promise<void> => {
   const signal = AbortSignal.any([exchange.signal, gone.signal]);
   let agent: WebSocket;
   try {
-    agent = await dial(exchange, reach, limits, signal);
-    reach.succeeded();
+    agent = await overWays(reach, signal, (way) => dialOver(way, exchange, limits, signal));
   } catch (error) {
     hold.drop();
-    const named = toGatewayError(error, signal, reach.node.name);
-    if (!signal.aborted) reach.failed(named);
-    throw named;
+    throw error;
   } finally {
     client.off("close", onGone);
   }

@@ -33,6 +33,8 @@ export const serverRows = section("The gateway", {
     ca_file: optional(filePath, "authorities of the servers' certificates; the system's without it"),
     cert_file: optional(filePath, "certificate shown to servers that ask for one"),
     key_file: optional(filePath, "its private key"),
+    agent_connect: setting(duration, "1s", "connecting to an agent in front of a cluster, where `timeouts.connect` is for servers alone"),
+    through_servers: setting(flag, true, "a request whose agent cannot be dialled goes through a server, which has a connection from each agent; false: 502"),
     mask_address: setting(flag, true, "`/v1/node/:id` gives the address the caller used, so that clients do not dial nodes"),
   }),
   http: section("The public listener", {

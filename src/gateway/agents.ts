@@ -25,9 +25,11 @@ interface AgentsNeeds {
 /** Nomad's agents admit 100 connections from an address (reach's defaults); one that its servers call down is tried. */
 const nomadAgents = { tryDown: true } as const;
 
+const isNomad = (registry: ServerConfig["registry"]): boolean => registry === "nomad";
+
 export const openAgents = (
   { clock, log, metrics, closers }: AgentsNeeds,
-  { reach, region, registry, http, timeouts }: ServerConfig,
+  { reach, region, registry, nomad, http, timeouts }: ServerConfig,
 ): Agents => {
   const addresses: AddressPolicy = {
     allow: reach.allow,
@@ -36,7 +38,7 @@ export const openAgents = (
   };
   const options = {
     addresses,
-    connectTimeoutMs: timeouts.connectMs,
+    connectTimeoutMs: isNomad(registry) ? nomad.agentConnectMs : timeouts.connectMs,
     dialled: metrics.dialled,
     tls: {
       ca: readText(reach.caFile),
@@ -48,7 +50,7 @@ export const openAgents = (
   const reaches = closers.own(
     createReach(
       { clock, log },
-      { ...options, ...(registry === "nomad" ? nomadAgents : ownAgentConnections) },
+      { ...options, ...(isNomad(registry) ? nomadAgents : ownAgentConnections) },
     ),
   );
   const dispatcher = createNodeDispatcher(options);

@@ -17,6 +17,7 @@ import { createNomadFeed } from "../registry/nomad/feed.ts";
 import { authenticateWith, type Identity, readText } from "./identity.ts";
 import { observeNomadFeed } from "./observing.ts";
 import { follow, type Home, type HomeNeeds } from "./registry.ts";
+import { openWays } from "./ways.ts";
 
 /** The way to the servers for all that the gateway does not carry itself. */
 export interface Passing {
@@ -142,7 +143,7 @@ export const openCluster = async (needs: HomeNeeds, config: ServerConfig): Promi
       feed,
       directory,
       findNode: (id, signal) => feed.nodes.find(id, signal),
-      unreachable: (id) => feed.nodes.unreachable(id),
+      ways: openWays(needs, { feed, directory, servers, tls: tlsOf(config) }, config),
       embedded: undefined,
     },
     identity,

@@ -3,6 +3,7 @@ import type { ServerConfig } from "../config/server-schema.ts";
 import { createEdge, type EdgeNeeds } from "../ingress/edge.ts";
 import { isExecUpgrade } from "../ingress/exec-match.ts";
 import { type Limited, type Listener, openListener } from "../ingress/listener.ts";
+import { isElsewhere } from "../ingress/region.ts";
 import { createTlsContext, type TlsContext } from "../ingress/tls.ts";
 import { createUpgrade, type UpgradeListener } from "../ingress/upgrade.ts";
 import { addressTest, isLoopback } from "../lib/addresses.ts";
@@ -25,11 +26,12 @@ type DoorNeeds = Pick<EdgeNeeds, "travel" | "started" | "ended" | "isDraining" |
   readonly passing?: Passing | undefined;
 };
 
-/** Execs are the gateway's; other WebSockets go to the cluster's servers where there are any. */
+/** Execs of its region are the gateway's; other WebSockets go to the cluster's servers where there are any. */
 const dispatchUpgrades =
-  (own: UpgradeListener, passing: Passing | undefined): UpgradeListener =>
+  (own: UpgradeListener, passing: Passing | undefined, region: string): UpgradeListener =>
   (request, socket, head) => {
-    if (passing === undefined || isExecUpgrade(request)) own(request, socket, head);
+    const isOwn = isExecUpgrade(request) && !isElsewhere(request.url ?? "", region);
+    if (passing === undefined || isOwn) own(request, socket, head);
     else passing.upgrade(request, socket, head);
   };
 
@@ -90,6 +92,7 @@ export const openDoor = async (needs: DoorNeeds, config: ServerConfig): Promise<
           maxUnauthenticatedPerAddress: limits.handshakesPerAddress,
         }),
         needs.passing,
+        region,
       ),
     },
     {

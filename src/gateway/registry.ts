@@ -5,6 +5,7 @@ import type { Closers } from "../lib/closers.ts";
 import type { Audit } from "../observe/audit.ts";
 import type { Metrics } from "../observe/metrics.ts";
 import type { Clock, Log, NodeEntry } from "../ports.ts";
+import type { Ways } from "../reach/reach.ts";
 import { PackedDirectory } from "../registry/directory.ts";
 import { createEmbeddedRegistry, type EmbeddedRegistry } from "../registry/embedded/registry.ts";
 import type { Feed } from "../registry/feed.ts";
@@ -20,8 +21,8 @@ export interface Home {
     id: string,
     signal: AbortSignal,
   ) => NodeEntry | undefined | Promise<NodeEntry | undefined>;
-  /** Its agent could not be dialled at its address. */
-  readonly unreachable: (nodeId: string) => void;
+  /** How to get to its agents. */
+  readonly ways: Ways;
   /** The embedded registry; in front of a cluster its servers have the documents. */
   readonly embedded: EmbeddedRegistry | undefined;
 }
@@ -88,7 +89,7 @@ export const openEmbedded = async (needs: HomeNeeds, config: ServerConfig): Prom
     feed,
     directory,
     findNode: (id) => directory.node(id),
-    unreachable: () => {}, // its next announcement brings another address, if there is one
+    ways: agents.reaches,
     embedded: registry,
   };
 };

@@ -8,7 +8,6 @@ import type { Steps } from "../journey.ts";
 import type { Ledger } from "../live/ledger.ts";
 import type { Metrics } from "../observe/metrics.ts";
 import type { Answer, Answered, Clock, Exchange } from "../ports.ts";
-import type { Agents } from "./agents.ts";
 import type { Identity } from "./identity.ts";
 import type { Recorder } from "./recorder.ts";
 import type { Home } from "./registry.ts";
@@ -18,7 +17,6 @@ export interface StepsNeeds {
   readonly clock: Clock;
   readonly metrics: Metrics;
   readonly identity: Identity;
-  readonly agents: Agents;
   readonly home: Home;
   readonly ledger: Ledger;
   readonly recorder: Recorder;
@@ -47,7 +45,7 @@ const writeAnswer = ({ wire, pretty }: Exchange, answered: Answered): void => {
 };
 
 export const createSteps = (needs: StepsNeeds, { timeouts, limits }: ServerConfig): Steps => {
-  const { clock, metrics, identity, agents, home, ledger, recorder, answers } = needs;
+  const { clock, metrics, identity, home, ledger, recorder, answers } = needs;
   const carry = createCarry(
     { clock },
     {
@@ -71,14 +69,10 @@ export const createSteps = (needs: StepsNeeds, { timeouts, limits }: ServerConfi
       ledger.admit(exchange, principal, scope);
       recorder.admitted(exchange, principal, scope);
     },
-    reach: (scope, exchange) => agents.reaches.to(scope, exchange),
+    reach: (scope, exchange) => home.ways.to(scope, exchange),
     carry: async (exchange, reach, tally) => {
       try {
         await carry(exchange, reach, tally);
-      } catch (error) {
-        if (error instanceof GatewayError && error.code === "node_unreachable")
-          home.unreachable(reach.node.id);
-        throw error;
       } finally {
         // also when the caller left before its answer: the agent may have taken the update
         if (exchange.route.name === "client.metadata.post")

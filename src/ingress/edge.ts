@@ -17,6 +17,7 @@ import { applyCors } from "./cors.ts";
 import { newExchange, newTally } from "./exchange.ts";
 import { checkCrossSite, checkRequest } from "./guards.ts";
 import { type ParseNeeds, parseRequest } from "./parse.ts";
+import { isElsewhere } from "./region.ts";
 import { readTarget } from "./target.ts";
 
 /** How a request ended, for metrics, log and audit. */
@@ -67,10 +68,11 @@ export interface EdgeOptions {
   readonly allowedOrigins: readonly string[];
 }
 
-/** What the gateway carries itself in front of a Nomad cluster; all else is the servers'. */
+/** What the gateway carries itself in front of a Nomad cluster; all else, and all of another region, is the servers'. */
 const carried =
   /^\/v1\/client\/(?:fs|allocation)(?:[/?]|$)|^\/v1\/client\/(?:metadata|stats|gc)(?:\?|$)|^\/v1\/allocation\/[^/?]*\/checks(?:\?|$)/;
-const isCarried = (url: string): boolean => carried.test(url);
+const isCarried = (url: string, region: string): boolean =>
+  carried.test(url) && !isElsewhere(url, region);
 
 /** One request while it is here; what can be changed is filled as it becomes known. */
 interface Visit {
@@ -203,7 +205,7 @@ export const createEdge = (needs: EdgeNeeds, options: EdgeOptions): RequestListe
     visits.set(request, visit);
     response.setHeader("X-Request-Id", visit.id);
     if (needs.isDraining()) response.setHeader("Connection", "close");
-    if (needs.passThrough && !isCarried(request.url)) {
+    if (needs.passThrough && !isCarried(request.url, needs.region)) {
       checkRequest(request);
       void relay(visit, request, response, needs.passThrough);
       return;

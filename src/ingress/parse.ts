@@ -1,11 +1,12 @@
 /** Parses a request into an Exchange, in Nomad's order of checks (nomad-http.md §14): what is wrong is said before any look-up. */
 import type { IncomingMessage } from "node:http";
 import { maxAnnouncementBytes, parseBody } from "../bodies.ts";
-import { failed, invalidRequest } from "../errors.ts";
+import { invalidRequest } from "../errors.ts";
 import { readBody } from "../http/body.ts";
 import type { JsonObject } from "../lib/json.ts";
 import { commonParameters, one, type Parameters, type RawQuery } from "../parameters.ts";
 import type { Route } from "../routes.ts";
+import { checkRegion } from "./region.ts";
 
 /** What the row says about a request, read off it. */
 export interface Parsed {
@@ -45,11 +46,6 @@ const nodeKey = (raw: RawQuery, body: JsonObject | undefined): string => {
 const checkFileId = (route: Route, id: string): void => {
   if (route.name.startsWith("fs.") && id === "")
     throw invalidRequest("must provide a valid alloc id");
-};
-
-/** SDKs send `region=global` on a second hop when their user set none (nomad-clients.md §1.3). */
-export const checkRegion = (asked: string | undefined, own: string): void => {
-  if (asked !== undefined && asked !== own && asked !== "global") throw failed("No path to region");
 };
 
 /** Reads key, parameters and body of a request for a row. Throws Nomad's refusals. */

@@ -21,7 +21,7 @@ import { newExchange, newTally } from "./exchange.ts";
 import { type Match, matchRow } from "./exec-match.ts";
 import { checkRequest } from "./guards.ts";
 import { type HeldMessages, holdMessages } from "./held-messages.ts";
-import { checkRegion } from "./parse.ts";
+import { checkRegion } from "./region.ts";
 
 export interface UpgradeOptions extends EdgeOptions {
   readonly maxMessageBytes: number;
@@ -72,7 +72,7 @@ const toExchange = (visit: Visit, credential: Credential, region: string): Excha
   const { id, match, client, socket, held, startedAtMs, gone } = visit;
   const { route, key, raw } = match;
   const { task, command, tty } = execParameters(raw, decodeCommand);
-  checkRegion(one(raw, "region") || undefined, region);
+  checkRegion(one(raw, "region"), region);
   const exchange = newExchange({
     id,
     route,

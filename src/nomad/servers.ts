@@ -30,6 +30,19 @@ export interface Servers extends Closer {
   failed(origin: string): void;
 }
 
+/** One server after the other, the current one first, each once. */
+export const inTurn = function* (
+  servers: Pick<Servers, "current" | "addresses">,
+): Generator<string, void> {
+  const tried = new Set<string>();
+  for (;;) {
+    const origin = [servers.current, ...servers.addresses].find((one) => !tried.has(one));
+    if (origin === undefined) return;
+    tried.add(origin);
+    yield origin;
+  }
+};
+
 const given = <T extends object>(options: T): { [K in keyof T]?: NonNullable<T[K]> } =>
   // undefined members are left out, which the type says
   Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as {

@@ -23,6 +23,11 @@ const upstreamReasons = [
 ] as const; // biome-ignore format: a list
 export type UpstreamReason = (typeof upstreamReasons)[number];
 
+const obstacles = [
+  "refused", "timeout", "tls", "address", "no_address", "circuit", "unreachable",
+] as const; // biome-ignore format: a list
+export type Obstacle = (typeof obstacles)[number];
+
 export interface PartMetrics {
   decided(route: Route, result: "allowed" | "denied"): void;
   identityLookedUp(result: "hit" | "miss" | "failed"): void;
@@ -36,6 +41,10 @@ export interface PartMetrics {
   listFailed(): void;
   dialled(durationMs: number): void;
   upstreamFailed(reason: UpstreamReason): void;
+  /** An exchange goes through a Nomad server, since its agent cannot be dialled. */
+  throughServers(obstacle: Obstacle): void;
+  /** An agent does not know an allocation that is placed there; what the registry says when it is asked anew. */
+  misplaced(asked: "moved" | "same" | "unanswered"): void;
   /** One batch of nodes asked for their metadata. */
   metadataBatched(batch: { readonly size: number; readonly ok: boolean }): void;
   /** From an update to the registry that shows it. */
@@ -179,6 +188,8 @@ export const createPartMetrics = (registry: Registry): PartMetrics => {
     ...createFeed(registry),
     dialled: (durationMs) => dials.observe(durationMs / 1000),
     upstreamFailed: counter(registry, ["upstream_failures_total", "Failures on the way to agents", "reason"], upstreamReasons),
+    throughServers: counter(registry, ["reach_through_servers_total", "Exchanges through a Nomad server, by why their agent could not be dialled", "reason"], obstacles),
+    misplaced: counter(registry, ["reach_misplaced_total", "Agents that did not know an allocation placed there, by what the registry then said", "result"], ["moved", "same", "unanswered"]),
     ...createMetadata(registry),
     auditRecorded: counter(registry, ["audit_events_total", "Audit records", "result"], ["started", "event", "ok", "denied", "failed", "dropped"]),
     limited: counter(registry, ["rate_limited_total", "Refusals at a limit", "limit"], limits),

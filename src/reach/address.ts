@@ -92,6 +92,7 @@ const numericLabel = /(?:^|\.)(?:\d+|0x[0-9a-f]*)$/i;
 
 /** Splits `host:port` or `[v6]:port`. */
 export const parseAddress = (text: string): Judged<HostPort> => {
+  if (text === "") return no("it has no address");
   const form = /^(?:\[([0-9a-f:.]+)\]|([^[\]:%/@\s]+)):(\d{1,5})$/i.exec(text);
   if (form === null) return no("it is not host:port");
   const host = form[1] ?? form[2] ?? "";

@@ -31,10 +31,21 @@ type State =
 export interface Circuit {
   /** The last reason when no try is let through now, undefined when one is. */
   refusal(): string | undefined;
+  /** Its reason while no connection may be tried; asking changes nothing. */
+  readonly reason: string | undefined;
   succeeded(): void;
   failed(reason: string): void;
   readonly isOpen: boolean;
 }
+
+/** For who is to be tried each time. */
+export const closedCircuit: Circuit = {
+  refusal: () => undefined,
+  reason: undefined,
+  succeeded: () => undefined,
+  failed: () => undefined,
+  isOpen: false,
+};
 
 export const createCircuit = (
   { now, random }: { readonly now: () => number; readonly random: () => number },
@@ -54,6 +65,9 @@ export const createCircuit = (
       const { openMs, reason } = current;
       current = { state: "probing", untilMs: now() + options.probeMs, openMs, reason };
       return undefined;
+    },
+    get reason() {
+      return current.state === "open" && now() < current.untilMs ? current.reason : undefined;
     },
     succeeded() {
       if (current.state !== "closed" || current.failures > 0)

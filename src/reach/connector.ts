@@ -6,9 +6,16 @@ import { lookup as lookupName } from "node:dns";
 import { isIP, type LookupFunction, type Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
 import { buildConnector } from "undici";
-import { GatewayError, toGatewayError } from "../errors.ts";
-import type { NodeEntry } from "../ports.ts";
+import { type Facts, GatewayError, toGatewayError } from "../errors.ts";
 import type { HostPort, Policy } from "./address.ts";
+import { isTlsFault } from "./reasons.ts";
+
+/** Who is dialled. */
+export interface Peer {
+  /** What refusals call it. */
+  readonly named: Pick<Facts, "node" | "peer">;
+  readonly tls: boolean;
+}
 
 /** Client side of TLS to nodes; verification cannot be turned off here. */
 export interface TlsOptions {
@@ -20,7 +27,7 @@ export interface TlsOptions {
 }
 
 export interface ConnectorOptions {
-  readonly policy: Policy;
+  readonly policy: Pick<Policy, "fault">;
   readonly connectTimeoutMs: number;
   readonly tls: TlsOptions | undefined;
   /** Told how long it took to connect. */
@@ -30,13 +37,13 @@ export interface ConnectorOptions {
 export type Callback = (error: Error | null, socket: Socket | TLSSocket | null) => void;
 
 export interface Connector {
-  /** Calls back once. Returns how to give up. */
+  /** Calls back once. Returns how to give up, after which it does not call back. */
   connect(callback: Callback): () => void;
 }
 
 /** A resolver that gives no address which the policy refuses. */
 const checkedLookup =
-  (policy: Policy): LookupFunction =>
+  (policy: Pick<Policy, "fault">): LookupFunction =>
   (hostname, options, callback) => {
     lookupName(hostname, { ...options, all: true }, (error, found) => {
       if (error) return callback(error, "");
@@ -63,52 +70,64 @@ const tlsOptions = (tls: TlsOptions | undefined) => ({
 /** TCP keep-alive finds a node that vanished without a word: 15 s of silence, then ten probes a second apart. */
 const keepAliveDelayMs = 15_000;
 
-const unreachable = (error: unknown, node: string): GatewayError => {
-  const reason = toGatewayError(error).facts.reason ?? "connection failed";
-  return new GatewayError("node_unreachable", { node, reason }, { cause: error });
+const unreachable = (error: unknown, { named }: Peer): GatewayError => {
+  const unnamed = isTlsFault(error) ? "the TLS handshake failed" : "connection failed";
+  const reason = toGatewayError(error).facts.reason ?? unnamed;
+  return new GatewayError("node_unreachable", { ...named, reason }, { cause: error });
 };
 
+const timedOut = (): Error => Object.assign(new Error("connect timed out"), { code: "ETIMEDOUT" });
+
 export const createConnector = (
-  node: Pick<NodeEntry, "name" | "tls">,
+  peer: Peer,
   { host, port }: HostPort,
   { policy, connectTimeoutMs, tls, dialled }: ConnectorOptions,
 ): Connector => {
   const build = buildConnector({
-    timeout: connectTimeoutMs,
+    timeout: 0, // the deadline is ours: undici's may be half a second late
     allowH2: false,
     lookup: checkedLookup(policy),
     keepAliveInitialDelay: keepAliveDelayMs,
-    ...(node.tls ? tlsOptions(tls) : {}),
+    ...(peer.tls ? tlsOptions(tls) : {}),
   });
   const target = {
     hostname: host,
     host: isIP(host) === 6 ? `[${host}]:${port}` : `${host}:${port}`,
-    protocol: node.tls ? "https:" : "http:",
+    protocol: peer.tls ? "https:" : "http:",
     port: String(port),
   };
   return {
     connect(callback) {
       const reason = isIP(host) === 0 ? undefined : policy.fault(host);
       if (reason !== undefined) {
-        const error = new GatewayError("node_unreachable", { node: node.name, reason });
+        const error = unreachable(new GatewayError("node_unreachable", { reason }), peer);
         queueMicrotask(() => callback(error, null));
         return () => undefined;
       }
       let called = false;
       const startedMs = performance.now();
-      // undici's connector returns its socket; its type says void
-      const socket: unknown = build(target, (error, connected) => {
+      const done = (error: unknown, connected: Socket | TLSSocket | null): void => {
         if (called) return;
         called = true;
-        if (error) callback(unreachable(error, node.name), null);
-        else {
-          dialled?.(performance.now() - startedMs);
-          callback(null, connected);
-        }
-      });
-      return () => {
+        clearTimeout(timer);
+        if (connected) dialled?.(performance.now() - startedMs);
+        if (connected) callback(null, connected);
+        else callback(unreachable(error, peer), null);
+      };
+      // undici's connector returns its socket; its type says void
+      const socket: unknown = build(target, (error, connected) => done(error, connected));
+      const cut = (): void => {
         if (typeof socket === "object" && socket !== null && "destroy" in socket)
           if (typeof socket.destroy === "function") socket.destroy();
+      };
+      const timer = setTimeout(() => {
+        cut();
+        done(timedOut(), null);
+      }, connectTimeoutMs);
+      return () => {
+        called = true;
+        clearTimeout(timer);
+        cut();
       };
     },
   };

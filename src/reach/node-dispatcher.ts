@@ -18,7 +18,7 @@ export const createNodeDispatcher = (options: NodeDispatcherOptions): Agent => {
     allowH2: false,
     connect: ({ hostname, port, protocol }, callback) => {
       const host = hostname.replace(/^\[|\]$/g, "");
-      const node = { name: host, tls: protocol === "https:" };
+      const node = { named: { node: host }, tls: protocol === "https:" };
       const address = { host, port: Number(port) || defaultPort(protocol) };
       createConnector(node, address, { ...options, policy }).connect((error, socket) => {
         if (socket) callback(null, socket);

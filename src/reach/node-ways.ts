@@ -1,13 +1,12 @@
 /**
- * All connections to one node: a pool for short calls, one for streams, single ones for sockets. Together they stay
- * under the hundred connections that an agent admits from one address.
+ * All connections to one node (or one server): a pool for short calls, one for streams, single ones for sockets. Together
+ * they stay under the hundred connections that Nomad admits from one address.
  */
 import type { Duplex } from "node:stream";
 import { Pool } from "undici";
 import { GatewayError, toGatewayError } from "../errors.ts";
-import type { NodeEntry } from "../ports.ts";
 import type { Circuit } from "./circuit.ts";
-import type { Callback, Connector } from "./connector.ts";
+import type { Callback, Connector, Peer } from "./connector.ts";
 
 export interface WaysOptions {
   readonly shortConnections: number;
@@ -34,8 +33,10 @@ interface Lane {
   readonly isFull: () => boolean;
 }
 
-export interface Ways {
-  readonly node: NodeEntry;
+export interface NodeWays {
+  readonly peer: Peer;
+  /** `host:port`. */
+  readonly address: string;
   readonly origin: string;
   readonly circuit: Circuit;
   /** Throws `overloaded`. */
@@ -52,21 +53,31 @@ export interface Ways {
 }
 
 export const createWays = (
-  node: NodeEntry,
+  { peer, address }: Pick<NodeWays, "peer" | "address">,
   { connector, circuit }: { readonly connector: Connector; readonly circuit: Circuit },
   options: WaysOptions,
-): Ways => {
-  const origin = `${node.tls ? "https" : "http"}://${node.address}`;
+): NodeWays => {
+  const origin = `${peer.tls ? "https" : "http"}://${address}`;
   const sockets = new Set<Duplex>();
   let opening = 0;
 
-  /** One connection; the node's circuit learns of it here, however many exchanges wait for it. */
-  const open: Connector["connect"] = (callback) =>
-    connector.connect((error, socket) => {
+  /**
+   * One connection; the node's circuit learns of it here, however many exchanges wait for it. Those that waited while it
+   * opened are refused at once.
+   */
+  const open: Connector["connect"] = (callback) => {
+    const { reason } = circuit;
+    if (reason !== undefined) {
+      const error = new GatewayError("node_unreachable", { ...peer.named, reason });
+      queueMicrotask(() => callback(error, null));
+      return () => undefined;
+    }
+    return connector.connect((error, socket) => {
       if (error) circuit.failed(toGatewayError(error).facts.reason ?? "connection failed");
       else circuit.succeeded();
       callback(error, socket);
     });
+  };
 
   const createLane = (connections: number, maxWaiting: number): Lane => {
     let connected = 0;
@@ -87,7 +98,7 @@ export const createWays = (
       connect: (_options, callback) => {
         connect((error, socket) => {
           if (socket) callback(null, socket);
-          else callback(error ?? new GatewayError("node_unreachable", { node: node.name }), null);
+          else callback(error ?? new GatewayError("node_unreachable", peer.named), null);
         });
       },
     });
@@ -100,7 +111,7 @@ export const createWays = (
 
   const short = createLane(options.shortConnections, options.maxWaiting);
   const streams = createLane(options.streamConnections, 0);
-  const overloaded = (): GatewayError => new GatewayError("overloaded", { node: node.name });
+  const overloaded = (): GatewayError => new GatewayError("overloaded", peer.named);
 
   const connect = (signal: AbortSignal): Promise<Duplex> =>
     new Promise((resolve, reject) => {
@@ -132,7 +143,8 @@ export const createWays = (
     });
 
   return {
-    node,
+    peer,
+    address,
     origin,
     circuit,
     usedAtMs: 0,

@@ -9,7 +9,7 @@ import type { Clock, Closer, Exchange, Log, NodeEntry, Reach, Scope } from "../p
 import { type AddressPolicy, createPolicy } from "./address.ts";
 import { type CircuitOptions, createCircuit } from "./circuit.ts";
 import { createConnector, type TlsOptions } from "./connector.ts";
-import { createWays, type Kind, type Ways, type WaysOptions } from "./node-ways.ts";
+import { createWays, type Kind, type NodeWays, type WaysOptions } from "./node-ways.ts";
 import { nodeOf } from "./refusals.ts";
 
 export interface ReachOptions extends WaysOptions, CircuitOptions {
@@ -57,17 +57,23 @@ export interface ReachStats {
   readonly failures: Readonly<Partial<Record<ErrorCode, number>>>;
 }
 
-export interface Reaches extends Closer {
+/** Gives a way to the agent that owns a scope. Throws what no agent can answer. */
+export interface Ways {
   to(scope: Scope, exchange: Exchange): Reach;
+}
+
+export interface Reaches extends Ways, Closer {
   readonly stats: ReachStats;
 }
 
-const kindOf = ({ route }: Exchange): Kind => {
+/** Which connections an exchange needs. */
+export const kindOf = ({ route }: Exchange): Kind => {
   if (route.carriage === "unary") return "short";
   return route.carriage === "websocket" ? "socket" : "stream";
 };
 
 const sweepMs = 60_000;
+const noHeaders = {};
 const draining = new GatewayError("draining");
 
 /** Owns every connection to agents; `close` ends them all, so exchanges are drained before. */
@@ -79,11 +85,11 @@ export const createReach = (
   const policy = createPolicy(options.addresses);
   const now = (): number => needs.clock.monotonic();
   const random = needs.random ?? Math.random;
-  const ways = new Map<string, Ways>();
+  const ways = new Map<string, NodeWays>();
   const failures: Partial<Record<ErrorCode, number>> = {};
   let closed = false;
 
-  const drop = (id: string, old: Ways): void => {
+  const drop = (id: string, old: NodeWays): void => {
     ways.delete(id);
     old.retire();
   };
@@ -95,15 +101,20 @@ export const createReach = (
   const timer = setInterval(sweep, sweepMs);
   timer.unref();
 
-  const create = (node: NodeEntry): Ways => {
+  const create = (node: NodeEntry): NodeWays => {
     const judged = policy.check(node.address);
     if (!judged.ok) {
       needs.log.warn({ node: node.name, reason: judged.reason }, "address of a node refused");
-      throw new GatewayError("node_unreachable", { node: node.name, reason: judged.reason });
+      throw new GatewayError(
+        "node_unreachable",
+        { node: node.name, reason: judged.reason },
+        { cause: new GatewayError("node_unreachable", { reason: judged.reason }) },
+      );
     }
-    const connector = createConnector(node, judged.value, { ...options, policy });
+    const peer = { named: { node: node.name }, tls: node.tls };
+    const connector = createConnector(peer, judged.value, { ...options, policy });
     const made = createWays(
-      node,
+      { peer, address: node.address },
       { connector, circuit: createCircuit({ now, random }, options) },
       options,
     );
@@ -114,9 +125,9 @@ export const createReach = (
   };
 
   /** The ways to a node at the address it has now. The map's order is the order of last use, minute by minute. */
-  const waysTo = (node: NodeEntry): Ways => {
+  const waysTo = (node: NodeEntry): NodeWays => {
     const known = ways.get(node.id);
-    if (known && known.node.address === node.address && known.node.tls === node.tls) {
+    if (known && known.address === node.address && known.peer.tls === node.tls) {
       if (now() - known.usedAtMs < sweepMs) return known;
       ways.delete(node.id);
       ways.set(node.id, known);
@@ -147,6 +158,7 @@ export const createReach = (
         origin: way.origin,
         dispatcher: pool,
         connect: way.connect,
+        headers: noHeaders,
         failed,
         succeeded: way.circuit.succeeded,
       };

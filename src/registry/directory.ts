@@ -112,6 +112,11 @@ export class PackedDirectory implements Directory, Sink {
     return this.#placements.get(id) ?? this.#flights.find(id, signal);
   }
 
+  /** Asks the feed although the id may be held: what is held may be out of date. */
+  findAnew(id: string, signal: AbortSignal): Promise<Placement | undefined> {
+    return this.#flights.find(id, signal);
+  }
+
   begin(reason: ResyncReason): void {
     this.#cancelSweep();
     this.#placements.newEpoch();

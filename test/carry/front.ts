@@ -19,7 +19,7 @@ import type {
   Tally,
   Wire,
 } from "../../src/ports.ts";
-import { createReach, type Reaches, type ReachOptions } from "../../src/reach/reach.ts";
+import { createReach, type Reaches, type ReachOptions, type Ways } from "../../src/reach/reach.ts";
 import { type Route, routeNamed } from "../../src/routes.ts";
 
 export const allocationId = "208d94f2-4f97-e36f-1366-270d5c875c96";
@@ -84,6 +84,8 @@ export interface FrontOptions {
   readonly deadlineMs?: number;
   readonly body?: Exchange["body"];
   readonly carry?: Carry;
+  /** Ways laid over the direct one. */
+  readonly over?: (direct: Ways) => Ways;
 }
 
 const emptyTally = (): Tally => ({
@@ -103,6 +105,7 @@ export const front = async (options: FrontOptions): Promise<Front> => {
     { clock, log: quiet },
     { addresses: { allow: [], deny: [], loopback: true }, failures: 1_000, ...options.reach },
   );
+  const ways = options.over?.(reach) ?? reach;
   const exchanges: Exchange[] = [];
   const over: Ended[] = [];
   const listeners = new Set<() => void>();
@@ -136,7 +139,7 @@ export const front = async (options: FrontOptions): Promise<Front> => {
     let error: GatewayError | undefined;
     try {
       const scope = options.scope ?? scopeOf(route, options.node);
-      await carry(exchange, reach.to(scope, exchange), tally);
+      await carry(exchange, ways.to(scope, exchange), tally);
     } catch (caught) {
       error = toGatewayError(caught, exchange.signal);
       refuse(error);

@@ -73,7 +73,7 @@ const rows: readonly (readonly [address: string, policy: AddressPolicy, refused:
   ["a\r\nb:4646", open, /not host:port/],
   ["a\0b:4646", open, /neither an address nor a name/],
   [`${"a".repeat(254)}:4646`, open, /neither an address nor a name/],
-  ["", open, /not host:port/],
+  ["", open, /no address/],
   ["10.1.2.3:4646", strict, undefined],
   ["10.9.2.3:4646", strict, /denied/],
   ["11.1.2.3:4646", strict, /not allowed/],

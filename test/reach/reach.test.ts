@@ -239,3 +239,18 @@ test("a closed reach gives no way any more", async () => {
   const answer = await rawRequest(gate.port, get(pathOf("fs.ls")));
   assert.equal(answer.headers.get("x-serai-error"), "draining");
 });
+
+test("requests that wait while a node's circuit opens are refused without another try each", async () => {
+  await using agent = await faultyAgent(() => undefined); // a TLS handshake there never ends
+  await using gate = await front({
+    route: "fs.ls",
+    node: nodeAt(agent.address, { tls: true }),
+    reach: { shortConnections: 2, connectTimeoutMs: 100, failures: 2, openMs: 60_000 },
+  });
+  const answers = await Promise.all(
+    Array.from({ length: 40 }, () => rawRequest(gate.port, get(pathOf("fs.ls")))),
+  );
+  for (const { status, body } of answers)
+    assert.equal(`${status} ${body}`, "502 node golden-3 cannot be reached: connect timed out");
+  assert.ok(agent.connections <= 4, `${agent.connections} tries`);
+});

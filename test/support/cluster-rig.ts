@@ -17,6 +17,7 @@ import { type Json, type JsonObject, parseJson, stringifyJson } from "../../src/
 import { createLog, type OpenLog } from "../../src/observe/log.ts";
 import type { Clock, NodeEntry, Placement } from "../../src/ports.ts";
 import { inNamespace, rules, type SourceRules } from "../acl/nomad-rules.ts";
+import { laidOver } from "./rig.ts";
 import { ScriptedNomad } from "./scripted-nomad.ts";
 
 /* ---- tokens and policies ---- */
@@ -207,10 +208,10 @@ const runAgent = async (
   );
 };
 
-const serverSettings = (directory: string, origin: string): object => ({
+const serverSettings = (directory: string, origins: readonly string[]) => ({
   data_dir: path.join(directory, "gateway"),
   registry: "nomad",
-  nomad: { addresses: [origin], token: secrets.gateway },
+  nomad: { addresses: origins, token: secrets.gateway },
   http: { listen: "127.0.0.1:0" },
   admin: { listen: "127.0.0.1:0" },
   timeouts: { drain_delay: "0s", drain: "100ms" },
@@ -224,6 +225,15 @@ export interface ClusterOptions {
   readonly workloads: readonly object[];
   /** Jobs of them that the servers do not know yet. */
   readonly unknown?: readonly string[];
+  /** Over the gateway's settings. */
+  readonly settings?: Readonly<Record<string, unknown>>;
+  /** The agent's node as the servers tell of it. */
+  readonly node?: (node: NodeEntry) => NodeEntry;
+  /** Servers for the gateway to ask, in place of the scripted ones; closed with the rig. */
+  readonly servers?: (
+    nomad: ScriptedNomad,
+    agentAddress: string,
+  ) => Promise<AsyncDisposable & { readonly origin: string }>;
   /** Told before the gateway starts. */
   readonly prepare?: (nomad: ScriptedNomad) => void;
 }
@@ -333,11 +343,18 @@ export const startCluster = async (options: ClusterOptions): Promise<ClusterRig>
   stack.defer(() => agent.close(AbortSignal.timeout(patienceMs)));
   const door = stack.use(await openDoor(agent.address));
   const placements = placementsOf(agent);
-  nomad.knowNode(nodeOf(agent, door.address));
+  const node = nodeOf(agent, door.address);
+  nomad.knowNode(options.node?.(node) ?? node);
   nomad.know(...placements.filter(({ jobId }) => !options.unknown?.includes(jobId)));
   options.prepare?.(nomad);
 
-  const settings = writeJson(directory, "serai.json", serverSettings(directory, nomad.origin));
+  const servers = await options.servers?.(nomad, agent.address);
+  if (servers !== undefined) stack.use(servers);
+  const given = laidOver(
+    serverSettings(directory, [servers?.origin ?? nomad.origin]),
+    options.settings ?? {},
+  );
+  const settings = writeJson(directory, "serai.json", given);
   const { config } = loadServerConfig({ file: settings, env: {} });
   const clock = setClock();
   const gateway = await createGateway({ clock, log, version: "0.0.0-rig" }, config);

@@ -151,7 +151,8 @@ export const eventually = async <T>(
 const isSection = (value: unknown): value is Settings =>
   typeof value === "object" && value !== null && !Array.isArray(value);
 
-const laidOver = (below: Settings, above: Settings): Settings => {
+/** Settings over settings, section by section. */
+export const laidOver = (below: Settings, above: Settings): Settings => {
   const laid: Record<string, unknown> = { ...below };
   for (const [name, value] of Object.entries(above)) {
     const under = laid[name];

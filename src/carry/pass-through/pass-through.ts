@@ -6,14 +6,14 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
 import { createProxyMiddleware, type Plugin, type RequestHandler } from "http-proxy-middleware";
 import { GatewayError } from "../../errors.ts";
-import type { Servers, ServersOptions } from "../../nomad/servers.ts";
+import { inTurn, type Servers, type ServersOptions } from "../../nomad/servers.ts";
 import type { Closer, Log } from "../../ports.ts";
 import { createConnections } from "./connections.ts";
 import { peer } from "./faults.ts";
 import { toServer } from "./headers.ts";
-import { inTurn, unavailable } from "./in-turn.ts";
 import { type Limits, type Outcome, Passage, type PassThroughContext } from "./passage.ts";
 import { type PassTarget, readPassTarget } from "./target.ts";
+import { unavailable } from "./unavailable.ts";
 import { createUpgrades } from "./upgrade.ts";
 
 export interface PassThroughNeeds {

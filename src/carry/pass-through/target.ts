@@ -24,6 +24,7 @@ const kinds: readonly (readonly [pattern: RegExp, kind: Kind])[] = [
   [/^\/v1\/node\/[^/]+$/, "node"],
   [/^\/v1\/event\/stream$/, "events"],
   [/^\/v1\/job\/.+\/action$/, "action"],
+  [/^\/v1\/client\/allocation\/[^/]+\/exec$/, "action"], // in another region
   [/^\/ui(?:\/|$)/, "ui"],
 ];
 

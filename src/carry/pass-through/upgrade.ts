@@ -1,5 +1,5 @@
 /**
- * The one WebSocket of the servers: a job's action. Only a checked 101 makes a pipe; every other answer is copied as far
+ * The WebSockets of the servers: a job's action, and an exec in another region. Only a checked 101 makes a pipe; every other answer is copied as far
  * as its bound and both sides are closed. Not by the proxy: it writes a 101 unchecked, and its pipes leave one half open
  * when the other breaks.
  */
@@ -10,14 +10,14 @@ import type { Duplex } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { GatewayError, toGatewayError } from "../../errors.ts";
 import { readBounded } from "../../lib/read-bounded.ts";
-import type { Servers } from "../../nomad/servers.ts";
+import { inTurn, type Servers } from "../../nomad/servers.ts";
 import type { Log } from "../../ports.ts";
 import { type Connections, Undialled } from "./connections.ts";
 import { invalidAnswer, named, peer } from "./faults.ts";
 import { toCaller, toServer } from "./headers.ts";
-import { inTurn, unavailable } from "./in-turn.ts";
 import type { PassThroughContext } from "./passage.ts";
 import { readPassTarget } from "./target.ts";
+import { unavailable } from "./unavailable.ts";
 
 export interface UpgradeNeeds {
   readonly log: Log;

@@ -1,0 +1,555 @@
+/** The way to a cluster's agents, end to end: direct, through a server, to where the agent is now, or a clear refusal. */
+import assert from "node:assert/strict";
+import { randomUUID } from "node:crypto";
+import { once } from "node:events";
+import { readFileSync } from "node:fs";
+import { connect, createServer, type Server, type Socket } from "node:net";
+import path from "node:path";
+import { after, before, describe, test } from "node:test";
+import { createServer as createTlsServer } from "node:tls";
+import { type Dispatcher, request } from "undici";
+import type { NodeEntry, Placement } from "../../src/ports.ts";
+import { type ClusterRig, secrets, startCluster } from "../support/cluster-rig.ts";
+import { deadAddress, faultyAgent } from "../support/faulty-agent.ts";
+import { shellWorkload } from "../support/processes.ts";
+import { type RelayServer, relayServer } from "../support/relay-server.ts";
+import { eventually } from "../support/rig.ts";
+import { execClient, rawUpgrade } from "../support/ws-client.ts";
+
+type Options = Partial<Parameters<typeof startCluster>[0]>;
+
+const workloads = [shellWorkload("web", "echo first; sleep 1000")];
+
+const start = async (options: Options = {}): Promise<ClusterRig> => {
+  const rig = await startCluster({ workloads, ...options });
+  await eventually("ready", async () => (await rig.readiness()) === 200 || undefined);
+  await eventually("the task runs", () =>
+    rig.agent.workloads.allocations.every(({ tasks }) =>
+      tasks.every(({ pid }) => pid !== undefined),
+    ),
+  );
+  return rig;
+};
+
+/** With a server that hands on to the agent. */
+const startRelayed = async (
+  options: Options = {},
+): Promise<{ readonly rig: ClusterRig; readonly relay: RelayServer }> => {
+  let relay: RelayServer | undefined;
+  const rig = await start({
+    ...options,
+    servers: async (nomad, agent) => {
+      relay = await relayServer(nomad.origin, agent);
+      return relay;
+    },
+  });
+  assert.ok(relay);
+  return { rig, relay };
+};
+
+const listPath = (id: string): string => `/v1/client/fs/ls/${id}?path=/`;
+const logPath = (id: string): string =>
+  `/v1/client/fs/logs/${id}?task=main&type=stdout&follow=true&plain=true`;
+
+interface Reply {
+  readonly status: number;
+  readonly text: string;
+  readonly reach: unknown;
+  readonly code: unknown;
+}
+
+const ask = async (
+  { url }: ClusterRig,
+  path: string,
+  method: Dispatcher.HttpMethod = "GET",
+  body: string | null = null,
+): Promise<Reply> => {
+  const headers = { "x-nomad-token": secrets.management };
+  const answer = await request(`${url}${path}`, { method, headers, body });
+  return {
+    status: answer.statusCode,
+    text: await answer.body.text(),
+    reach: answer.headers["x-serai-reach"],
+    code: answer.headers["x-serai-error"],
+  };
+};
+
+const counted = async (rig: ClusterRig, metric: string): Promise<number> => {
+  const line = (await rig.metrics()).split("\n").find((one) => one.startsWith(`serai_${metric} `));
+  assert.ok(line, `no ${metric}`);
+  return Number(line.split(" ")[1]);
+};
+const through = (rig: ClusterRig, reason: string): Promise<number> =>
+  counted(rig, `reach_through_servers_total{reason="${reason}"}`);
+const misplaced = (rig: ClusterRig, result: string): Promise<number> =>
+  counted(rig, `reach_misplaced_total{result="${result}"}`);
+
+const exec = (rig: ClusterRig, allocation: string, query = "") =>
+  execClient({
+    url: rig.url,
+    allocation,
+    token: secrets.management,
+    task: "main",
+    command: ["/bin/echo", "went"],
+    query,
+  });
+
+/* ---- nodes besides the rig's own ---- */
+
+const nodeAt = (address: string, more: Partial<NodeEntry> = {}): NodeEntry => {
+  const id = randomUUID();
+  return { id, name: `node-${id.slice(0, 8)}`, status: "ready", address, tls: false, ...more };
+};
+
+const placedOn = ({ id: nodeId }: NodeEntry): Placement => ({
+  id: randomUUID(),
+  nodeId,
+  namespace: "default",
+  jobId: "scripted",
+  taskGroup: "main",
+  terminal: undefined,
+});
+
+interface Door extends AsyncDisposable {
+  readonly address: string;
+  /** Connections that were taken. */
+  readonly taken: () => number;
+}
+
+const openDoor = async (server: Server): Promise<Door> => {
+  const sockets = new Set<Socket>();
+  let taken = 0;
+  server.on("connection", (socket: Socket) => {
+    taken += 1;
+    sockets.add(socket);
+    socket.on("error", () => undefined);
+    socket.once("close", () => sockets.delete(socket));
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const at = server.address();
+  assert.ok(at !== null && typeof at === "object");
+  return {
+    address: `127.0.0.1:${at.port}`,
+    taken: () => taken,
+    async [Symbol.asyncDispose]() {
+      const closed = once(server, "close");
+      server.close();
+      for (const socket of sockets) socket.destroy();
+      await closed;
+    },
+  };
+};
+
+/** Takes connections and says nothing: a TLS handshake there never ends. */
+const silent = (): Promise<Door> => openDoor(createServer());
+
+const pemFile = (name: string): string => path.join(import.meta.dirname, "../reach/tls", name);
+const pem = (name: string): string => readFileSync(pemFile(name), "utf8");
+
+/** TLS in front of an agent, under the name `client.global.nomad`; who shows no certificate is refused. */
+const tlsDoor = (agentAddress: string): Promise<Door> => {
+  const [host, port] = agentAddress.split(":");
+  const cert = pem("cert.pem");
+  const server = createTlsServer(
+    { cert, key: pem("key.pem"), ca: cert, requestCert: true, rejectUnauthorized: true },
+    (caller) => {
+      const agent = connect(Number(port), host);
+      agent.on("error", () => caller.destroy());
+      caller.on("error", () => agent.destroy());
+      caller.once("close", () => agent.destroy());
+      agent.once("close", () => caller.destroy());
+      caller.pipe(agent).pipe(caller);
+    },
+  );
+  server.on("tlsClientError", () => undefined);
+  return openDoor(server);
+};
+
+describe("an agent that cannot be dialled", () => {
+  let rig: ClusterRig;
+  let relay: RelayServer;
+  let own: NodeEntry;
+  let web = "";
+  before(async () => {
+    const address = await deadAddress();
+    ({ rig, relay } = await startRelayed({
+      node: (node) => {
+        own = node;
+        return { ...node, address };
+      },
+    }));
+    web = rig.placement("web").id;
+  });
+  after(async () => {
+    await rig[Symbol.asyncDispose]();
+  });
+
+  test("is asked through a server, with the caller's own token and the same path", async () => {
+    const reply = await ask(rig, listPath(web));
+    assert.equal(reply.status, 200, reply.text);
+    assert.match(reply.text, /"Name":"alloc"/);
+    assert.equal(reply.reach, "servers; reason=refused");
+    const [relayed] = relay.relayed;
+    assert.equal(relayed?.path, `/v1/client/fs/ls/${web}`);
+    assert.equal(relayed?.token, secrets.management);
+    assert.equal(await through(rig, "refused"), 1);
+  });
+
+  test("is asked so for a file, a followed log and a command too", async () => {
+    const file = await ask(rig, `/v1/client/fs/cat/${web}?path=alloc/logs/main.stdout.0`);
+    assert.deepEqual([file.status, file.text], [200, "first\n"]);
+    const log = await rig.follow(logPath(web), "reader");
+    assert.equal(await log.until("first\n"), "first\n");
+    log.end();
+    const client = exec(rig, web);
+    assert.equal((await client.closed).code, 1000);
+    assert.equal(client.output("stdout").toString(), "went\n");
+    assert.equal(client.exitCode(), 0);
+    assert.equal(rig.door.heard(), "");
+  });
+
+  test("is asked so about its node, by the node's id", async () => {
+    const { nodeId } = rig.agent;
+    for (const path of ["/v1/client/stats", "/v1/client/metadata"]) {
+      const reply = await ask(rig, `${path}?node_id=${nodeId}`);
+      assert.equal(reply.status, 200, reply.text);
+      assert.equal(relay.relayed.at(-1)?.query.get("node_id"), nodeId);
+    }
+    const written = await ask(
+      rig,
+      "/v1/client/metadata",
+      "POST",
+      JSON.stringify({ NodeID: nodeId, Meta: { reached: "yes" } }),
+    );
+    assert.equal(written.status, 200, written.text);
+    assert.match(written.text, /"reached":"yes"/);
+    assert.equal(relay.relayed.at(-1)?.query.get("node_id"), nodeId);
+    const collected = await ask(rig, `/v1/client/gc?node_id=${nodeId}`, "PUT");
+    assert.equal(collected.status, 200, collected.text);
+    assert.equal(relay.relayed.at(-1)?.query.get("node_id"), nodeId);
+  });
+
+  test("is not dialled while its circuit is open, and takes its requests again when it is back", async () => {
+    await eventually("its circuit opens", async () => {
+      await ask(rig, listPath(web));
+      return (await through(rig, "circuit")) > 0 || undefined;
+    });
+    assert.equal((await ask(rig, listPath(web))).reach, "servers; reason=circuit");
+    rig.nomad.register(own);
+    await eventually(
+      "it is asked directly",
+      async () => (await ask(rig, listPath(web))).reach === undefined || undefined,
+    );
+    assert.match(rig.door.heard(), /GET \/v1\/client\/fs\/ls/);
+  });
+});
+
+test("every obstacle leads through a server under its own name, and none of them further", async () => {
+  await using mute = await silent();
+  await using strange = await tlsDoor(mute.address);
+  const dead = await deadAddress();
+  const nodes: Readonly<Record<string, NodeEntry>> = {
+    refused: nodeAt(dead),
+    timeout: nodeAt(mute.address, { tls: true }),
+    tls: nodeAt(strange.address, { tls: true }), // no authority of the gateway's knows it
+    address: nodeAt("169.254.169.254:4646"),
+    no_address: nodeAt(""),
+    unreachable: nodeAt("no-such-host.invalid:4646"),
+  };
+  const placed = Object.entries(nodes).map(([reason, node]) => [reason, placedOn(node)] as const);
+  const { rig, relay } = await startRelayed({
+    settings: { nomad: { agent_connect: "200ms" } },
+    prepare: (nomad) => {
+      nomad.knowNode(...Object.values(nodes));
+      nomad.know(...placed.map(([, placement]) => placement));
+    },
+  });
+  await using _rig = rig;
+  for (const [reason, { id }] of placed) {
+    relay.answers.set(`/v1/client/fs/ls/${id}`, (_request, response) => response.end("[]"));
+    const reply = await ask(rig, listPath(id));
+    assert.deepEqual([reply.status, reply.text], [200, "[]"], reason);
+    assert.equal(reply.reach, `servers; reason=${reason}`);
+    assert.equal(await through(rig, reason), 1);
+  }
+});
+
+const refusals: readonly (readonly [name: string, node: () => Promise<NodeEntry>, words: RegExp])[] = [
+  ["that refuses connections", async () => nodeAt(await deadAddress()), /connection refused$/],
+  ["without address", async () => nodeAt(""), /it has no address$/],
+  ["at a service of another kind", async () => nodeAt("127.0.0.1:22"), /port 22 belongs to another service$/],
+  ["at the metadata service's address", async () => nodeAt("169.254.169.254:80"), /169\.254\.169\.254 is not a node's address$/],
+  ["in a network that is denied", async () => nodeAt("10.9.9.9:4646"), /10\.9\.9\.9 is denied$/],
+  ["in a network that is not allowed", async () => nodeAt("10.8.0.1:4646"), /10\.8\.0\.1 is not allowed$/],
+]; // biome-ignore format: a table
+
+test("with nomad.through_servers off a node that cannot be dialled is a 502 with its name and the reason", async () => {
+  const nodes = await Promise.all(refusals.map(([, node]) => node()));
+  const placements = nodes.map(placedOn);
+  const { rig, relay } = await startRelayed({
+    settings: {
+      nomad: { through_servers: false },
+      reach: { allow: ["127.0.0.0/8", "10.9.0.0/16"], deny: ["10.9.9.0/24"] },
+    },
+    prepare: (nomad) => {
+      nomad.knowNode(...nodes);
+      nomad.know(...placements);
+    },
+  });
+  await using _rig = rig;
+  for (const [at, [name, , words]] of refusals.entries()) {
+    const reply = await ask(rig, listPath(placements[at]?.id ?? ""));
+    assert.equal(reply.status, 502, name);
+    assert.match(reply.text, words);
+    assert.ok(reply.text.startsWith(`node ${nodes[at]?.name} cannot be reached: `), reply.text);
+    assert.deepEqual([reply.code, reply.reach], ["node_unreachable", undefined]);
+  }
+  assert.equal((await exec(rig, placements[0]?.id ?? "").closed).code, 1014);
+  assert.equal((await ask(rig, listPath(rig.placement("web").id))).status, 200, "an allowed one");
+  assert.deepEqual(relay.relayed, []);
+});
+
+/** A rig whose agent speaks TLS; `served` is its door. */
+const startTls = async (settings: Options["settings"] = {}) => {
+  await using stack = new AsyncDisposableStack();
+  const rig = stack.use(
+    await start({
+      settings: {
+        nomad: { through_servers: false },
+        reach: {
+          ca_file: pemFile("cert.pem"),
+          cert_file: pemFile("cert.pem"),
+          key_file: pemFile("key.pem"),
+        },
+        ...settings,
+      },
+    }),
+  );
+  const served = stack.use(await tlsDoor(rig.agent.address));
+  const { nodeId } = rig.agent;
+  rig.nomad.register({
+    id: nodeId, name: "client-1", status: "ready", address: served.address, tls: true,
+  }); // biome-ignore format: a row
+  const running = stack.move();
+  return {
+    rig,
+    served,
+    [Symbol.asyncDispose]: () => running.disposeAsync(),
+  };
+};
+
+test("an agent with TLS is asked under its region's name, with the gateway's certificate", async () => {
+  await using cluster = await startTls();
+  const { rig, served } = cluster;
+  const { id } = rig.placement("web");
+  await eventually("its new address is known", async () => {
+    await ask(rig, listPath(id));
+    return served.taken() > 0 || undefined;
+  });
+  const before = rig.door.heard().length;
+  assert.equal((await ask(rig, listPath(id))).status, 200);
+  const client = exec(rig, id);
+  assert.equal((await client.closed).code, 1000);
+  assert.equal(client.output("stdout").toString(), "went\n");
+  assert.equal(rig.door.heard().length, before, "nothing goes in the clear");
+});
+
+for (const [name, settings, words] of [
+  ["of another region", { region: "west" }, "its certificate is for another name"],
+  ["that nobody vouches for", { reach: {} }, "its certificate is not trusted"],
+] as const)
+  test(`an agent whose certificate is one ${name} gets no request`, async () => {
+    await using cluster = await startTls(settings);
+    const { rig, served } = cluster;
+    const { id } = rig.placement("web");
+    const refusal = await eventually("its new address is known", async () => {
+      const reply = await ask(rig, listPath(id));
+      return reply.status === 200 ? undefined : reply;
+    });
+    assert.equal(refusal.status, 502);
+    assert.equal(refusal.text, `node client-1 cannot be reached: ${words}`);
+    assert.ok(served.taken() > 0);
+  });
+
+/** An agent that knows some allocations; of others it says what Nomad's agents say. */
+const knowing = (...ids: readonly string[]) =>
+  faultyAgent(({ socket, head }) => {
+    const id = /\/fs\/ls\/([0-9a-f-]+)/.exec(head)?.[1] ?? "";
+    const body = ids.includes(id) ? "[]" : `rpc error: Unknown allocation "${id}"`;
+    const status = ids.includes(id) ? "200 OK" : "404 Not Found";
+    socket.write(
+      `HTTP/1.1 ${status}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: ${body.length}\r\n\r\n${body}`,
+    );
+  });
+
+/** The servers are asked for a node's address at most this often. */
+const pastAddressRetryMs = 6_000;
+
+describe("two agents whose addresses are swapped", () => {
+  const [a, b] = [nodeAt(""), nodeAt("")];
+  const [onA, onB] = [placedOn(a), placedOn(b)];
+  let rig: ClusterRig;
+  let [agentA, agentB] = ["", ""];
+  const stack = new AsyncDisposableStack();
+  before(async () => {
+    agentA = stack.use(await knowing(onA.id)).address;
+    agentB = stack.use(await knowing(onB.id)).address;
+    rig = stack.use(
+      await start({
+        prepare: (nomad) => {
+          nomad.knowNode({ ...a, address: agentB }, { ...b, address: agentA });
+          nomad.know(onA, onB);
+        },
+      }),
+    );
+  });
+  after(async () => {
+    await stack.disposeAsync();
+  });
+
+  test("are told apart by their answers: counted, and a 404 while the servers say the same", async () => {
+    for (const { id } of [onA, onB]) {
+      const reply = await ask(rig, listPath(id));
+      assert.deepEqual([reply.status, reply.text], [404, `Unknown allocation "${id}"`]);
+      assert.equal(reply.code, "unknown_allocation");
+    }
+    assert.equal(await misplaced(rig, "same"), 2);
+    assert.equal(await misplaced(rig, "moved"), 0);
+  });
+
+  test("are asked first where they are once they have been told apart", async () => {
+    rig.nomad.knowNode({ ...a, address: agentA }, { ...b, address: agentB });
+    rig.clock.aheadMs += pastAddressRetryMs;
+    for (const { id } of [onA, onB]) {
+      const reply = await ask(rig, listPath(id));
+      assert.deepEqual([reply.status, reply.text, reply.reach], [200, "[]", undefined]);
+    }
+    assert.equal(await misplaced(rig, "moved"), 0);
+  });
+
+  test("a registry that does not answer leaves the agent's own 404", async () => {
+    rig.nomad.overrides.set("/v1/allocations", () => undefined);
+    const gone = placedOn(a);
+    rig.nomad.put(gone);
+    await eventually("the registry was asked in vain", async () => {
+      const reply = await ask(rig, listPath(gone.id));
+      assert.equal(reply.status, 404);
+      return (await misplaced(rig, "unanswered")) > 0 || undefined;
+    });
+  });
+});
+
+test("an allocation that was placed anew without an event is asked for at its new node", async () => {
+  const [a, b] = [nodeAt(""), nodeAt("")];
+  const placement = placedOn(a);
+  await using agentA = await knowing();
+  await using agentB = await knowing(placement.id);
+  await using rig = await start({
+    prepare: (nomad) => {
+      nomad.knowNode({ ...a, address: agentA.address }, { ...b, address: agentB.address });
+      nomad.know(placement);
+    },
+  });
+  rig.nomad.know({ ...placement, nodeId: b.id });
+  const reply = await ask(rig, listPath(placement.id));
+  assert.deepEqual([reply.status, reply.text], [200, "[]"]);
+  assert.equal(await misplaced(rig, "moved"), 1);
+  assert.deepEqual([agentA.requests.length, agentB.requests.length], [1, 1]);
+});
+
+test("a node whose old address is another agent's now is asked at its new one, in the same request", async () => {
+  const node = nodeAt("");
+  const [before, since] = [placedOn(node), placedOn(node)];
+  await using old = await knowing(before.id);
+  await using now = await knowing(since.id);
+  await using rig = await start({
+    prepare: (nomad) => {
+      nomad.knowNode({ ...node, address: old.address });
+      nomad.know(before, since);
+    },
+  });
+  assert.equal((await ask(rig, listPath(before.id))).status, 200);
+  rig.nomad.knowNode({ ...node, address: now.address });
+  rig.clock.aheadMs += pastAddressRetryMs;
+  const reply = await ask(rig, listPath(since.id));
+  assert.deepEqual([reply.status, reply.text], [200, "[]"]);
+  assert.equal(await misplaced(rig, "moved"), 1);
+  assert.deepEqual([old.requests.length, now.requests.length], [2, 1]);
+});
+
+test("a node that was given another address is asked there after one failure to connect", async () => {
+  let own: NodeEntry | undefined;
+  const address = await deadAddress();
+  const { rig, relay } = await startRelayed({
+    node: (node) => {
+      own = node;
+      return { ...node, address };
+    },
+  });
+  await using _rig = rig;
+  const { id } = rig.placement("web");
+  assert.equal((await ask(rig, listPath(id))).reach, "servers; reason=refused");
+  assert.ok(own);
+  rig.nomad.knowNode(own);
+  rig.clock.aheadMs += pastAddressRetryMs;
+  const reply = await ask(rig, listPath(id));
+  assert.deepEqual([reply.status, reply.reach], [200, undefined]);
+  assert.equal(relay.relayed.length, 1);
+});
+
+describe("a request for another region", () => {
+  let rig: ClusterRig;
+  let id = "";
+  before(async () => {
+    rig = await start();
+    ({ id } = rig.placement("web"));
+    for (const path of [`/v1/client/fs/ls/${id}`, `/v1/client/allocation/${id}/exec`])
+      rig.nomad.overrides.set(path, (_request, response) =>
+        response.writeHead(500).end("No path to region"),
+      );
+  });
+  after(async () => {
+    await rig[Symbol.asyncDispose]();
+  });
+
+  test("goes to the servers, with the region it names", async () => {
+    const reply = await ask(rig, `${listPath(id)}&region=west`);
+    assert.deepEqual([reply.status, reply.text], [500, "No path to region"]);
+    const [seen] = rig.nomad.asked(`/v1/client/fs/ls/${id}`);
+    assert.equal(seen?.query.get("region"), "west");
+    assert.equal(seen?.token, secrets.management);
+    assert.equal(rig.door.heard(), "");
+  });
+
+  test("goes to the servers as a WebSocket too", async () => {
+    const asked = `/v1/client/allocation/${id}/exec?task=main&command=%5B%22true%22%5D&region=west`;
+    const socket = await rawUpgrade(Number(new URL(rig.url).port), asked, secrets.reader);
+    const answer = Buffer.concat(await socket.toArray()).toString();
+    assert.match(answer, /^HTTP\/1\.1 500 .*No path to region$/s);
+    const [seen] = rig.nomad.asked(`/v1/client/allocation/${id}/exec`);
+    assert.equal(seen?.query.get("region"), "west");
+    assert.equal(rig.door.heard(), "");
+  });
+
+  test("goes to the agent when the region is the gateway's own, empty or not named", async () => {
+    for (const query of ["", "&region=", "&region=global"])
+      assert.equal((await ask(rig, listPath(id) + query)).status, 200, query);
+    const client = exec(rig, id, "&region=global");
+    assert.equal((await client.closed).code, 1000);
+    assert.equal(rig.nomad.asked(`/v1/client/fs/ls/${id}`).length, 1);
+  });
+});
+
+test("region=global, which SDKs add, is the gateway's own where that is another", async () => {
+  await using rig = await start({ settings: { region: "west" } });
+  const { id } = rig.placement("web");
+  for (const query of ["&region=global", "&region=west"]) {
+    assert.equal((await ask(rig, listPath(id) + query)).status, 200);
+    assert.equal((await exec(rig, id, query).closed).code, 1000);
+  }
+  assert.deepEqual(
+    rig.nomad.requests.filter(({ path: asked }) => asked.startsWith("/v1/client/")),
+    [],
+  );
+});
