@@ -7,10 +7,16 @@ import { connect, createServer, type Server, type Socket } from "node:net";
 import path from "node:path";
 import { after, before, describe, test } from "node:test";
 import { createServer as createTlsServer } from "node:tls";
-import { type Dispatcher, request } from "undici";
+import { type Dispatcher, Agent as HttpAgent, request } from "undici";
+import { loadServerConfig } from "../../src/config/load.ts";
+import { openAgents } from "../../src/gateway/agents.ts";
+import { Closers } from "../../src/lib/closers.ts";
+import { createMetrics } from "../../src/observe/metrics.ts";
 import type { NodeEntry, Placement } from "../../src/ports.ts";
+import { clock, quiet } from "../carry/front.ts";
 import { type ClusterRig, secrets, startCluster } from "../support/cluster-rig.ts";
 import { deadAddress, faultyAgent } from "../support/faulty-agent.ts";
+import { limitedAgent } from "../support/limited-agent.ts";
 import { shellWorkload } from "../support/processes.ts";
 import { type RelayServer, relayServer } from "../support/relay-server.ts";
 import { eventually } from "../support/rig.ts";
@@ -552,4 +558,87 @@ test("region=global, which SDKs add, is the gateway's own where that is another"
     rig.nomad.requests.filter(({ path: asked }) => asked.startsWith("/v1/client/")),
     [],
   );
+});
+
+/** Whether one of them is over. */
+const anySettled = async (promises: readonly Promise<unknown>[]): Promise<true | undefined> => {
+  const pending = Symbol("pending");
+  const first = await Promise.race([...promises, Promise.resolve(pending)]);
+  return first === pending ? undefined : true;
+};
+
+/** A Nomad agent's own default (`limits.http_max_conns_per_client`). */
+const agentLimit = 100;
+
+test("a crowd at one agent waits or is told to come again, and the agent's limit is never met", async () => {
+  await using agent = await limitedAgent(agentLimit);
+  const node = nodeAt(agent.address);
+  const placement = placedOn(node);
+  const { rig, relay } = await startRelayed({
+    prepare: (nomad) => {
+      nomad.knowNode(node);
+      nomad.know(placement);
+    },
+  });
+  await using _rig = rig;
+  await using stack = new AsyncDisposableStack();
+  const crowd = new HttpAgent();
+  stack.defer(() => crowd.destroy());
+  const { id } = placement;
+  const headers = { "x-nomad-token": secrets.management };
+  const get = async (target: string) => {
+    const answer = await request(`${rig.url}${target}`, { headers, dispatcher: crowd });
+    answer.body.on("error", () => undefined);
+    return answer;
+  };
+  const logs = await Promise.all(Array.from({ length: 80 }, () => get(logPath(id))));
+  const commands = Array.from({ length: 40 }, () => exec(rig, id));
+  const begun = await Promise.all(
+    commands.map((command) => Promise.race([command.seen("go"), command.closed])),
+  );
+  const lists = Array.from({ length: 300 }, () => get(listPath(id)));
+  await eventually("some are shed", () => anySettled(lists));
+  agent.release();
+  const listed = await Promise.all(lists);
+
+  const shed = [...logs, ...listed].filter(({ statusCode }) => statusCode !== 200);
+  for (const answer of shed)
+    assert.deepEqual(
+      [answer.statusCode, answer.headers["retry-after"], await answer.body.text()],
+      [503, "1", `node ${node.name} has too many requests waiting; try again`],
+    );
+  const served = (answers: typeof logs): number =>
+    answers.filter(({ statusCode }) => statusCode === 200).length;
+  const closed = begun.filter((end) => end !== undefined);
+  assert.ok(served(logs) >= 40 && served(logs) < 80, `${served(logs)} logs`);
+  assert.ok(served(listed) >= 250 && served(listed) < 300, `${served(listed)} lists`);
+  assert.ok(closed.length > 0 && closed.length < 40, `${closed.length} commands refused`);
+  for (const { code } of closed) assert.equal(code, 1013);
+  assert.equal(agent.counts.reset, 0);
+  assert.ok(agent.counts.most <= agentLimit && agent.counts.most > 80, `${agent.counts.most}`);
+  assert.deepEqual(relay.relayed, [], "nothing went through a server");
+  for (const { body } of [...logs, ...listed]) body.destroy();
+  for (const { socket } of commands) socket.terminate();
+  await eventually("all of them are let go", () => agent.counts.open <= 24 || undefined);
+});
+
+test("an agent on loopback is dialled only by a gateway that itself listens there alone", async () => {
+  await using agent = await faultyAgent(({ socket }) =>
+    socket.write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]"),
+  );
+  const node = nodeAt(agent.address);
+  for (const [listen, refusal] of [
+    ["127.0.0.1:0", undefined],
+    ["0.0.0.0:0", "127.0.0.1 is the gateway itself"],
+  ] as const) {
+    const closers = new Closers();
+    const { config } = loadServerConfig({
+      env: { SERAI_REGISTRY: "nomad", SERAI_NOMAD_ADDRESSES: "http://127.0.0.1:4646", SERAI_HTTP_LISTEN: listen },
+    }); // biome-ignore format: a row
+    const metrics = createMetrics({ version: "0", region: "global" });
+    closers.defer(() => metrics.close());
+    const { addressFault } = openAgents({ clock, log: quiet, metrics, closers }, config);
+    assert.equal(await addressFault(node.address, AbortSignal.timeout(1_000)), refusal);
+    await closers.close(AbortSignal.timeout(1_000));
+  }
 });
