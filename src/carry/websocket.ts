@@ -7,7 +7,7 @@ import { closeReason, toClose } from "../answer.ts";
 import { GatewayError, toGatewayError } from "../errors.ts";
 import type { Clock, Exchange, Reach, Tally } from "../ports.ts";
 import type { Limits } from "./carriage.ts";
-import { refusesToken } from "./collect.ts";
+import { refusesToken, unknownAllocation } from "./collect.ts";
 import { tooSlow } from "./cut.ts";
 import { dial } from "./dial.ts";
 import { exitCodeOf } from "./exit-code.ts";
@@ -49,7 +49,9 @@ const meaningOf = (code: number, reason: string, node: string): GatewayError | u
     case noStatus:
       return undefined;
     case 1008:
-      return new GatewayError("invalid_request", { text: reason });
+      return (
+        unknownAllocation(reason, node) ?? new GatewayError("invalid_request", { text: reason })
+      );
     case 1011:
       return new GatewayError("failed", { text: reason });
     default:
@@ -244,9 +246,13 @@ export const websocket = async (parts: Parts): Promise<void> => {
   const onGone = (): void => gone.abort(new GatewayError("client_closed"));
   client.once("close", onGone);
   const signal = AbortSignal.any([exchange.signal, gone.signal]);
+  let way: Reach;
   let agent: WebSocket;
   try {
-    agent = await overWays(reach, signal, (way) => dialOver(way, exchange, limits, signal));
+    [way, agent] = await overWays(reach, signal, async (one) => [
+      one,
+      await dialOver(one, exchange, limits, signal),
+    ]);
   } catch (error) {
     hold.drop();
     throw error;
@@ -254,9 +260,11 @@ export const websocket = async (parts: Parts): Promise<void> => {
     client.off("close", onGone);
   }
   const error = await new Promise<GatewayError | undefined>((resolve) => {
-    const session = new Session(parts, client, agent, resolve);
+    const session = new Session({ ...parts, reach: way }, client, agent, resolve);
     hold.release((data, isBinary) => session.fromClient(data, isBinary));
     agent.resume();
   });
+  // too late for this socket, whose first messages are gone; whoever comes next finds the registry asked anew
+  if (error?.code === "unknown_allocation") await way.next?.(error);
   if (error) throw error;
 };

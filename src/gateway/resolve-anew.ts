@@ -1,6 +1,6 @@
 /** What an exchange is about, asked of the registry once more when the agent was not where it should be. Bounded in time. */
 import type { ErrorCode } from "../errors.ts";
-import type { Exchange, Placement, Scope } from "../ports.ts";
+import type { Placement, Scope } from "../ports.ts";
 import type { PackedDirectory } from "../registry/directory.ts";
 import type { NomadNodes } from "../registry/nomad/node-book.ts";
 
@@ -9,7 +9,7 @@ export interface ResolveAnewNeeds {
   readonly nodes: Pick<NomadNodes, "find" | "unreachable">;
 }
 
-/** A caller waits for no longer than this on top of what it has waited. */
+/** A caller waits for no longer than this on top of what it has waited. What is learnt is of use though it has left. */
 const patienceMs = 500;
 
 type ScopeWithNode = Extract<Scope, { readonly kind: "allocation" | "node" }>;
@@ -42,12 +42,12 @@ const askAnew = async (
 /** Undefined when the registry does not say, or not in time. */
 export const createResolveAnew =
   (needs: ResolveAnewNeeds) =>
-  async (scope: Scope, code: ErrorCode, exchange: Exchange): Promise<Scope | undefined> => {
+  async (scope: Scope, code: ErrorCode): Promise<Scope | undefined> => {
     if (scope.kind !== "allocation" && scope.kind !== "node") return undefined;
     const late = new AbortController();
     const timer = setTimeout(() => late.abort(new Error("the registry took too long")), patienceMs);
     try {
-      return await askAnew(needs, scope, code, AbortSignal.any([exchange.signal, late.signal]));
+      return await askAnew(needs, scope, code, late.signal);
     } catch {
       return undefined; // the failure that led here is the one to tell
     } finally {

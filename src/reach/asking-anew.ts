@@ -3,14 +3,14 @@
  * registry is asked anew once, and a place that differs is tried once. Otherwise the failure stands.
  */
 import type { ErrorCode, GatewayError } from "../errors.ts";
-import type { Exchange, Scope } from "../ports.ts";
+import type { Scope } from "../ports.ts";
 import type { Ways } from "./reach.ts";
 
 export type Asked = "moved" | "same" | "unanswered";
 
 export interface AskingNeeds {
   /** What the registry says now; undefined when it cannot say. */
-  readonly anew: (scope: Scope, code: ErrorCode, exchange: Exchange) => Promise<Scope | undefined>;
+  readonly anew: (scope: Scope, code: ErrorCode) => Promise<Scope | undefined>;
   /** Told of each answer of an agent that does not know an allocation placed there. */
   readonly misplaced: (asked: Asked) => void;
 }
@@ -33,7 +33,7 @@ export const askingAnew = (ways: Ways, { anew, misplaced }: AskingNeeds): Ways =
     ...ways.to(scope, exchange),
     next: async (error) => {
       if (!mayHaveMoved(error)) return undefined;
-      const now = await anew(scope, error.code, exchange);
+      const now = await anew(scope, error.code);
       const asked = compare(scope, now);
       if (error.code === "unknown_allocation") misplaced(asked);
       return now === undefined || asked !== "moved" ? undefined : ways.to(now, exchange);

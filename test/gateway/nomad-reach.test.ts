@@ -1,6 +1,6 @@
 /** The way to a cluster's agents, end to end: direct, through a server, to where the agent is now, or a clear refusal. */
 import assert from "node:assert/strict";
-import { randomUUID } from "node:crypto";
+import { createHash, randomUUID } from "node:crypto";
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { connect, createServer, type Server, type Socket } from "node:net";
@@ -378,9 +378,31 @@ for (const [name, settings, words] of [
     assert.ok(served.taken() > 0);
   });
 
+/** The answer to an upgrade's key; undefined for what is none. */
+const acceptKey = (head: string): string | undefined => {
+  const key = /^sec-websocket-key: (\S+)/im.exec(head)?.[1];
+  const guid = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"; // RFC 6455 §1.3
+  return (
+    key &&
+    createHash("sha1")
+      .update(key + guid)
+      .digest("base64")
+  );
+};
+
 /** An agent that knows some allocations; of others it says what Nomad's agents say. */
 const knowing = (...ids: readonly string[]) =>
   faultyAgent(({ socket, head }) => {
+    const accept = acceptKey(head);
+    if (accept !== undefined) {
+      const reason = `Unknown allocation "${/allocation\/([^/]+)/.exec(head)?.[1]}"`;
+      socket.write(
+        `HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${accept}\r\n\r\n`,
+      );
+      socket.write(Buffer.from([0x88, reason.length + 2, 1008 >> 8, 1008 & 0xff]));
+      socket.write(reason);
+      return;
+    }
     const id = /\/fs\/ls\/([0-9a-f-]+)/.exec(head)?.[1] ?? "";
     const body = ids.includes(id) ? "[]" : `rpc error: Unknown allocation "${id}"`;
     const status = ids.includes(id) ? "200 OK" : "404 Not Found";
@@ -422,6 +444,13 @@ describe("two agents whose addresses are swapped", () => {
     }
     assert.equal(await misplaced(rig, "same"), 2);
     assert.equal(await misplaced(rig, "moved"), 0);
+  });
+
+  test("are told apart when a command is refused too", async () => {
+    const before = await misplaced(rig, "same");
+    const ended = await exec(rig, onB.id).closed;
+    assert.deepEqual([ended.code, ended.reason], [1008, `Unknown allocation "${onB.id}"`]);
+    assert.equal(await misplaced(rig, "same"), before + 1);
   });
 
   test("are asked first where they are once they have been told apart", async () => {
@@ -502,6 +531,19 @@ test("a node that was given another address is asked there after one failure to 
   const reply = await ask(rig, listPath(id));
   assert.deepEqual([reply.status, reply.reach], [200, undefined]);
   assert.equal(relay.relayed.length, 1);
+});
+
+test("nobody but the servers says where a node or an allocation lives: an announcement is not taken", async () => {
+  await using other = await knowing();
+  await using rig = await start();
+  const { id, nodeId } = rig.placement("web");
+  const body = JSON.stringify({ ID: nodeId, Name: "client-1", HTTPAddr: other.address });
+  const path = `/v1/serai/node/${nodeId}`;
+  assert.equal((await ask(rig, path, "PUT", body)).status, 404);
+  const passed = rig.nomad.asked(path).filter(({ token }) => token === secrets.management);
+  assert.equal(passed.length, 1, "it is one of the servers' paths like any other");
+  assert.equal((await ask(rig, listPath(id))).status, 200);
+  assert.deepEqual(other.requests, []);
 });
 
 describe("a request for another region", () => {
