@@ -1,11 +1,14 @@
 /** Through the servers: one after the other, only what was certainly not heard, and words when none is left. */
 import assert from "node:assert/strict";
+import { once } from "node:events";
+import { createServer } from "node:http";
 import { test } from "node:test";
 import { createServers } from "../../src/nomad/servers.ts";
 import type { Obstacle } from "../../src/reach/reasons.ts";
 import { throughServers } from "../../src/reach/through-servers.ts";
 import {
   clock,
+  eventually,
   type Front,
   type FrontOptions,
   front,
@@ -113,6 +116,31 @@ test("a change whose agent cannot be dialled is asked for once, with its body", 
   assert.equal(server.requests.length, 1);
   assert.match(server.requests[0] ?? "", /^PUT \/v1\/client\/allocation\/.*\/restart HTTP/);
   assert.ok(server.extraBytes > 0);
+});
+
+test("while a circuit is open the agent is left alone but for a try now and then, which finds it back", async () => {
+  await using server = await faultyAgent(ok);
+  const address = await deadAddress();
+  await using cluster = await through([server.address], {
+    route: "fs.ls",
+    node: nodeAt(address),
+    reach: { failures: 1, openMs: 100, maxOpenMs: 100 },
+  });
+  const reached = async (): Promise<string | undefined> => {
+    const answer = await rawRequest(cluster.gate.port, get(pathOf("fs.ls")));
+    assert.equal(answer.status, 200);
+    return answer.headers.get("x-serai-reach");
+  };
+  assert.equal(await reached(), "servers; reason=refused");
+  await eventually(reached, "servers; reason=circuit");
+  const back = createServer((_request, response) => response.end("ok"));
+  back.listen(Number(address.split(":")[1]), "127.0.0.1");
+  await once(back, "listening");
+  await eventually(reached, undefined);
+  const closed = once(back, "close");
+  back.close();
+  back.closeAllConnections();
+  await closed;
 });
 
 test("a full pool is 503 and no reason to go through a server", async () => {
