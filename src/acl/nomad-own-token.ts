@@ -61,8 +61,8 @@ const isRefusal = (error: unknown): boolean =>
 export interface OwnRights {
   /** What it lacks, in words; empty when it holds all. */
   readonly missing: readonly string[];
-  /** It sees events of tokens, policies and roles. */
-  readonly isManager: boolean;
+  /** Managers see events of tokens, policies and roles; `off`: the servers look at no token. */
+  readonly kind: Caller["kind"];
 }
 
 /** Asks the servers about the gateway's own token; "" is none. Rejects with `identity_unavailable` when none can say now. */
@@ -74,10 +74,10 @@ export const readOwnRights = async (
     const caller = await createNomadAsking(servers).ask(token, (ask) =>
       findCaller(ask, token, systemClock.now()),
     );
-    return { missing: missingOf(caller), isManager: caller.kind === "manager" };
+    return { missing: missingOf(caller), kind: caller.kind };
   } catch (error) {
     if (!isRefusal(error)) throw error;
     const missing = ["a valid token: the servers do not know this one, or it has expired"];
-    return { missing, isManager: false };
+    return { missing, kind: "client" };
   }
 };

@@ -13,6 +13,7 @@ import type { PassThrough } from "../ingress/edge.ts";
 import type { UpgradeListener } from "../ingress/upgrade.ts";
 import { addressTest } from "../lib/addresses.ts";
 import { createServers, type Servers, type ServersOptions } from "../nomad/servers.ts";
+import { followAclEvents } from "../registry/nomad/acl-events.ts";
 import { createNomadFeed } from "../registry/nomad/feed.ts";
 import { authenticateWith, type Identity, readText } from "./identity.ts";
 import { observeNomadFeed } from "./observing.ts";
@@ -65,19 +66,28 @@ const ownRightsOf = async (servers: Servers, token: string | undefined): Promise
 
 const lookups = { accepted: "hit", refused: "miss", unavailable: "failed" } as const;
 
+/** Callers' rights, and the way to say that they may have changed. */
+interface Rights {
+  readonly identity: Identity;
+  readonly changed: () => void;
+}
+
 const openIdentity = (
   { clock, log, metrics, closers }: HomeNeeds,
   servers: Servers,
   enabled: boolean,
-): Identity => {
+): Rights => {
   const source = closers.own(createNomadSource({ clock, log, servers }));
   const authenticateCredential = createAuthenticate(source, {
     enabled,
     onAuthentication: (_kind, result) => metrics.identityLookedUp(lookups[result]),
   });
-  return {
-    // the ledger rechecks what lasts every few seconds, and what it is told is thirty seconds old at most
-    onChange: () => () => {},
+  const listeners = new Set<() => void>();
+  const identity: Identity = {
+    onChange: (listener) => {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
     reload: async () => {
       source.forget();
       return { ok: true, changed: true };
@@ -87,6 +97,11 @@ const openIdentity = (
     answers: {},
     close: async () => {},
   };
+  const changed = (): void => {
+    source.onAclEvent();
+    for (const listener of listeners) listener();
+  };
+  return { identity, changed };
 };
 
 const openPassing = (needs: HomeNeeds, servers: Servers, config: ServerConfig): Passing => {
@@ -123,7 +138,8 @@ export const openCluster = async (needs: HomeNeeds, config: ServerConfig): Promi
   const { clock, log, metrics, closers } = needs;
   const servers = openServers(needs, config);
   const { token } = config.nomad;
-  const identity = openIdentity(needs, servers, config.acl.enabled);
+  const { identity, changed } = openIdentity(needs, servers, config.acl.enabled);
+  const own = { token: () => token, region: config.region };
   const ownRights = () => ownRightsOf(servers, token);
   const feed = closers.own(
     createNomadFeed(
@@ -134,10 +150,17 @@ export const openCluster = async (needs: HomeNeeds, config: ServerConfig): Promi
         ownRights: async () => (await ownRights()).missing,
         observe: observeNomadFeed(metrics),
       },
-      { token: () => token, region: config.region },
+      own,
     ),
   );
   const directory = follow(feed, needs, config.limits);
+  if (config.acl.enabled)
+    closers.own(
+      followAclEvents(
+        { clock, log, servers, ownKind: async () => (await ownRights()).kind, changed },
+        own,
+      ),
+    );
   return {
     home: {
       feed,

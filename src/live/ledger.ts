@@ -128,6 +128,7 @@ export const createLedger = (needs: LedgerNeeds, given: Partial<LedgerOptions> =
   const monotonic = (): number => needs.clock.monotonic();
   let draining = false;
   let rechecking: Promise<void> | undefined;
+  let following: Promise<void> | undefined;
   const emptied = new Set<() => void>();
 
   const end = (entry: Entry, ending: EndReason, error: GatewayError): void => {
@@ -219,15 +220,24 @@ export const createLedger = (needs: LedgerNeeds, given: Partial<LedgerOptions> =
   };
 
   const recheck = (): Promise<void> => {
-    rechecking ??= recheckAll().finally(() => {
-      rechecking = undefined;
-    });
-    return rechecking;
+    if (rechecking === undefined) {
+      rechecking = recheckAll().finally(() => {
+        rechecking = undefined;
+      });
+      return rechecking;
+    }
+    const next = (): Promise<void> => {
+      following = undefined;
+      return recheck();
+    };
+    following ??= rechecking.then(next, next); // what runs may have asked before that happened for which it is wanted
+    return following;
   };
 
   const timer =
     options.recheckMs > 0
       ? setInterval(() => {
+          if (rechecking !== undefined) return;
           recheck().catch((error: unknown) =>
             needs.log.error({ err: error }, "recheck of rights failed"),
           );

@@ -93,8 +93,8 @@ for (const [name, { policies, missing }] of Object.entries(cases))
     const secret = randomUUID();
     const token: ClusterToken = { AccessorID: "own", Type: "client", Policies: names };
     here.known.tokens.set(secret, token);
-    const { missing: told, isManager } = await readOwnRights(here, secret);
-    assert.equal(isManager, false);
+    const { missing: told, kind } = await readOwnRights(here, secret);
+    assert.equal(kind, "client");
     assert.equal(told.length, missing.length, told.join("\n"));
     for (const [index, words] of missing.entries()) assert.match(told[index] ?? "", words);
   });
@@ -103,16 +103,16 @@ test("a manager, or any token where ACLs are off, lacks nothing", async () => {
   await using here = await rig();
   const secret = randomUUID();
   here.known.tokens.set(secret, { AccessorID: "own", Type: "management" });
-  assert.deepEqual(await readOwnRights(here, secret), { missing: [], isManager: true });
+  assert.deepEqual(await readOwnRights(here, secret), { missing: [], kind: "manager" });
   here.server.acls = false;
-  assert.deepEqual(await readOwnRights(here, randomUUID()), { missing: [], isManager: false });
+  assert.deepEqual(await readOwnRights(here, randomUUID()), { missing: [], kind: "off" });
 });
 
 test("a token that nobody knows is told as such, and its secret is not in the words", async () => {
   await using here = await rig();
   const secret = randomUUID();
-  const { missing: told, isManager } = await readOwnRights(here, secret);
-  assert.equal(isManager, false);
+  const { missing: told, kind } = await readOwnRights(here, secret);
+  assert.equal(kind, "client");
   assert.match(told.join(), /do not know this one/);
   assert.ok(!told.join().includes(secret));
 });

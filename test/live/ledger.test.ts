@@ -184,7 +184,7 @@ test("a recheck asks once for each credential and ends what was revoked", async 
   const lost = [exchange("fs.logs", "revoked"), exchange("alloc.exec", "revoked")];
   for (const one of [...kept, ...lost]) ledger.admit(one, principal(), scope);
   ledger.admit(exchange("fs.ls", "short"), principal(), scope);
-  await Promise.all([ledger.recheck(), ledger.recheck()]);
+  await ledger.recheck();
   assert.deepEqual(asked.toSorted(), ["good", "revoked"]);
   assert.ok(kept.every(({ signal }) => !signal.aborted));
   for (const one of lost)
@@ -194,6 +194,27 @@ test("a recheck asks once for each credential and ends what was revoked", async 
     ends.map(({ reason }) => reason),
     ["revoked", "revoked"],
   );
+});
+
+test("what is revoked while a recheck runs is found by one more after it, however often it is wanted", async () => {
+  const answered = Promise.withResolvers<void>();
+  let asked = 0;
+  const authenticate: Authenticate = async () => {
+    if (++asked > 1) throw new GatewayError("permission_denied");
+    await answered.promise;
+    return principal();
+  };
+  const { ledger, exchange } = bench({}, { authenticate });
+  const one = exchange();
+  ledger.admit(one, principal(), scope);
+  const running = ledger.recheck();
+  const wanted = [ledger.recheck(), ledger.recheck()];
+  answered.resolve();
+  await running;
+  assert.equal(one.signal.aborted, false);
+  await Promise.all(wanted);
+  assert.equal((await aborted(one)).words, "access ended: the token was revoked");
+  assert.equal(asked, 2);
 });
 
 test("a policy that shrank ends what it does not allow any more", async () => {

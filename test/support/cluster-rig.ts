@@ -4,7 +4,7 @@
  */
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import type { RequestListener } from "node:http";
 import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
@@ -13,12 +13,18 @@ import { type Dispatcher, Agent as HttpAgent, request } from "undici";
 import { type Agent, createAgent } from "../../src/agent/agent.ts";
 import { loadAgentConfig, loadServerConfig } from "../../src/config/load.ts";
 import { createGateway, type Gateway } from "../../src/gateway.ts";
-import { type Json, type JsonObject, parseJson, stringifyJson } from "../../src/lib/json.ts";
+import {
+  isJsonObject,
+  type Json,
+  type JsonObject,
+  parseJson,
+  stringifyJson,
+} from "../../src/lib/json.ts";
 import { createLog, type OpenLog } from "../../src/observe/log.ts";
 import type { Clock, NodeEntry, Placement } from "../../src/ports.ts";
 import { inNamespace, rules, type SourceRules } from "../acl/nomad-rules.ts";
 import { laidOver } from "./rig.ts";
-import { ScriptedNomad } from "./scripted-nomad.ts";
+import { ScriptedNomad, type ScriptedNomadOptions } from "./scripted-nomad.ts";
 
 /* ---- tokens and policies ---- */
 
@@ -47,15 +53,13 @@ const policies: Readonly<Record<string, SourceRules>> = {
   stranger: inNamespace("elsewhere", "read-job"),
 };
 
-const policyStub = (name: string): JsonObject => ({
-  Name: name,
-  Description: "",
-  Hash: `hash-${name}`,
-  CreateIndex: 1,
-  ModifyIndex: 1,
-});
-
 type NameOf = (secret: string | undefined) => string | undefined;
+
+/** A policy as the servers hold it now; its version rises with each change. */
+interface HeldPolicy {
+  readonly version: number;
+  readonly rules: SourceRules;
+}
 
 /** The answer to whoever holds a known secret; nobody else is told anything. */
 const forKnown =
@@ -69,8 +73,22 @@ const forKnown =
     else response.writeHead(200, { "content-type": "application/json" }).end(stringifyJson(told));
   };
 
-const scriptAcls = ({ overrides }: ScriptedNomad, nameOf: NameOf): void => {
+const scriptAcls = (
+  { overrides }: ScriptedNomad,
+  nameOf: NameOf,
+  held: ReadonlyMap<string, HeldPolicy>,
+): void => {
   const told = forKnown(nameOf);
+  const policyStub = (name: string): JsonObject => {
+    const version = held.get(name)?.version ?? 1;
+    return {
+      Name: name,
+      Description: "",
+      Hash: `hash-${name}-${version}`,
+      CreateIndex: 1,
+      ModifyIndex: version,
+    };
+  };
   overrides.set(
     "/v1/acl/token/self",
     told((name) => ({
@@ -85,14 +103,14 @@ const scriptAcls = ({ overrides }: ScriptedNomad, nameOf: NameOf): void => {
     "/v1/acl/policies",
     told((name) => [policyStub(name)]),
   );
-  for (const [policy, document] of Object.entries(policies))
+  for (const policy of held.keys())
     overrides.set(
       `/v1/acl/policy/${policy}`,
-      told((name) =>
-        name === policy
-          ? { ...policyStub(name), Rules: "", RulesJSON: parseJson(JSON.stringify(document)) }
-          : undefined,
-      ),
+      told((name) => {
+        const document = held.get(policy)?.rules;
+        if (name !== policy || document === undefined) return undefined;
+        return { ...policyStub(name), Rules: "", RulesJSON: parseJson(JSON.stringify(document)) };
+      }),
     );
 };
 
@@ -208,10 +226,10 @@ const runAgent = async (
   );
 };
 
-const serverSettings = (directory: string, origins: readonly string[]) => ({
+const serverSettings = (directory: string, origins: readonly string[], ownToken: TokenName) => ({
   data_dir: path.join(directory, "gateway"),
   registry: "nomad",
-  nomad: { addresses: origins, token: secrets.gateway },
+  nomad: { addresses: origins, token: secrets[ownToken] },
   http: { listen: "127.0.0.1:0" },
   admin: { listen: "127.0.0.1:0" },
   timeouts: { drain_delay: "0s", drain: "100ms" },
@@ -225,6 +243,10 @@ export interface ClusterOptions {
   readonly workloads: readonly object[];
   /** Jobs of them that the servers do not know yet. */
   readonly unknown?: readonly string[];
+  /** Whose token the gateway's own is. */
+  readonly ownToken?: TokenName;
+  /** The servers speak TLS. */
+  readonly tls?: ScriptedNomadOptions["tls"];
   /** Over the gateway's settings. */
   readonly settings?: Readonly<Record<string, unknown>>;
   /** The agent's node as the servers tell of it. */
@@ -269,16 +291,31 @@ export interface ClusterRig extends AsyncDisposable {
   placement(job: string): Placement;
   /** The host's path of that allocation's directory. */
   directoryOf(job: string): string;
-  /** At the servers alone; they refuse it from now on. */
+  /** At the servers alone: they refuse it from now on, and tell it as an event. */
   revoke(token: TokenName): void;
+  /** The same for the rules of a token's only policy. */
+  allow(token: TokenName, given: SourceRules): void;
   ask(ask: ClusterAsk): Promise<ClusterReply>;
   /** `/readyz`'s status. */
   readiness(): Promise<number>;
+  /** `/readyz?verbose`. */
+  health(): Promise<string>;
+  /** Everything in the audit file so far. */
+  audit(): readonly JsonObject[];
+  /** The log file's text so far. */
+  logText(): string;
   metrics(): Promise<string>;
   follow(path: string, token: TokenName, at?: string): Promise<Following>;
 }
 
 const patienceMs = 10_000;
+
+const linesOf = (file: string): readonly string[] =>
+  existsSync(file)
+    ? readFileSync(file, "utf8")
+        .split("\n")
+        .filter((line) => line !== "")
+    : [];
 
 const followOver =
   (dispatcher: Dispatcher, url: string): ClusterRig["follow"] =>
@@ -329,12 +366,18 @@ export const startCluster = async (options: ClusterOptions): Promise<ClusterRig>
   await using stack = new AsyncDisposableStack();
   const directory = mkdtempSync(path.join(tmpdir(), "serai-cluster-"));
   stack.defer(() => rmSync(directory, { recursive: true, force: true }));
-  const nomad = stack.use(await ScriptedNomad.start({ heartbeatMs: 100 }));
+  const nomad = stack.use(await ScriptedNomad.start({ heartbeatMs: 100, tls: options.tls }));
   const revoked = new Set<string>();
   const nameOf: NameOf = (secret) =>
     Object.entries(secrets).find(([name, known]) => known === secret && !revoked.has(name))?.[0];
+  const region = options.settings?.["region"];
+  if (typeof region === "string") nomad.region = region;
   nomad.permits = (token) => nameOf(token) !== undefined;
-  scriptAcls(nomad, nameOf);
+  nomad.manages = (token) => nameOf(token) === "management";
+  const held = new Map<string, HeldPolicy>(
+    Object.entries(policies).map(([name, given]) => [name, { version: 1, rules: given }]),
+  );
+  scriptAcls(nomad, nameOf, held);
 
   const file = path.join(directory, "gateway.log");
   const log = createLog({ level: "debug", destination: file, linesPerSecond: 100_000 });
@@ -351,7 +394,7 @@ export const startCluster = async (options: ClusterOptions): Promise<ClusterRig>
   const servers = await options.servers?.(nomad, agent.address);
   if (servers !== undefined) stack.use(servers);
   const given = laidOver(
-    serverSettings(directory, [servers?.origin ?? nomad.origin]),
+    serverSettings(directory, [servers?.origin ?? nomad.origin], options.ownToken ?? "gateway"),
     options.settings ?? {},
   );
   const settings = writeJson(directory, "serai.json", given);
@@ -390,9 +433,24 @@ export const startCluster = async (options: ClusterOptions): Promise<ClusterRig>
     url: gateway.url,
     placement,
     directoryOf: (job) => agent.workloads.allocation(placement(job).id)?.directory ?? "",
-    revoke: (token) => void revoked.add(token),
+    revoke(token) {
+      revoked.add(token);
+      nomad.changeAcl("ACLToken", "ACLTokenDeleted");
+    },
+    allow(token, given) {
+      held.set(token, { version: (held.get(token)?.version ?? 0) + 1, rules: given });
+      nomad.changeAcl("ACLPolicy", "ACLPolicyUpserted");
+    },
     ask: (given) => ask(gateway.url, given),
     readiness: async () => (await ask(gateway.adminUrl, { path: "/readyz" })).status,
+    health: async () => (await ask(gateway.adminUrl, { path: "/readyz?verbose" })).text,
+    audit: () =>
+      linesOf(path.join(directory, "audit.log")).map((line) => {
+        const record = parseJson(line);
+        assert.ok(isJsonObject(record));
+        return record;
+      }),
+    logText: () => linesOf(file).join("\n"),
     metrics: async () => (await ask(gateway.adminUrl, { path: "/metrics" })).text,
     follow: followOver(dispatcher, gateway.url),
     [Symbol.asyncDispose]: () => running.disposeAsync(),

@@ -11,6 +11,7 @@ import {
   type Server,
   type ServerResponse,
 } from "node:http";
+import { createServer as createSecureServer } from "node:https";
 import type { AddressInfo } from "node:net";
 import { isJsonObject, type JsonObject, parseJson, stringifyJson } from "../../src/lib/json.ts";
 import type { NodeEntry, Placement } from "../../src/ports.ts";
@@ -103,8 +104,23 @@ export const nodeEvent = (
 export const eventLine = (index: number, events: readonly JsonObject[]): string =>
   `${stringifyJson({ Index: index, Events: events })}\n`;
 
+/** What a manager alone hears of. */
+export const aclEvent = (topic: AclTopic, index: number, type: string): JsonObject => ({
+  Topic: topic,
+  Type: type,
+  Key: "5ed1b7f0-8d47-1d3b-6b04-4a36c1d3f2a5",
+  Namespace: "",
+  FilterKeys: null,
+  Index: index,
+  Payload: {},
+});
+
+export type AclTopic = "ACLToken" | "ACLPolicy" | "ACLRole";
+type Topic = AclTopic | "Allocation" | "Node";
+
 interface Entry {
   readonly index: number;
+  readonly topic: Topic;
   readonly line: string;
 }
 
@@ -132,6 +148,7 @@ export interface ScriptedNomadOptions {
   /** Entries that the stream can give again. */
   readonly bufferSize?: number;
   readonly index?: number;
+  readonly tls?: { readonly cert: Buffer; readonly key: Buffer } | undefined;
 }
 
 const byCreateIndex = (a: Held, b: Held): number =>
@@ -170,6 +187,13 @@ export const answers = {
   },
 } satisfies Record<string, unknown>;
 
+const isHeard = (topics: ReadonlySet<string>, topic: Topic): boolean =>
+  topics.size === 0 || topics.has(topic);
+
+/** One topic is enough to refuse the stream. Streams of all topics are let pass here, for who wants them. */
+const needsManager = (topics: ReadonlySet<string>): boolean =>
+  [...topics].some((topic) => topic.startsWith("ACL"));
+
 export class ScriptedNomad implements AsyncDisposable {
   /** Every request, in order. */
   readonly requests: Seen[] = [];
@@ -177,23 +201,30 @@ export class ScriptedNomad implements AsyncDisposable {
   readonly overrides = new Map<string, RequestListener>();
   /** Which tokens may read everything. */
   permits: (token: string | undefined) => boolean = () => true;
+  /** Which of them are managers'. */
+  manages: (token: string | undefined) => boolean = () => false;
   /** False: streams get no heartbeat and no event any more, and nothing closes them. */
   speaks = true;
   index: number;
+  /** What asks for another one is not passed on: there is none. */
+  region = "global";
   readonly #server: Server;
-  readonly #options: Required<ScriptedNomadOptions>;
+  readonly #options: Required<Omit<ScriptedNomadOptions, "tls">>;
+  readonly #scheme: "http" | "https";
   readonly #held = new Map<string, Held>();
   readonly #nodes = new Map<string, NodeEntry>();
-  readonly #streams = new Set<ServerResponse>();
+  readonly #streams = new Map<ServerResponse, ReadonlySet<string>>();
   #buffer: Entry[] = [];
   #heartbeat: NodeJS.Timeout | undefined;
   #port = 0;
   #sent: Promise<void> | undefined;
 
-  private constructor(options: ScriptedNomadOptions) {
+  private constructor({ tls, ...options }: ScriptedNomadOptions) {
     this.#options = { heartbeatMs: 0, bufferSize: 100, index: 10, ...options };
     this.index = this.#options.index;
-    this.#server = createServer((request, response) => this.#take(request, response));
+    const take: RequestListener = (request, response) => this.#take(request, response);
+    this.#scheme = tls === undefined ? "http" : "https";
+    this.#server = tls === undefined ? createServer(take) : createSecureServer(tls, take);
   }
 
   static async start(options: ScriptedNomadOptions = {}): Promise<ScriptedNomad> {
@@ -205,7 +236,7 @@ export class ScriptedNomad implements AsyncDisposable {
   }
 
   get origin(): string {
-    return `http://127.0.0.1:${this.#port}`;
+    return `${this.#scheme}://127.0.0.1:${this.#port}`;
   }
 
   /** Streams that are open. */
@@ -222,7 +253,8 @@ export class ScriptedNomad implements AsyncDisposable {
   /** Allocations of one write: one line of the stream. */
   put(...placements: readonly Placement[]): void {
     this.index++;
-    this.#emit(placements.map((placement) => allocationEvent(this.#keep(placement))));
+    const events = placements.map((placement) => allocationEvent(this.#keep(placement)));
+    this.#emit("Allocation", events);
   }
 
   /** Known without an event, as everything is that is older than the buffer. */
@@ -240,7 +272,15 @@ export class ScriptedNomad implements AsyncDisposable {
   register(node: NodeEntry, type = "NodeRegistration"): void {
     this.index++;
     this.#nodes.set(node.id, node);
-    this.#emit([nodeEvent(node, this.index, type)]);
+    this.#emit("Node", [nodeEvent(node, this.index, type)]);
+  }
+
+  /** Tokens, policies or roles have changed, each by a write of its own. */
+  changeAcl(topic: AclTopic, type: string, times = 1): void {
+    for (let time = 0; time < times; time++) {
+      this.index++;
+      this.#emit(topic, [aclEvent(topic, this.index, type)]);
+    }
   }
 
   knowNode(...nodes: readonly NodeEntry[]): void {
@@ -259,14 +299,16 @@ export class ScriptedNomad implements AsyncDisposable {
     this.say("{}\n");
   }
 
-  /** Raw text to every stream. */
-  say(text: string): void {
-    if (this.speaks) for (const stream of this.#streams) stream.write(text);
+  /** Raw text to every stream, or to those of a topic. */
+  say(text: string, topic?: Topic): void {
+    if (!this.speaks) return;
+    for (const [stream, topics] of this.#streams)
+      if (topic === undefined || isHeard(topics, topic)) stream.write(text);
   }
 
   /** Ends the streams: `end` as an older server does, `reset` as a dying one. */
   cutStreams(how: "end" | "reset" = "end"): void {
-    for (const stream of this.#streams) {
+    for (const stream of this.#streams.keys()) {
       this.#streams.delete(stream);
       if (how === "end") stream.end();
       else stream.destroy();
@@ -313,11 +355,11 @@ export class ScriptedNomad implements AsyncDisposable {
     return held;
   }
 
-  #emit(events: readonly JsonObject[]): void {
+  #emit(topic: Topic, events: readonly JsonObject[]): void {
     const line = eventLine(this.index, events);
-    this.#buffer.push({ index: this.index, line });
+    this.#buffer.push({ index: this.index, topic, line });
     if (this.#buffer.length > this.#options.bufferSize) this.#buffer.shift();
-    this.say(line);
+    this.say(line, topic);
   }
 
   #take(request: IncomingMessage, response: ServerResponse): void {
@@ -332,8 +374,10 @@ export class ScriptedNomad implements AsyncDisposable {
   answer(request: IncomingMessage, response: ServerResponse, sent?: Promise<void>): void {
     this.#sent = sent;
     const seen = seenOf(request);
-    const { path: pathname } = seen;
+    const { path: pathname, query } = seen;
     if (pathname === "/v1/event/stream") this.#stream(seen, response);
+    else if ((query.get("region") ?? this.region) !== this.region)
+      answers.refuse(500, "No path to region")(request, response);
     else if (!this.permits(seen.token)) answers.refuse(403, "Permission denied")(request, response);
     else if (pathname === "/v1/allocations") this.#allocations(seen, response);
     else if (pathname === "/v1/nodes") this.#list(response, this.#nodePage(seen.query));
@@ -350,12 +394,15 @@ export class ScriptedNomad implements AsyncDisposable {
       connection: "close",
     });
     response.flushHeaders();
-    if (!this.permits(token)) return;
-    this.#streams.add(response);
+    if ((query.get("region") ?? this.region) !== this.region) return;
+    const topics = new Set(query.getAll("topic"));
+    if (!this.permits(token) || (needsManager(topics) && !this.manages(token))) return;
+    this.#streams.set(response, topics);
     response.once("close", () => this.#streams.delete(response));
     if (!this.speaks) return;
     response.write("{}\n");
-    for (const { line } of this.#replay(Number(query.get("index") ?? 0))) response.write(line);
+    for (const { line, topic } of this.#replay(Number(query.get("index") ?? 0)))
+      if (isHeard(topics, topic)) response.write(line);
   }
 
   /** From the index on; from its oldest entry when that is gone; its newest when the index is not there yet. */

@@ -27,18 +27,13 @@ export class StreamLost extends Error {
     this.name = "StreamLost";
     this.loss = loss;
   }
-
-  /** A line is no event. */
-  static garbled(origin: string, cause?: unknown): StreamLost {
-    return new StreamLost("garbled", garbledWords(origin), { cause });
-  }
 }
 
 export interface StreamRequest {
   readonly origin: string;
   /** Which events, and from which on. */
   readonly query: string;
-  /** Told each line in order; a promise holds the stream back. */
+  /** Told each line in order; a promise holds the stream back, a `SyntaxError` says that it is no line of Nomad's. */
   readonly take: (line: Line) => void | Promise<void>;
 }
 
@@ -99,10 +94,12 @@ const open = async (
 const refused = (): StreamLost =>
   new StreamLost("refused", "the stream was opened, but says nothing");
 
-const toLost = (error: unknown, origin: string): StreamLost =>
-  error instanceof StreamLost
-    ? error
-    : new StreamLost("broken", brokenWords(origin, error), { cause: error });
+const toLost = (error: unknown, origin: string): StreamLost => {
+  if (error instanceof StreamLost) return error;
+  if (error instanceof SyntaxError)
+    return new StreamLost("garbled", garbledWords(origin), { cause: error });
+  return new StreamLost("broken", brokenWords(origin, error), { cause: error });
+};
 
 /** Ends by throwing: `StreamLost`, or the signal's reason. */
 export const followEvents = async (

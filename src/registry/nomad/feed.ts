@@ -11,8 +11,8 @@ import { type Cancel, realTimers, type Timers } from "../timers.ts";
 import { type AskServers, createAskServers, reasonOf } from "./ask.ts";
 import { Audience } from "./audience.ts";
 import { Continuity } from "./continuity.ts";
-import { lineIndex, readLine, type Told } from "./documents.ts";
-import { feedStream, type StreamLoss, StreamLost } from "./event-stream.ts";
+import { readLine, type Told } from "./documents.ts";
+import { feedStream, type StreamLoss, type StreamLost } from "./event-stream.ts";
 import type { Line } from "./lines.ts";
 import { ListingSchedule, type Wanted } from "./listing-schedule.ts";
 import { lookUp } from "./look-up.ts";
@@ -114,7 +114,7 @@ class ServersFeed implements NomadFeed {
         return feedStream(this.#resumed);
       },
       opened: () => this.#opened(),
-      take: (line) => this.#take(line),
+      take: (line, index) => this.#take(line, index),
       ended: () => this.#continuity.endDoubt(),
       lost: (error, how) => this.#lost(error, how),
     });
@@ -221,6 +221,8 @@ class ServersFeed implements NomadFeed {
   async #lost(error: StreamLost, { origin, wasOpen, wasSteady }: HowLost): Promise<void> {
     const { servers, ownRights } = this.#needs;
     this.#observe.streamLost(error.loss);
+    // what a line that cannot be read would have told is lost: the next stream starts without an index
+    if (error.loss === "garbled") this.#continuity.forget();
     const words =
       error.loss === "refused"
         ? await refusalOf({ ask: this.#ask, ownRights }, this.#bounds, this.#life.signal)
@@ -231,27 +233,16 @@ class ServersFeed implements NomadFeed {
     if (error.loss !== "ended" || !wasOpen) servers.failed(origin);
   }
 
-  #take(line: Line): void | Promise<void> {
+  #take(line: Line, index: number | undefined): void | Promise<void> {
     this.#heardAtMs = this.#clock.monotonic();
     if (line.kind === "lost") {
       this.#needs.log.warn({}, "an event line was too long to be read");
       this.#relist("gap");
       return;
     }
-    const index = this.#readOr(() => lineIndex(line.bytes));
     if (index === undefined || !this.#continuity.isNew(index)) return;
     if (!this.#schedule.isListing && this.#audience.isPast(index)) return;
     return this.#tell(index, line.bytes);
-  }
-
-  /** What a line that cannot be read would have told is lost: the next stream starts without an index. */
-  #readOr<Value>(read: () => Value): Value {
-    try {
-      return read();
-    } catch (error) {
-      this.#continuity.forget();
-      throw StreamLost.garbled(this.#needs.servers.current, error);
-    }
   }
 
   async #tell(index: number, bytes: Buffer): Promise<void> {
@@ -259,7 +250,7 @@ class ServersFeed implements NomadFeed {
     const events = readLine(bytes);
     let until = this.#clock.monotonic() + budgetMs;
     for (;;) {
-      const next = this.#readOr(() => events.next());
+      const next = events.next();
       if (next.done) break;
       told.push(next.value);
       if (told.length % eventsBetweenLooks !== 0 || this.#clock.monotonic() < until) continue;

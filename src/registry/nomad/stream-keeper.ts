@@ -2,6 +2,7 @@
 import type { Clock } from "../../ports.ts";
 import { pause } from "../timers.ts";
 import type { ServersSource } from "./ask.ts";
+import { lineIndex } from "./documents.ts";
 import { followEvents, StreamLost } from "./event-stream.ts";
 import type { Line } from "./lines.ts";
 import type { NomadFeedBounds } from "./options.ts";
@@ -9,10 +10,13 @@ import type { NomadFeedBounds } from "./options.ts";
 export interface KeptStream {
   /** The query of the next connection. */
   readonly query: () => string;
-  /** It has said its first line, which `take` is told next. */
+  /** It has said its first proper line, which `take` is told next. */
   readonly opened: () => void;
-  /** Each line in order; a promise holds the stream back. */
-  readonly take: (line: Line) => void | Promise<void>;
+  /**
+   * Each line in order, with its index (none for a heartbeat, or where it was too long to be read); a promise holds the
+   * stream back, a `SyntaxError` ends it as garbled.
+   */
+  readonly take: (line: Line, index: number | undefined) => void | Promise<void>;
   /** A connection is over, whatever the reason. */
   readonly ended: () => void;
   /** It is over, and not because it was told to. */
@@ -100,10 +104,11 @@ export class StreamKeeper {
   }
 
   #take(line: Line): void | Promise<void> {
+    const index = line.kind === "line" ? lineIndex(line.bytes) : undefined;
     if (this.#openedAtMs === undefined) {
       this.#openedAtMs = this.#needs.clock.monotonic();
       this.#stream.opened();
     }
-    return this.#stream.take(line);
+    return this.#stream.take(line, index);
   }
 }
