@@ -50,8 +50,13 @@ const withoutDefaultRegion = (query: string, region: string): string =>
         .filter((pair) => !isDefaultRegion(pair))
         .join("&");
 
+/** What Go's `Atoi` takes for an index: anything else the event stream refuses by itself, before it reads the rest. */
+const wholeNumber = /^[+-]?\d{1,18}$/;
+
 /** Nomad answers these faults on the event stream with two heads in one answer (nomad-http.md §12). */
 const checkEventQuery = (query: string): void => {
+  const index = parseQuery(query).get("index")?.[0] ?? "";
+  if (index !== "" && !wholeNumber.test(index)) return;
   const firsts = [...parseQuery(query)].map(
     ([name, values]) => [name, values.slice(0, 1)] as const,
   );

@@ -96,10 +96,19 @@ test("events that break off, or fall silent, are reset: their end says nothing e
   }
 });
 
+test("an index that is no number is left to the server, which refuses it first and with one head", async () => {
+  await using server = await faultyAgent(({ socket }) =>
+    socket.write("HTTP/1.1 400 Bad Request\r\nContent-Length: 21\r\n\r\nUnable to parse index"),
+  );
+  await using gate = await gateTo([server.address]);
+  const refused = await rawRequest(gate.port, get("/v1/event/stream?index=x&wait=x"));
+  assert.equal(`${refused.status} ${refused.body}`, "400 Unable to parse index");
+});
+
 const badQueries: readonly (readonly [query: string, words: string])[] = [
   ["wait=x", "Invalid wait time"],
   ["index=-1", "Invalid index"],
-  ["topic=Node&index=1.5&index=2", "Invalid index"],
+  ["topic=Node&index=-1&index=2", "Invalid index"],
   ["stale=maybe", "Expect `true` or `false` for `stale` query string parameter"],
   ["per_page=x", "Expect a number for `per_page` query string parameter"],
 ];
