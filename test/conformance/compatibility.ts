@@ -3,6 +3,7 @@
  * `node test/conformance/compatibility.ts`.
  */
 import { readFileSync, writeFileSync } from "node:fs";
+import { permitted } from "../cluster/differences.ts";
 import { differences, type Kind } from "./differences.ts";
 import { leftOut } from "./left-out.ts";
 
@@ -34,6 +35,16 @@ const tables: ReadonlyMap<string, () => string> = new Map([
           .map(({ nomad, serai }): Cells => [nomad, serai]),
       ),
   ]),
+  [
+    "cluster",
+    () =>
+      table(
+        ["Nomad 2.0.5", "serai in front of it"],
+        permitted
+          .filter(({ known }) => known !== true)
+          .map(({ nomad, serai }): Cells => [nomad, serai]),
+      ),
+  ],
   ["left out", () => leftOut.map(({ why }) => `- ${why}`).join("\n")],
 ]);
 

@@ -94,8 +94,18 @@ export const startNomad = async (options: NomadOptions): Promise<NomadCluster> =
   assert.ok(binary !== undefined, "NOMAD_BIN names no Nomad");
   await using stack = new AsyncDisposableStack();
   const directory = mkdtempSync(path.join(tmpdir(), "serai-nomad-"));
-  stack.defer(() => rmSync(directory, { recursive: true, force: true, maxRetries: 5 }));
-  stack.defer(() => endLeftovers(directory));
+  const clear = (): void => {
+    endLeftovers(directory);
+    rmSync(directory, { recursive: true, force: true, maxRetries: 5 });
+  };
+  const cut = (): never => process.exit(1);
+  process.on("exit", clear);
+  process.on("SIGTERM", cut); // a runner whose patience has ended
+  stack.defer(() => {
+    process.off("exit", clear);
+    process.off("SIGTERM", cut);
+    clear();
+  });
   const certificates = options.tls === true ? makeCertificates(directory) : undefined;
   const dispatcher = new HttpAgent({ connections: 16, connect: { ...certificates?.client } });
   stack.defer(() => dispatcher.destroy());
