@@ -169,7 +169,7 @@ const createFeed = (
     ),
     streamLost: counter(
       registry,
-      ["index_stream_losses_total", "Ends of the feed's event stream", "loss"],
+      ["index_stream_losses_total", "Ends of the feed's event stream", "reason"],
       streamLosses,
     ),
     listed: (durationMs) => lists.observe(durationMs / 1000),

@@ -418,17 +418,17 @@ describe("servers that are not themselves", together, () => {
     assert.equal(await figure(rig, "serai_index_list_duration_seconds_count"), 1);
     assert.equal(await figure(rig, "serai_index_list_failures_total"), 1);
     assert.equal(await figure(rig, 'serai_index_resyncs_total{reason="start"}'), 1);
-    assert.equal(await figure(rig, 'serai_index_stream_losses_total{loss="ended"}'), 0);
+    assert.equal(await figure(rig, 'serai_index_stream_losses_total{reason="ended"}'), 0);
     rig.nomad.cutStreams("end");
     await eventually(
       "the end is counted",
-      async () => (await figure(rig, 'serai_index_stream_losses_total{loss="ended"}')) === 1,
+      async () => (await figure(rig, 'serai_index_stream_losses_total{reason="ended"}')) === 1,
     );
     await eventually("it is back", () => rig.nomad.streams === 1);
     rig.nomad.say("garbage\n");
     await eventually(
       "the garbage is counted",
-      async () => (await figure(rig, 'serai_index_stream_losses_total{loss="garbled"}')) === 1,
+      async () => (await figure(rig, 'serai_index_stream_losses_total{reason="garbled"}')) === 1,
     );
   });
 
