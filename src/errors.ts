@@ -34,7 +34,7 @@ const nodeName = (facts: Facts): string =>
 const table = {
   // Nomad's own answers: reference nomad-http.md §1.6 and the per-route tables.
   invalid_request:     { family: "nomad", status: 400, close: 1008, retryable: false, say: text },
-  permission_denied:   { family: "nomad", status: 403, close: 1011, retryable: false, say: () => "Permission denied" },
+  permission_denied:   { family: "nomad", status: 403, close: 1011, retryable: false, say: (f) => `Permission denied${f.reason ? `: ${f.reason}` : ""}` },
   not_found:           { family: "nomad", status: 404, close: 1008, retryable: false, say: text },
   unknown_allocation:  { family: "nomad", status: 404, close: 1008, retryable: false, say: (f) => `Unknown allocation "${f.id ?? ""}"` },
   no_path_to_node:     { family: "nomad", status: 404, close: 1008, retryable: false, say: () => "No path to node" },

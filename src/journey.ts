@@ -2,7 +2,7 @@
  * START HERE. A request is a value that travels through five small functions. `parse` (ingress/parse.ts) has filled the
  * exchange; what is hard (sockets, tunnels, feeds) lives behind a port and obeys the exchange's one signal.
  */
-import type { Carry, Exchange, Principal, Reach, Scope, Tally } from "./ports.ts";
+import type { Exchange, Principal, Reach, Scope, Tally } from "./ports.ts";
 
 export interface Steps {
   /** Who asks; a refused credential is `permission_denied`, never anonymous. */
@@ -15,7 +15,13 @@ export interface Steps {
   readonly admit: (exchange: Exchange, principal: Principal, scope: Scope) => void;
   /** A way to the agent that owns the scope; refuses what no agent can answer (node down, allocation ended). */
   readonly reach: (scope: Scope, exchange: Exchange) => Reach;
-  readonly carry: Carry;
+  /** `principal` says with whose credential: agents may not know the caller's own. */
+  readonly carry: (
+    exchange: Exchange,
+    principal: Principal,
+    reach: Reach,
+    tally: Tally,
+  ) => Promise<void>;
   /** The registry's own answers: lists, documents, stop. */
   readonly answer: (exchange: Exchange, principal: Principal, scope: Scope) => Promise<void>;
 }
@@ -28,5 +34,5 @@ export const journey =
     authorize(principal, scope, exchange);
     admit(exchange, principal, scope);
     if (exchange.route.carriage === "registry") return answer(exchange, principal, scope);
-    return carry(exchange, reach(scope, exchange), tally);
+    return carry(exchange, principal, reach(scope, exchange), tally);
   };

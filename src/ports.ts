@@ -23,6 +23,8 @@ export interface Acl {
   readonly management: boolean;
   /** A namespace capability; for `*` true when any rule holds it. */
   namespace(namespace: string, capability: string): boolean;
+  /** A namespace capability in every namespace there is or may come to be. */
+  everywhere(capability: string): boolean;
   /** Any right at all in a namespace. */
   anyIn(namespace: string): boolean;
   node(level: Level): boolean;
@@ -38,6 +40,8 @@ export interface Principal {
   readonly acl: Acl;
   /** Milliseconds since the epoch; undefined never expires. */
   readonly expiresAtMs: number | undefined;
+  /** `service`: agents and servers do not know the caller's credential, and are shown the service token in its place. */
+  readonly upstream?: "service";
 }
 
 /** Throws `permission_denied` for every refused credential, `identity_unavailable` when its source is away. */

@@ -51,6 +51,14 @@ class Labelled {
     return this.#exact.get(name) ?? closest(this.#globs, name);
   }
 
+  /** True when the test holds for every name: `*` is a label, and no closer one takes away what it gives. */
+  every(test: (set: Capabilities) => boolean): boolean {
+    const catchAll = this.#globs.some(({ label }) => label === "*");
+    return (
+      catchAll && this.#exact.values().every(test) && this.#globs.every(({ value }) => test(value))
+    );
+  }
+
   some(test: (set: Capabilities) => boolean): boolean {
     for (const set of this.#exact.values()) if (test(set)) return true;
     return this.#globs.some(({ value }) => test(value));
@@ -108,6 +116,7 @@ export const compileAcl = (documents: readonly Rules[]): PolicyAcl => {
       namespace === "*"
         ? namespaces.some((set) => set.has(capability))
         : namespaces.find(namespace)?.has(capability) === true,
+    everywhere: (capability) => namespaces.every((set) => set.has(capability)),
     anyIn(namespace) {
       if (namespace === "*") return namespaces.some(isRight);
       const set = namespaces.find(namespace);
@@ -136,6 +145,7 @@ const always = (): boolean => true;
 const everything = (sentinel: boolean): PolicyAcl => ({
   management: true,
   namespace: always,
+  everywhere: always,
   anyIn: always,
   node: always,
   agent: always,

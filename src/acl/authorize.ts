@@ -4,7 +4,7 @@
  */
 import { GatewayError } from "../errors.ts";
 import type { Acl, Exchange, Principal, Scope } from "../ports.ts";
-import type { Rule } from "../routes.ts";
+import type { Route, Rule } from "../routes.ts";
 
 const namespaceOf = (scope: Scope): string | undefined => {
   switch (scope.kind) {
@@ -36,15 +36,6 @@ export const permits = (acl: Acl, rule: Rule, scope: Scope): boolean => {
   }
 };
 
-/** The step of the journey. Throws `permission_denied`. */
-export const authorize = (
-  { acl }: Principal,
-  scope: Scope,
-  { route }: Pick<Exchange, "route">,
-): void => {
-  if (!permits(acl, route.rule, scope)) throw new GatewayError("permission_denied");
-};
-
 const isolating: ReadonlySet<string> = new Set(["chroot", "image", "unveil"]);
 
 /**
@@ -53,3 +44,19 @@ const isolating: ReadonlySet<string> = new Set(["chroot", "image", "unveil"]);
  */
 export const mayExecOnNode = (acl: Acl, namespace: string, isolation: string): boolean =>
   isolating.has(isolation) || acl.namespace(namespace, "alloc-node-exec");
+
+/** The agent asks for exec's second right itself, but of the service token, which may hold more than its caller. */
+const mayRun = ({ acl, upstream }: Principal, scope: Scope, { name }: Route): boolean =>
+  name !== "alloc.exec" ||
+  upstream === undefined ||
+  mayExecOnNode(acl, namespaceOf(scope) ?? "", "unknown");
+
+/** The step of the journey. Throws `permission_denied`. */
+export const authorize = (
+  principal: Principal,
+  scope: Scope,
+  { route }: Pick<Exchange, "route">,
+): void => {
+  if (!permits(principal.acl, route.rule, scope) || !mayRun(principal, scope, route))
+    throw new GatewayError("permission_denied");
+};

@@ -1,4 +1,6 @@
 /** JWTs of configured issuers beside the credentials that Nomad's servers know. */
+import { GatewayError } from "../errors.ts";
+import type { Credential, Principal } from "../ports.ts";
 import type { IdentitySources, Resolve } from "./authenticate.ts";
 import { claimsOf } from "./caller.ts";
 import type { Issuer } from "./jwt-issuer.ts";
@@ -21,6 +23,20 @@ export const issuerTest = (
   };
 };
 
+/** Undefined: the servers look at credentials, whatever they let anonymous callers see. */
+const disabled = async (
+  { anonymous }: IdentitySources,
+  signal: AbortSignal,
+): Promise<Principal | undefined> => {
+  try {
+    const anyone = await anonymous(signal);
+    return anyone === disabledPrincipal ? anyone : undefined;
+  } catch (error) {
+    if (error instanceof GatewayError && error.code === "permission_denied") return undefined;
+    throw error;
+  }
+};
+
 /** A JWT of a configured issuer is verified here, any other credential by the servers. ACLs off count for both. */
 export const withIssuers = (
   nomad: IdentitySources & { readonly jwt: Resolve },
@@ -28,8 +44,8 @@ export const withIssuers = (
   ofIssuer: (secret: string) => boolean,
 ): IdentitySources => {
   const verified: Resolve = async (secret, signal) => {
-    const anyone = await nomad.anonymous(signal);
-    return anyone === disabledPrincipal ? anyone : await jwt.jwt(secret, signal);
+    const anyone = await disabled(nomad, signal);
+    return anyone ?? { ...(await jwt.jwt(secret, signal)), upstream: "service" };
   };
   return {
     anonymous: nomad.anonymous,
@@ -38,3 +54,14 @@ export const withIssuers = (
       ofIssuer(secret) ? verified(secret, signal) : nomad.jwt(secret, signal),
   };
 };
+
+/**
+ * What agents and servers are shown for a caller's credential: the service token for a JWT that was verified here, and nothing
+ * for one that was not, because ACLs are off; any other one as it is.
+ */
+export const shownUpstream =
+  (ofIssuer: (secret: string) => boolean, serviceToken: string) =>
+  (credential: Credential, { upstream }: Principal): Credential => {
+    if (upstream === "service") return { secret: serviceToken, source: "header" };
+    return ofIssuer(credential.secret ?? "") ? { secret: undefined, source: "none" } : credential;
+  };

@@ -1,5 +1,5 @@
 /**
- * Policies of Nomad's servers by name, read with the gateway's own token: what JWTs of configured issuers are bound to.
+ * Policies of Nomad's servers by name, read with the service token: what JWTs of configured issuers are bound to.
  * All of the names or none: a policy that is left out because it could not be read may be the one that denies.
  */
 import { GatewayError } from "../errors.ts";
@@ -15,7 +15,7 @@ export interface NomadPoliciesNeeds {
   readonly clock: Clock;
   readonly log: Log;
   readonly servers: Servers;
-  /** The gateway's own: a manager's, or one that holds the policies itself. */
+  /** The service token: a manager's, or one that holds the policies itself. */
   readonly token: string;
 }
 
@@ -43,7 +43,7 @@ const readPolicy = async (ask: Ask, name: string): Promise<readonly StoredPolicy
   const told = await ask(`/v1/acl/policy/${name}`);
   if (told.status === 404) return []; // as Nomad: a policy that does not exist is skipped
   if (told.status === 403 || told.status === 401)
-    throw away(`does not let the gateway's own token read the policy ${name}`);
+    throw away(`does not let the service token read the policy ${name}`);
   if (saysAclsOff(told)) throw away("has ACLs turned off");
   if (told.status !== 200) throw away(`answered with status ${told.status}`);
   const rules = rulesOf(name, told.document);

@@ -30,6 +30,7 @@ export const serverRows = section("The gateway", {
   nomad: section("Nomad's servers, when `registry` is nomad", {
     addresses: setting(origins, [], "servers (or agents) to ask, in order of preference; as http://host:port"),
     token: secret(optional(secretText, "the gateway's own ACL token: read-job in all namespaces and node read")),
+    service_token: secret(optional(secretText, "what agents and servers are shown for callers with a JWT of `acl.jwt.issuers`, which they do not know; see docs/security.md")),
     ca_file: optional(filePath, "authorities of the servers' certificates; the system's without it"),
     cert_file: optional(filePath, "certificate shown to servers that ask for one"),
     key_file: optional(filePath, "its private key"),
@@ -120,7 +121,8 @@ const faults: readonly Rule[] = [
   (config) =>
     isNomad(config) &&
     config.acl.jwt.issuers.length > 0 &&
-    "acl.jwt.issuers: cannot be used yet when registry is nomad",
+    config.nomad.serviceToken === undefined &&
+    "nomad.service_token: is required when acl.jwt.issuers are set and registry is nomad, whose agents and servers do not know such JWTs",
   ({ nomad }) =>
     (nomad.certFile === undefined) !== (nomad.keyFile === undefined) &&
     "nomad.cert_file: needs nomad.key_file, and the other way round",
@@ -161,6 +163,10 @@ const warnings: readonly Rule[] = [
     isNomad(config) &&
     config.nomad.token === undefined &&
     "nomad.token is not set: the gateway asks the servers as anonymous",
+  ({ nomad, acl }) =>
+    nomad.serviceToken !== undefined &&
+    acl.jwt.issuers.length === 0 &&
+    "nomad.service_token is not used: no acl.jwt.issuers are set",
   (config) =>
     config.acl.enabled &&
     !isNomad(config) &&

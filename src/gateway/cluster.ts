@@ -1,23 +1,27 @@
 /** In front of a Nomad cluster: its servers say who exists and who may; what is not carried is passed on to them. */
 
 import type { IncomingMessage } from "node:http";
+import type { Duplex } from "node:stream";
 import { createAuthenticate } from "../acl/authenticate.ts";
 import { type OwnRights, readOwnRights } from "../acl/nomad-own-token.ts";
 import { createNomadSource } from "../acl/nomad-source.ts";
 import { createPassThrough } from "../carry/pass-through/pass-through.ts";
+import { refuseSocket } from "../carry/pass-through/upgrade.ts";
 import type { ServerConfig } from "../config/server-schema.ts";
-import { GatewayError } from "../errors.ts";
+import { GatewayError, toGatewayError } from "../errors.ts";
 import { asksForWebSocket } from "../http/upgrade.ts";
 import { clientOf } from "../ingress/client.ts";
-import type { PassThrough } from "../ingress/edge.ts";
+import type { PassThrough, PassThroughContext } from "../ingress/edge.ts";
 import type { UpgradeListener } from "../ingress/upgrade.ts";
 import { addressTest } from "../lib/addresses.ts";
 import { createServers, type Servers, type ServersOptions } from "../nomad/servers.ts";
 import { followAclEvents } from "../registry/nomad/acl-events.ts";
 import { createNomadFeed } from "../registry/nomad/feed.ts";
 import { authenticateWith, type Identity, readText } from "./identity.ts";
+import { type Issuers, openIssuers } from "./issuers.ts";
 import { observeNomadFeed } from "./observing.ts";
 import { follow, type Home, type HomeNeeds } from "./registry.ts";
+import { createVouching, type Vouched, type Vouching } from "./vouching.ts";
 import { openWays } from "./ways.ts";
 
 /** The way to the servers for all that the gateway does not carry itself. */
@@ -75,10 +79,11 @@ interface Rights {
 const openIdentity = (
   { clock, log, metrics, closers }: HomeNeeds,
   servers: Servers,
+  issuers: Issuers | undefined,
   enabled: boolean,
 ): Rights => {
   const source = closers.own(createNomadSource({ clock, log, servers }));
-  const authenticateCredential = createAuthenticate(source, {
+  const authenticateCredential = createAuthenticate(issuers?.beside(source) ?? source, {
     enabled,
     onAuthentication: (_kind, result) => metrics.identityLookedUp(lookups[result]),
   });
@@ -90,21 +95,54 @@ const openIdentity = (
     },
     reload: async () => {
       source.forget();
-      return { ok: true, changed: true };
+      const ok = (await issuers?.refresh()) ?? true;
+      return ok
+        ? { ok, changed: true }
+        : { ok, faults: ["the Nomad servers do not tell the policies of JWTs"] };
     },
     authenticateCredential,
     authenticate: authenticateWith(authenticateCredential),
+    shown: issuers?.shown ?? ((credential) => credential),
     answers: {},
     close: async () => {},
   };
+  const tell = (): void => {
+    for (const listener of listeners) listener();
+  };
+  if (issuers !== undefined) closers.defer(issuers.onChange(tell));
   const changed = (): void => {
     source.onAclEvent();
-    for (const listener of listeners) listener();
+    void issuers?.refresh(); // never rejects; tells of itself when it was another's policies that changed
+    tell();
   };
   return { identity, changed };
 };
 
-const openPassing = (needs: HomeNeeds, servers: Servers, config: ServerConfig): Passing => {
+/** Passes an upgrade on, or refuses it on its socket. */
+const vouchForUpgrade = (
+  vouching: Vouching,
+  request: IncomingMessage,
+  socket: Duplex,
+  context: PassThroughContext,
+  passOn: (vouched: Vouched) => void,
+): void => {
+  socket.on("error", () => undefined); // its close tells the rest
+  const closed = new Promise((resolve) => socket.once("close", resolve));
+  const pass = async (vouched: Vouched): Promise<undefined> => {
+    passOn(vouched);
+    await closed;
+  };
+  vouching.take(request, context, pass).catch((thrown: unknown) => {
+    refuseSocket(socket, toGatewayError(thrown, context.signal), context.requestId);
+  });
+};
+
+const openPassing = (
+  needs: HomeNeeds,
+  servers: Servers,
+  vouching: Vouching | undefined,
+  config: ServerConfig,
+): Passing => {
   const { nomad, region, http, timeouts } = config;
   const through = needs.closers.own(
     createPassThrough(
@@ -120,16 +158,27 @@ const openPassing = (needs: HomeNeeds, servers: Servers, config: ServerConfig): 
   );
   const isTrusted = addressTest(http.trustProxy);
   return {
-    http: (request, response, context) => through.http(request, response, context),
+    http: (request, response, context) => {
+      if (!vouching?.concerns(request)) return through.http(request, response, context);
+      return vouching.take(request, context, async (vouched) => {
+        await through.http(request, response, vouched);
+        return response.statusCode;
+      });
+    },
     isUpgrade: (request) => asksForWebSocket(request) && jobAction.test(request.url ?? ""),
     upgrade: (request, socket, head) => {
       const gone = new AbortController();
       socket.once("close", () => gone.abort(new GatewayError("client_closed")));
-      through.upgrade(request, socket, head, {
+      const context = {
         client: clientOf(request, isTrusted),
         requestId: needs.nextId(),
         signal: gone.signal,
-      });
+      };
+      if (!vouching?.concerns(request)) through.upgrade(request, socket, head, context);
+      else
+        vouchForUpgrade(vouching, request, socket, context, (vouched) =>
+          through.upgrade(request, socket, head, vouched),
+        );
     },
   };
 };
@@ -138,7 +187,8 @@ export const openCluster = async (needs: HomeNeeds, config: ServerConfig): Promi
   const { clock, log, metrics, closers } = needs;
   const servers = openServers(needs, config);
   const { token } = config.nomad;
-  const { identity, changed } = openIdentity(needs, servers, config.acl.enabled);
+  const issuers = await openIssuers(needs, servers, config);
+  const { identity, changed } = openIdentity(needs, servers, issuers, config.acl.enabled);
   const own = { token: () => token, region: config.region };
   const ownRights = () => ownRightsOf(servers, token);
   const feed = closers.own(
@@ -161,6 +211,12 @@ export const openCluster = async (needs: HomeNeeds, config: ServerConfig): Promi
         own,
       ),
     );
+  const vouching =
+    issuers &&
+    createVouching(
+      { clock, audit: needs.audit, identity, directory },
+      { region: config.region, ofIssuer: issuers.ofIssuer },
+    );
   return {
     home: {
       feed,
@@ -170,6 +226,6 @@ export const openCluster = async (needs: HomeNeeds, config: ServerConfig): Promi
       embedded: undefined,
     },
     identity,
-    passing: openPassing(needs, servers, config),
+    passing: openPassing(needs, servers, vouching, config),
   };
 };

@@ -8,7 +8,15 @@ import type { AlgorithmFamily, Binding, Issuer, IssuerKeys } from "../acl/jwt-is
 import { createJwtSource } from "../acl/jwt-source.ts";
 import type { ServerConfig } from "../config/server-schema.ts";
 import type { Metrics } from "../observe/metrics.ts";
-import type { Answer, Authenticate, Clock, Exchange, Log, Principal } from "../ports.ts";
+import type {
+  Answer,
+  Authenticate,
+  Clock,
+  Credential,
+  Exchange,
+  Log,
+  Principal,
+} from "../ports.ts";
 
 type AclConfig = ServerConfig["acl"];
 type IssuerConfig = AclConfig["jwt"]["issuers"][number];
@@ -22,6 +30,8 @@ export interface Identity {
   readonly authenticate: (exchange: Exchange) => Principal | Promise<Principal>;
   /** The same for a credential alone, for rechecks. */
   readonly authenticateCredential: Authenticate;
+  /** What agents and servers are shown for a caller's credential. */
+  readonly shown: (credential: Credential, principal: Principal) => Credential;
   readonly answers: Readonly<Record<string, Answer>>;
   close(signal: AbortSignal): Promise<void>;
 }
@@ -56,7 +66,8 @@ const bindingOf = ({ claim, value, glob, policies, management }: BindingConfig):
   ...(management ? { management } : { policies }),
 });
 
-const issuerOf = (config: IssuerConfig): Issuer => ({
+/** An issuer as configured. */
+export const issuerOf = (config: IssuerConfig): Issuer => ({
   issuer: config.issuer,
   audiences: config.audiences,
   algorithms: config.algorithms satisfies AlgorithmFamily,
@@ -93,6 +104,7 @@ export const openIdentity = async (
     reload: () => source.reload(),
     authenticateCredential,
     authenticate: authenticateWith(authenticateCredential),
+    shown: (credential) => credential,
     answers: createAclAnswers({ source }, { enabled: config.enabled }),
     close: async (signal) => {
       jwt?.close();

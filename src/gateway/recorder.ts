@@ -76,6 +76,7 @@ const subjectOf = (
     textOf(exchange.body?.["TaskName"]),
   path: textOf(exchange.parameters["path"]),
   argv: argvOf(exchange.parameters["command"]),
+  upstream: principal?.upstream,
 });
 
 const deniedCodes: ReadonlySet<ErrorCode> = new Set([

@@ -70,9 +70,10 @@ export const createSteps = (needs: StepsNeeds, { timeouts, limits }: ServerConfi
       recorder.admitted(exchange, principal, scope);
     },
     reach: (scope, exchange) => home.ways.to(scope, exchange),
-    carry: async (exchange, reach, tally) => {
+    carry: async (exchange, principal, reach, tally) => {
+      const credential = identity.shown(exchange.credential, principal);
       try {
-        await carry(exchange, reach, tally);
+        await carry({ ...exchange, credential }, reach, tally);
       } finally {
         // also when the caller left before its answer: the agent may have taken the update
         if (exchange.route.name === "client.metadata.post")

@@ -24,6 +24,8 @@ export interface AuditSubject {
   readonly task?: string | undefined;
   readonly path?: string | undefined;
   readonly argv?: readonly string[] | undefined;
+  /** `service`: agents and servers saw the service token, not the caller. */
+  readonly upstream?: "service" | undefined;
 }
 
 export type AuditResult = "ok" | "denied" | "failed";

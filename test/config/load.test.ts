@@ -302,6 +302,40 @@ const nomadMistakes: readonly (readonly [
     /SERAI_NOMAD_CERT_FILE: needs nomad\.key_file/,
   ],
 ];
+const jwtIssuer = {
+  issuer: "https://issuer.test",
+  jwks_file: "/keys.json",
+  audiences: ["serai"],
+  bindings: [{ claim: "groups", value: "readers", policies: ["reader"] }],
+};
+
+test("in front of a cluster issuers of JWTs need the service token, and it needs them", () => {
+  const nomad = { addresses: ["http://127.0.0.1:4646"] };
+  const withIssuers = (given: object) =>
+    loadServerConfig({
+      file: file(
+        JSON.stringify({ registry: "nomad", nomad: given, acl: { jwt: { issuers: [jwtIssuer] } } }),
+      ),
+      env: {},
+    });
+  assert.match(
+    mistakesOf(() => withIssuers(nomad)).join("\n"),
+    /nomad\.service_token: is required when acl\.jwt\.issuers are set and registry is nomad/,
+  );
+  const serviceToken = "5e4c0000-1111-4222-8333-444444444444";
+  const { config, warnings } = withIssuers({ ...nomad, service_token: serviceToken });
+  assert.equal(config.nomad.serviceToken, serviceToken);
+  assert.doesNotMatch(warnings.join("\n"), /service_token/);
+  const unused = loadServerConfig({
+    env: {
+      SERAI_REGISTRY: "nomad",
+      SERAI_NOMAD_ADDRESSES: "http://127.0.0.1:4646",
+      SERAI_NOMAD_SERVICE_TOKEN: serviceToken,
+    },
+  });
+  assert.match(unused.warnings.join("\n"), /nomad\.service_token is not used/);
+});
+
 for (const [env, mistake] of nomadMistakes)
   test(`in front of a cluster ${JSON.stringify(env)} stops the start`, () => {
     const mistakes = mistakesOf(() =>

@@ -14,6 +14,7 @@ import { routeNamed } from "../../src/routes.ts";
 const everything: Acl = {
   management: true,
   namespace: () => true,
+  everywhere: () => true,
   anyIn: () => true,
   node: () => true,
   agent: () => true,

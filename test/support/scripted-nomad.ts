@@ -6,6 +6,7 @@ import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import {
   createServer,
+  type IncomingHttpHeaders,
   type IncomingMessage,
   type RequestListener,
   type Server,
@@ -129,6 +130,7 @@ interface Seen {
   readonly path: string;
   readonly query: URLSearchParams;
   readonly token: string | undefined;
+  readonly headers: IncomingHttpHeaders;
 }
 
 const seenOf = (request: IncomingMessage): Seen => {
@@ -139,6 +141,7 @@ const seenOf = (request: IncomingMessage): Seen => {
     path: pathname,
     query: searchParams,
     token: typeof token === "string" ? token : undefined,
+    headers: request.headers,
   };
 };
 

@@ -4,7 +4,7 @@
  */
 import type { IncomingMessage } from "node:http";
 import { GatewayError } from "../../errors.ts";
-import type { Exchange } from "../../ports.ts";
+import type { Credential, Exchange } from "../../ports.ts";
 import { invalidAnswer } from "./faults.ts";
 
 const allowed: ReadonlySet<string> = new Set([
@@ -29,7 +29,18 @@ const checkCredentials = (request: IncomingMessage): void => {
 export interface Origin {
   readonly client: Exchange["client"];
   readonly requestId: string;
+  /** Goes in place of the caller's own. */
+  readonly credential?: Credential | undefined;
 }
+
+const bearer = /^bearer\b/i;
+
+/** In place of the caller's credentials, of which none goes on then. */
+const setCredential = (headers: Record<string, string>, { secret }: Credential): void => {
+  if (bearer.test(headers["authorization"] ?? "")) delete headers["authorization"];
+  delete headers["x-nomad-token"];
+  if (secret !== undefined) headers["x-nomad-token"] = secret;
+};
 
 const forwarded = ({ client, requestId }: Origin): readonly (readonly [string, string])[] => [
   ["x-request-id", requestId],
@@ -50,6 +61,7 @@ export const toServer = (
   for (const [name, value] of Object.entries(request.headers))
     if ((allowed.has(name) || name.startsWith(nomadPrefix)) && !dropped.has(name))
       if (typeof value === "string") headers[name] = value;
+  if (origin.credential !== undefined) setCredential(headers, origin.credential);
   for (const [name, value] of forwarded(origin))
     if (value !== "" && visible.test(value)) headers[name] = value;
   if (request.headers["transfer-encoding"] !== undefined) {
@@ -63,7 +75,7 @@ export const toServer = (
 /** Of one connection, or the gateway's own to say. */
 const withheld: ReadonlySet<string> = new Set([
   "connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade", "content-length", "http2-settings", "date",
-  "alt-svc", "strict-transport-security", "x-request-id", "location",
+  "alt-svc", "strict-transport-security", "x-request-id", "x-nomad-token", "location",
 ]); // biome-ignore format: a list
 const withheldPrefixes = ["proxy-", "x-serai-", "access-control-"] as const;
 

@@ -4,7 +4,7 @@
  */
 import { type ClientRequest, type IncomingMessage, ServerResponse } from "node:http";
 import { errnoOf, GatewayError } from "../../errors.ts";
-import type { Exchange, Tally } from "../../ports.ts";
+import type { Credential, Exchange, Tally } from "../../ports.ts";
 import { Undialled } from "./connections.ts";
 import { type Delivery, deliver } from "./deliver.ts";
 import { named, peer } from "./faults.ts";
@@ -13,6 +13,8 @@ import type { PassTarget } from "./target.ts";
 export interface PassThroughContext {
   readonly client: Exchange["client"];
   readonly requestId: string;
+  /** Goes in place of the caller's own. */
+  readonly credential?: Credential | undefined;
   /** Aborts when the client leaves, the right ends or the gateway drains; reason: GatewayError. */
   readonly signal: AbortSignal;
   readonly tally?: Tally;

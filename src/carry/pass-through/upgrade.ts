@@ -94,7 +94,8 @@ const answerAndClose = (
   socket.end(Buffer.concat([Buffer.from(head, "latin1"), Buffer.from(body)]));
 };
 
-const refuse = (socket: Duplex, error: GatewayError, requestId: string): void => {
+/** Refuses an upgrade on its socket. */
+export const refuseSocket = (socket: Duplex, error: GatewayError, requestId: string): void => {
   if (error.code === "client_closed") {
     socket.destroy();
     return;
@@ -275,7 +276,7 @@ export const createUpgrades = (
         "a socket to the servers ended",
       );
       const isUntouched = "bytesWritten" in socket && socket.bytesWritten === before;
-      if (isUntouched && !socket.destroyed) refuse(socket, error, context.requestId);
+      if (isUntouched && !socket.destroyed) refuseSocket(socket, error, context.requestId);
       else socket.destroy();
     }
   };
@@ -290,7 +291,11 @@ export const createUpgrades = (
       socket.on("error", (err) => log.debug({ id: context.requestId, err }, "socket error"));
       socket.once("close", () => gone.abort(new GatewayError("client_closed")));
       if (live.size + others >= maxPassages) {
-        refuse(socket, new GatewayError("overloaded", { peer: "the gateway" }), context.requestId);
+        refuseSocket(
+          socket,
+          new GatewayError("overloaded", { peer: "the gateway" }),
+          context.requestId,
+        );
         return;
       }
       live.add(gone);

@@ -85,6 +85,7 @@ const principalOf = (name: string, grant: Grant): Principal => ({
     namespace: (namespace, capability) =>
       grant.management === true ||
       (namespace === "golden" && (grant.capabilities ?? []).includes(capability)),
+    everywhere: () => grant.management === true,
     anyIn: () => false,
     node: (level) => grant.management === true || (grant.node ?? []).includes(level),
     agent: (level) => grant.management === true || (grant.agent ?? []).includes(level),

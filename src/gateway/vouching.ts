@@ -1,0 +1,154 @@
+/**
+ * Requests to the servers of callers with a JWT of a configured issuer, which no server knows. The gateway decides, shows the
+ * service token in the JWT's place, ends the answer with the JWT, and says in the audit log who it was.
+ */
+import type { IncomingMessage } from "node:http";
+import { GatewayError, toGatewayError } from "../errors.ts";
+import { readCredential } from "../http/credential.ts";
+import { asksForWebSocket } from "../http/upgrade.ts";
+import type { PassThroughContext } from "../ingress/edge.ts";
+import type { Audit, AuditEntry, AuditSubject } from "../observe/audit.ts";
+import type { Clock, Credential, Directory, Principal } from "../ports.ts";
+import { passThroughRoute } from "../routes.ts";
+import type { Identity } from "./identity.ts";
+import { type Asked, createServiceRights, readAsked } from "./service-rights.ts";
+
+/** A request as it is passed on; without a credential the caller's own goes along. */
+export interface Vouched extends PassThroughContext {
+  readonly credential?: Credential;
+}
+
+/** Resolves with the status of the answer, when it has one. */
+export type PassOn = (vouched: Vouched) => Promise<number | undefined>;
+
+export interface Vouching {
+  /** True for a request that bears such a JWT. */
+  concerns(request: IncomingMessage): boolean;
+  /** Passes on what may be passed on. Rejects with a GatewayError, of its own or `passOn`'s. */
+  take(request: IncomingMessage, context: PassThroughContext, passOn: PassOn): Promise<void>;
+}
+
+export interface VouchingNeeds {
+  readonly clock: Clock;
+  readonly audit: Audit;
+  readonly identity: Identity;
+  readonly directory: Pick<Directory, "allocation" | "find">;
+}
+
+export interface VouchingOptions {
+  readonly region: string;
+  readonly ofIssuer: (secret: string) => boolean;
+}
+
+const firstFailure = 400;
+const forbidden = 403;
+const nobody: Credential = { secret: undefined, source: "none" };
+
+const command = /^\/v1\/(?:job|client)\/.+\/(?:action|exec)$/;
+const reads: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS"]);
+
+/** What the audit log calls it: lists and documents that are read are not in it, as none of a caller the servers know. */
+const auditKind = (
+  request: IncomingMessage,
+  { row, method, path }: Asked,
+): AuditSubject["kind"] | undefined => {
+  if (asksForWebSocket(request) && command.test(path)) return "exec";
+  return row?.audit ?? (reads.has(method) ? undefined : "change");
+};
+
+const resultOf = (status: number | undefined) => {
+  if (status === undefined || status < firstFailure) return "ok";
+  return status === forbidden ? "denied" : "failed";
+};
+
+/** Ends with the JWT: its life is at most a day, which a timer can wait for. */
+const untilExpiry = ({ expiresAtMs }: Principal, { now }: Clock) => {
+  const ending = new AbortController();
+  const expired = (): void =>
+    ending.abort(new GatewayError("right_ended", { reason: "the token has expired" }));
+  const timer =
+    expiresAtMs === undefined ? undefined : setTimeout(expired, Math.max(0, expiresAtMs - now()));
+  return { signal: ending.signal, stop: () => clearTimeout(timer) };
+};
+
+export const createVouching = (
+  { clock, audit, identity, directory }: VouchingNeeds,
+  { region, ofIssuer }: VouchingOptions,
+): Vouching => {
+  const rights = createServiceRights(directory);
+
+  const shownFor = async (
+    credential: Credential,
+    principal: Principal,
+    asked: Asked,
+    signal: AbortSignal,
+  ): Promise<Credential> => {
+    const shown = identity.shown(credential, principal);
+    if (principal.upstream === undefined) return shown; // ACLs are off
+    return (await rights(principal, asked, signal)) === "nobody" ? nobody : shown;
+  };
+
+  const begin = (
+    request: IncomingMessage,
+    { client, requestId }: PassThroughContext,
+    asked: Asked,
+    principal: Principal | undefined,
+  ): AuditEntry | undefined => {
+    const kind = auditKind(request, asked);
+    if (kind === undefined) return undefined;
+    const { row, key, path } = asked;
+    const onAllocation = row?.key === "allocation_namespace";
+    return audit.begin({
+      requestId,
+      kind,
+      route: (row ?? passThroughRoute).name,
+      accessor: principal?.accessorId,
+      address: client.address,
+      ...(onAllocation ? { allocation: key } : { path }),
+      upstream: principal?.upstream,
+    });
+  };
+
+  return {
+    concerns(request) {
+      try {
+        const { authorization = "" } = request.headers;
+        return (
+          ofIssuer(readCredential(request).secret ?? "") ||
+          ofIssuer(authorization.replace(/^bearer[ \t]+/i, "").trim())
+        );
+      } catch {
+        return false; // two of one header are refused by the pass-through itself
+      }
+    },
+    async take(request, context, passOn) {
+      const credential = readCredential(request);
+      if (!ofIssuer(credential.secret ?? "")) {
+        await passOn({ ...context, credential }); // that one alone: the JWT beside it does not count
+        return;
+      }
+      const asked = readAsked(request.method ?? "", request.url ?? "", region);
+      const nothing = { bytesIn: 0, bytesOut: 0 };
+      let principal: Principal | undefined;
+      let entry: AuditEntry | undefined;
+      let stop: (() => void) | undefined;
+      try {
+        principal = await identity.authenticateCredential(credential, context.signal);
+        const expiry = untilExpiry(principal, clock);
+        stop = expiry.stop;
+        const signal = AbortSignal.any([context.signal, expiry.signal]);
+        const shown = await shownFor(credential, principal, asked, signal);
+        entry = begin(request, context, asked, principal);
+        const status = await passOn({ ...context, credential: shown, signal });
+        entry?.end({ ...nothing, result: resultOf(status) });
+      } catch (thrown) {
+        const { code, status } = toGatewayError(thrown, context.signal);
+        entry ??= begin(request, context, asked, principal);
+        entry?.end({ ...nothing, result: status === forbidden ? "denied" : "failed", code });
+        throw thrown;
+      } finally {
+        stop?.();
+      }
+    },
+  };
+};
