@@ -3,6 +3,7 @@
  * is not held asks the feed, once an id at a time.
  */
 import { randomBytes } from "node:crypto";
+import { LRUCache } from "lru-cache";
 import { GatewayError } from "../errors.ts";
 import type { Clock, Directory, NodeEntry, Placement } from "../ports.ts";
 import type { Change, Feed, FeedState, ResyncReason, Sink } from "./feed.ts";
@@ -13,6 +14,8 @@ import { type Cancel, realTimers, type Timers } from "./timers.ts";
 export interface DirectoryOptions {
   /** Allocations held at most; more are not taken in (and then found by look-up alone). */
   readonly maxAllocations: number;
+  /** Those of them that have ended; beyond it, the ones not asked for the longest are found by look-up alone. */
+  readonly maxEnded: number;
   readonly maxNodes: number;
   readonly maxFlights: number;
   readonly negativeTtlMs: number;
@@ -22,6 +25,7 @@ export interface DirectoryOptions {
 
 const directoryDefaults: DirectoryOptions = {
   maxAllocations: 4_000_000,
+  maxEnded: 100_000,
   maxNodes: 50_000,
   maxFlights: 256,
   negativeTtlMs: 1_500,
@@ -61,6 +65,8 @@ export class PackedDirectory implements Directory, Sink {
   readonly #timers: Timers;
   readonly #options: DirectoryOptions;
   readonly #placements: Placements;
+  /** The ids of those that have ended; what falls out of it is forgotten. */
+  readonly #ended: LRUCache<string, true>;
   readonly #flights: Flights<Placement>;
   #nodes = new Map<string, NodeEntry>();
   /** The nodes of a picture that is not whole yet. */
@@ -74,6 +80,12 @@ export class PackedDirectory implements Directory, Sink {
     this.#options = { ...directoryDefaults, ...options };
     const seed = (needs.random ?? randomBytes)(seedBytes);
     this.#placements = new Placements(seed, this.#options.maxAllocations);
+    this.#ended = new LRUCache({
+      max: this.#options.maxEnded,
+      dispose: (_true, id, reason) => {
+        if (reason === "evict") this.#placements.delete(id);
+      },
+    });
     this.#flights = new Flights<Placement>(
       {
         clock: needs.clock,
@@ -95,7 +107,9 @@ export class PackedDirectory implements Directory, Sink {
   }
 
   allocation(id: string): Placement | undefined {
-    return this.#placements.get(id);
+    const found = this.#placements.get(id);
+    if (found?.terminal !== undefined) this.#ended.get(id); // it was used
+    return found;
   }
 
   /** The allocation whose canonical id starts at `offset` of a request's bytes. */
@@ -109,7 +123,7 @@ export class PackedDirectory implements Directory, Sink {
 
   /** Throws `registry_unavailable` when the feed cannot say that the id does not exist. */
   async find(id: string, signal: AbortSignal): Promise<Placement | undefined> {
-    return this.#placements.get(id) ?? this.#flights.find(id, signal);
+    return this.allocation(id) ?? this.#flights.find(id, signal);
   }
 
   /** Asks the feed although the id may be held: what is held may be out of date. */
@@ -147,6 +161,7 @@ export class PackedDirectory implements Directory, Sink {
         return;
       case "allocation_gone":
         this.#placements.delete(change.id);
+        this.#ended.delete(change.id);
         return;
       case "node":
         this.#setNode(change.node);
@@ -159,8 +174,24 @@ export class PackedDirectory implements Directory, Sink {
   }
 
   #place(placement: Placement): void {
-    if (this.#placements.set(placement)) this.#flights.appeared(placement.id);
-    else this.#observe.refused("allocation");
+    const { id, terminal } = placement;
+    const isHeld =
+      this.#placements.set(placement) || (this.#makeRoom() && this.#placements.set(placement));
+    if (!isHeld) {
+      this.#observe.refused("allocation");
+      return;
+    }
+    this.#flights.appeared(id);
+    if (terminal === undefined) {
+      if (this.#ended.size > 0) this.#ended.delete(id);
+    } else if (!this.#ended.has(id)) this.#ended.set(id, true);
+  }
+
+  /** At the bound, what has ended gives way. */
+  #makeRoom(): boolean {
+    const { size } = this.#placements;
+    while (this.#ended.size > 0 && this.#placements.size === size) this.#ended.pop();
+    return this.#placements.size < size;
   }
 
   #setNode(node: NodeEntry): void {

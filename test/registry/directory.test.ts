@@ -199,6 +199,54 @@ test("beyond its bound the directory takes no new allocation, counts it, and sti
   assert.equal(directory.allocation(one.id)?.terminal, "lost");
 });
 
+test("allocations that have ended stay within a bound: those not asked for the longest give way, and are found again", async () => {
+  const { directory, source } = directoryUnderTest({ maxEnded: 2 });
+  const running = placement();
+  const [first, second, third] = [1, 2, 3].map(() => placement({ terminal: "complete" }));
+  assert.ok(first && second && third);
+  const tell = (...placements: readonly Placement[]): void =>
+    directory.apply(
+      1,
+      placements.map((one) => ({ kind: "allocation" as const, placement: one })),
+    );
+  tell(running, { ...first, terminal: undefined }, first, second);
+  assert.deepEqual(directory.allocation(first.id), first);
+  tell(third);
+  assert.equal(directory.allocation(second.id), undefined, "the one not asked for");
+  assert.deepEqual(directory.allocation(first.id), first);
+  assert.deepEqual(directory.allocation(third.id), third);
+  assert.deepEqual(directory.size.allocations, 3);
+  const again = directory.find(second.id, never);
+  await until("the source is asked", () => source.asked.length === 1);
+  source.answer(second);
+  assert.deepEqual(await again, second);
+  assert.equal(directory.allocation(first.id), undefined);
+  assert.deepEqual(directory.allocation(running.id), running, "what runs never gives way");
+  tell({ ...second, terminal: undefined }, first);
+  assert.ok(
+    [second, first, third].every(({ id }) => directory.allocation(id)),
+    "one runs again",
+  );
+});
+
+test("at the bound of all allocations one that has ended gives way to a new one", () => {
+  const { directory, counted } = directoryUnderTest({ maxAllocations: 2 });
+  const [running, ended, fresh, more] = [1, 2, 3, 4].map(() => placement());
+  assert.ok(running && ended && fresh && more);
+  const all = [running, { ...ended, terminal: "lost" as const }, fresh];
+  directory.apply(
+    1,
+    all.map((one) => ({ kind: "allocation" as const, placement: one })),
+  );
+  assert.deepEqual(
+    all.map(({ id }) => directory.allocation(id) !== undefined),
+    [true, false, true],
+  );
+  assert.deepEqual(counted, []);
+  directory.apply(2, [{ kind: "allocation", placement: more }]);
+  assert.deepEqual(counted, ["refused allocation"]);
+});
+
 test("many waiters for one unknown id make one look-up", async () => {
   const { directory, source, counted } = directoryUnderTest();
   const one = placement();

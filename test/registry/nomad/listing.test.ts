@@ -5,7 +5,7 @@ import { test } from "node:test";
 import { PackedDirectory } from "../../../src/registry/directory.ts";
 import { answers } from "../../support/scripted-nomad.ts";
 import { until } from "../until.ts";
-import { nodeEntry, placementOf } from "./feed-harness.ts";
+import { nodeEntry, patience, placementOf } from "./feed-harness.ts";
 import { FeedUnderTest } from "./feed-under-test.ts";
 
 const node = nodeEntry();
@@ -142,6 +142,33 @@ test("what vanished while a picture was begun twice is dropped with the picture 
     [old, brief, ...kept].map(({ id }) => directory.allocation(id) !== undefined),
     [false, false, true],
   );
+  directory.close();
+});
+
+test("an allocation that has ended stays while the servers have it; once collected it is unknown as in Nomad", async () => {
+  await using under = await FeedUnderTest.start();
+  const { nomad, time } = under;
+  const directory = new PackedDirectory({ clock: time, timers: time, feed: under.feed });
+  const [one] = some(1);
+  assert.ok(one);
+  nomad.know(one);
+  under.feed.follow(directory);
+  await under.synced();
+  const ended = { ...one, terminal: "complete" } as const;
+  nomad.put(ended);
+  await until("its end is told", () => directory.allocation(one.id)?.terminal === "complete");
+  const relist = async (times: number): Promise<void> => {
+    time.advance(20_000);
+    nomad.say("x\n"); // a broken line: everything is listed again
+    await until("it backs off", () => time.delays.some((ms) => ms < 1_000));
+    time.advance(1_000);
+    await under.completed(times);
+  };
+  await relist(2);
+  assert.deepEqual(await directory.find(one.id, patience()), ended);
+  nomad.collect(one.id);
+  await relist(3);
+  assert.equal(await directory.find(one.id, patience()), undefined);
   directory.close();
 });
 

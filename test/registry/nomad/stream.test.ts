@@ -1,8 +1,11 @@
 /** When the feed trusts its event stream, and when it lists everything again. */
 import assert from "node:assert/strict";
+import { randomUUID } from "node:crypto";
 import { test } from "node:test";
+import { PackedDirectory } from "../../../src/registry/directory.ts";
+import { createBackoff } from "../../../src/registry/nomad/waits.ts";
 import { until } from "../until.ts";
-import { nodeEntry, placementOf } from "./feed-harness.ts";
+import { nodeEntry, patience, placementOf } from "./feed-harness.ts";
 import { FeedUnderTest } from "./feed-under-test.ts";
 
 const node = nodeEntry();
@@ -265,6 +268,101 @@ test("lost streams are tried again later and later, up to a bound", async () => 
   }
   assert.deepEqual(waits, [187.5, 375, 750, 1_500, 1_500, 1_500]);
   assert.equal(under.warnings().length, 1, "one line an outage");
+});
+
+test("no two gateways wait alike: up to half of each wait is chance", () => {
+  const bounds = { minBackoffMs: 250, maxBackoffMs: 15_000 };
+  const waits = (random: number): readonly number[] =>
+    [0, 1, 5, 6, 40].map(createBackoff(bounds, () => random));
+  assert.deepEqual(waits(0), [125, 250, 4_000, 7_500, 7_500]);
+  assert.deepEqual(waits(1), [250, 500, 8_000, 15_000, 15_000]);
+});
+
+test("the words with which older servers say that events were lost end the stream, and everything is listed", async () => {
+  await using under = await FeedUnderTest.start();
+  await under.synced();
+  const { nomad, time, record } = under;
+  nomad.put(placementOf(node.id));
+  await until("an event", () => record.allocations.size === 1);
+  time.advance(20_000);
+  const missed = placementOf(node.id);
+  nomad.know(missed);
+  nomad.say("event dropped from buffer\n");
+  await until("it backs off", () => time.delays.some((ms) => ms < 1_000));
+  time.advance(1_000);
+  await under.completed(2);
+  assert.deepEqual(
+    under.streamIndexes(),
+    [null, null],
+    "resumed from no index that proves nothing",
+  );
+  assert.ok(record.allocations.has(missed.id));
+});
+
+test("servers that know another region alone are told as such, once, and their lists are not taken for ours", async () => {
+  await using under = await FeedUnderTest.start({ region: "eu" });
+  const { nomad, time } = under;
+  nomad.know(placementOf(node.id));
+  under.feed.follow(under.record);
+  for (const round of [1, 2]) {
+    await until("it is watched", () => time.delays.includes(5_000));
+    time.advance(5_000);
+    await until("it is given up", () => under.losses.length === round);
+    await until("it backs off", () => time.delays.some((ms) => ms < 1_000));
+    time.advance(1_000);
+  }
+  const sentence =
+    'the event stream is refused: the Nomad servers know no region "eu": check region';
+  assert.deepEqual(under.warnings(), [sentence]);
+  assert.equal(under.feed.trouble, sentence);
+  assert.equal(under.feed.state, "syncing");
+  nomad.region = "eu";
+  await until("it is watched", () => time.delays.includes(5_000) || nomad.streams === 1);
+  time.advance(5_000);
+  await until(
+    "it backs off or is open",
+    () => nomad.streams === 1 || time.delays.some((ms) => ms < 1_000),
+  );
+  time.advance(1_000);
+  await under.completed(1);
+  assert.equal(under.feed.trouble, undefined);
+});
+
+test("a change is in the directory before anything that is asked after its event is answered", async () => {
+  await using under = await FeedUnderTest.start();
+  const { nomad, time, feed } = under;
+  const directory = new PackedDirectory({ clock: time, timers: time, feed });
+  feed.follow(directory);
+  await under.synced();
+  for (let round = 0; round < 20; round++) {
+    const one = placementOf(node.id);
+    nomad.put(one);
+    await under.feed.lookup(randomUUID(), patience());
+    assert.deepEqual(directory.allocation(one.id), one);
+  }
+  assert.deepEqual(directory.pending, { flights: 0, negative: 0 });
+  directory.close();
+});
+
+test("a fault that comes and goes is told once until the stream has lasted", async () => {
+  await using under = await FeedUnderTest.start();
+  await under.synced();
+  const { nomad, time } = under;
+  const flap = async (losses: number): Promise<void> => {
+    await until("it is open", () => under.feed.trouble === undefined);
+    nomad.cutStreams();
+    await until("the loss is seen", () => under.losses.length === losses);
+    await until("it is told", () => under.feed.trouble !== undefined);
+    await until("it backs off", () => time.delays.some((ms) => ms < 2_000));
+    time.advance(2_000);
+    await until("it is back", () => nomad.streams === 1);
+  };
+  for (const losses of [1, 2, 3]) await flap(losses);
+  assert.equal(under.warnings().length, 1);
+  await until("it is open", () => under.feed.trouble === undefined);
+  time.advance(10_000);
+  await flap(4);
+  assert.equal(under.warnings().length, 2);
 });
 
 test("a server that is gone gives way to the next", async () => {
