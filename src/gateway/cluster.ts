@@ -1,46 +1,24 @@
 /** In front of a Nomad cluster: its servers say who exists and who may; what is not carried is passed on to them. */
-
-import type { IncomingMessage } from "node:http";
-import type { Duplex } from "node:stream";
 import { createAuthenticate } from "../acl/authenticate.ts";
 import { type OwnRights, readOwnRights } from "../acl/nomad-own-token.ts";
 import { createNomadSource } from "../acl/nomad-source.ts";
-import { createPassThrough } from "../carry/pass-through/pass-through.ts";
-import { refuseSocket } from "../carry/pass-through/upgrade.ts";
 import type { ServerConfig } from "../config/server-schema.ts";
-import { GatewayError, toGatewayError } from "../errors.ts";
-import { asksForWebSocket } from "../http/upgrade.ts";
-import { clientOf } from "../ingress/client.ts";
-import type { PassThrough, PassThroughContext } from "../ingress/edge.ts";
-import type { UpgradeListener } from "../ingress/upgrade.ts";
-import { addressTest } from "../lib/addresses.ts";
 import { createServers, type Servers, type ServersOptions } from "../nomad/servers.ts";
 import { followAclEvents } from "../registry/nomad/acl-events.ts";
 import { createNomadFeed } from "../registry/nomad/feed.ts";
 import { authenticateWith, type Identity, readText } from "./identity.ts";
 import { type Issuers, openIssuers } from "./issuers.ts";
 import { observeNomadFeed } from "./observing.ts";
+import { openPassing, type Passing } from "./passing.ts";
 import { follow, type Home, type HomeNeeds } from "./registry.ts";
-import { createVouching, type Vouched, type Vouching } from "./vouching.ts";
+import { createVouching } from "./vouching.ts";
 import { openWays } from "./ways.ts";
-
-/** The way to the servers for all that the gateway does not carry itself. */
-export interface Passing {
-  readonly http: PassThrough;
-  readonly upgrade: UpgradeListener;
-  readonly isUpgrade: (request: IncomingMessage) => boolean;
-}
 
 export interface Opened {
   readonly home: Home;
   readonly identity: Identity;
   readonly passing: Passing | undefined;
 }
-
-/** Bytes of a node document that is masked. */
-const maxMaskedBytes = 4 * 1024 * 1024;
-
-const jobAction = /^\/v1\/job\/[^?]+\/action(?:\?|$)/;
 
 const tlsOf = ({ nomad, region }: ServerConfig): ServersOptions["tls"] =>
   nomad.addresses.every((address) => address.startsWith("http:"))
@@ -118,74 +96,10 @@ const openIdentity = (
   return { identity, changed };
 };
 
-/** Passes an upgrade on, or refuses it on its socket. */
-const vouchForUpgrade = (
-  vouching: Vouching,
-  request: IncomingMessage,
-  socket: Duplex,
-  context: PassThroughContext,
-  passOn: (vouched: Vouched) => void,
-): void => {
-  socket.on("error", () => undefined); // its close tells the rest
-  const closed = new Promise((resolve) => socket.once("close", resolve));
-  const pass = async (vouched: Vouched): Promise<undefined> => {
-    passOn(vouched);
-    await closed;
-  };
-  vouching.take(request, context, pass).catch((thrown: unknown) => {
-    refuseSocket(socket, toGatewayError(thrown, context.signal), context.requestId);
-  });
-};
-
-const openPassing = (
-  needs: HomeNeeds,
-  servers: Servers,
-  vouching: Vouching | undefined,
-  config: ServerConfig,
-): Passing => {
-  const { nomad, region, http, timeouts } = config;
-  const through = needs.closers.own(
-    createPassThrough(
-      { log: needs.log, servers },
-      {
-        mask: nomad.maskAddress,
-        maxMaskedBytes,
-        region,
-        tls: tlsOf(config),
-        connectTimeoutMs: timeouts.connectMs,
-      },
-    ),
-  );
-  const isTrusted = addressTest(http.trustProxy);
-  return {
-    http: (request, response, context) => {
-      if (!vouching?.concerns(request)) return through.http(request, response, context);
-      return vouching.take(request, context, async (vouched) => {
-        await through.http(request, response, vouched);
-        return response.statusCode;
-      });
-    },
-    isUpgrade: (request) => asksForWebSocket(request) && jobAction.test(request.url ?? ""),
-    upgrade: (request, socket, head) => {
-      const gone = new AbortController();
-      socket.once("close", () => gone.abort(new GatewayError("client_closed")));
-      const context = {
-        client: clientOf(request, isTrusted),
-        requestId: needs.nextId(),
-        signal: gone.signal,
-      };
-      if (!vouching?.concerns(request)) through.upgrade(request, socket, head, context);
-      else
-        vouchForUpgrade(vouching, request, socket, context, (vouched) =>
-          through.upgrade(request, socket, head, vouched),
-        );
-    },
-  };
-};
-
 export const openCluster = async (needs: HomeNeeds, config: ServerConfig): Promise<Opened> => {
   const { clock, log, metrics, closers } = needs;
   const servers = openServers(needs, config);
+  const tls = tlsOf(config);
   const { token } = config.nomad;
   const issuers = await openIssuers(needs, servers, config);
   const { identity, changed } = openIdentity(needs, servers, issuers, config.acl.enabled);
@@ -214,7 +128,7 @@ export const openCluster = async (needs: HomeNeeds, config: ServerConfig): Promi
   const vouching =
     issuers &&
     createVouching(
-      { clock, audit: needs.audit, identity, directory },
+      { clock, log, audit: needs.audit, identity, directory },
       { region: config.region, ofIssuer: issuers.ofIssuer },
     );
   return {
@@ -222,10 +136,10 @@ export const openCluster = async (needs: HomeNeeds, config: ServerConfig): Promi
       feed,
       directory,
       findNode: (id, signal) => feed.nodes.find(id, signal),
-      ways: openWays(needs, { feed, directory, servers, tls: tlsOf(config) }, config),
+      ways: openWays(needs, { feed, directory, servers, tls }, config),
       embedded: undefined,
     },
     identity,
-    passing: openPassing(needs, servers, vouching, config),
+    passing: openPassing(needs, { servers, tls, vouching }, config),
   };
 };

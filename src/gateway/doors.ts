@@ -10,7 +10,7 @@ import { addressTest, isLoopback } from "../lib/addresses.ts";
 import { openFilesLimit } from "../lib/open-files.ts";
 import type { Log } from "../ports.ts";
 import { registryParameterCheck } from "../registry/answers/parameter-check.ts";
-import type { Passing } from "./cluster.ts";
+import type { Passing } from "./passing.ts";
 
 export interface Door {
   readonly listener: Listener;

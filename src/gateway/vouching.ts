@@ -8,7 +8,7 @@ import { readCredential } from "../http/credential.ts";
 import { asksForWebSocket } from "../http/upgrade.ts";
 import type { PassThroughContext } from "../ingress/edge.ts";
 import type { Audit, AuditEntry, AuditSubject } from "../observe/audit.ts";
-import type { Clock, Credential, Directory, Principal } from "../ports.ts";
+import type { Clock, Credential, Directory, Log, Principal } from "../ports.ts";
 import { passThroughRoute } from "../routes.ts";
 import type { Identity } from "./identity.ts";
 import { type Asked, createServiceRights, readAsked } from "./service-rights.ts";
@@ -30,6 +30,7 @@ export interface Vouching {
 
 export interface VouchingNeeds {
   readonly clock: Clock;
+  readonly log: Log;
   readonly audit: Audit;
   readonly identity: Identity;
   readonly directory: Pick<Directory, "allocation" | "find">;
@@ -72,7 +73,7 @@ const untilExpiry = ({ expiresAtMs }: Principal, { now }: Clock) => {
 };
 
 export const createVouching = (
-  { clock, audit, identity, directory }: VouchingNeeds,
+  { clock, log, audit, identity, directory }: VouchingNeeds,
   { region, ofIssuer }: VouchingOptions,
 ): Vouching => {
   const rights = createServiceRights(directory);
@@ -139,6 +140,8 @@ export const createVouching = (
         const signal = AbortSignal.any([context.signal, expiry.signal]);
         const shown = await shownFor(credential, principal, asked, signal);
         entry = begin(request, context, asked, principal);
+        const { accessorId: accessor, upstream } = principal;
+        log.info({ id: context.requestId, accessor, upstream }, "passed on for a JWT");
         const status = await passOn({ ...context, credential: shown, signal });
         entry?.end({ ...nothing, result: resultOf(status) });
       } catch (thrown) {

@@ -9,7 +9,7 @@ import type { Rules } from "../../src/acl/rules.ts";
 import type { Json } from "../../src/lib/json.ts";
 import { rightLabel } from "../../src/observe/labels.ts";
 import type { Acl, Principal, Scope } from "../../src/ports.ts";
-import { type Route, routes } from "../../src/routes.ts";
+import { type Route, routeNamed, routes } from "../../src/routes.ts";
 
 const rulesOf = (document: Json): Rules => {
   const parsed = parsePolicy(document, "strict");
@@ -124,4 +124,39 @@ for (const [isolation, needsNode] of isolations)
     assert.equal(mayExecOnNode(plain, "here", isolation), !needsNode);
     assert.ok(mayExecOnNode(both, "here", isolation));
     assert.equal(mayExecOnNode(both, "there", isolation), !needsNode);
+  });
+
+test("exec with the service token in its caller's place needs alloc-node-exec here", () => {
+  const exec = routeNamed("alloc.exec");
+  const withExec = (...more: readonly string[]): Principal => ({
+    ...holding({ namespace: [{ default: { capabilities: ["alloc-exec", "read-fs", ...more] } }] }),
+    upstream: "service",
+  });
+  const scope = allocationIn("default");
+  assert.ok(!allows(withExec(), scope, exec));
+  assert.ok(allows(withExec("alloc-node-exec"), scope, exec));
+  assert.ok(!allows(withExec("alloc-node-exec"), allocationIn("other"), exec));
+  assert.ok(allows(withExec(), scope, routeNamed("fs.cat")), "no other route asks for it");
+});
+
+const read = { capabilities: ["read-job"] };
+// biome-ignore format: a table
+const everywhere: readonly (readonly [what: string, namespaces: readonly Json[], expected: boolean])[] = [
+  ["no rule", [], false],
+  ["a rule for one namespace", [{ default: read }], false],
+  ["a rule for *", [{ "*": read }], true],
+  ["a rule for * and one that says the same", [{ "*": read, "dev-*": read, default: read }], true],
+  ["a rule for * and a namespace that has less", [{ "*": read, default: { capabilities: ["list-jobs"] } }], false],
+  ["a rule for * and a pattern that has less", [{ "*": read, "dev-*": { capabilities: ["list-jobs"] } }], false],
+  ["a rule for * and a namespace that is denied", [{ "*": read, default: { policy: "deny" } }], false],
+  ["a rule for * that denies", [{ "*": { policy: "deny" } }], false],
+  ["patterns that look as if they were all", [{ "a*": read, "*a": read }], false],
+  ["two policies, one of which denies", [{ "*": read }, { "*": { policy: "deny" } }], false],
+];
+for (const [what, namespaces, expected] of everywhere)
+  test(`a right in every namespace: ${what}`, () => {
+    const { acl } = holding(...namespaces.map((rule) => ({ namespace: [rule] })));
+    assert.equal(acl.everywhere("read-job"), expected);
+    assert.ok(!acl.everywhere("submit-job"));
+    assert.ok(managementAcl.everywhere("read-job"));
   });

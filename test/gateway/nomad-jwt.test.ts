@@ -19,8 +19,14 @@ import {
   serviceToken,
   signed,
 } from "../support/cluster-issuer.ts";
-import { type ClusterRig, secrets, startCluster } from "../support/cluster-rig.ts";
+import {
+  type ClusterOptions,
+  type ClusterRig,
+  secrets,
+  startCluster,
+} from "../support/cluster-rig.ts";
 import { shellWorkload } from "../support/processes.ts";
+import { type RelayServer, relayServer } from "../support/relay-server.ts";
 import { eventually } from "../support/rig.ts";
 import { answers } from "../support/scripted-nomad.ts";
 import { execClient, rawUpgrade } from "../support/ws-client.ts";
@@ -45,9 +51,13 @@ interface Reply {
   readonly headers: IncomingHttpHeaders;
 }
 
-const start = async (prepare: (rig: ClusterRig["nomad"]) => void = () => {}): Promise<World> => {
+const start = async (
+  prepare: (rig: ClusterRig["nomad"]) => void = () => {},
+  options: Partial<ClusterOptions> = {},
+): Promise<World> => {
   let held: HeldPolicies = new Map();
   const rig = await startCluster({
+    ...options,
     workloads,
     settings: issuerSettings,
     prepare: (nomad) => {
@@ -435,6 +445,28 @@ test("a policy that shrinks at the servers ends what lives on it", patient, asyn
   const ended = await follow(`${rig.url}${logPath(web)}`, signed(["viewer"]), shrink);
   assert.deepEqual([ended.text, ended.whole], ["first\n", false]);
   assert.equal((await world.ask(listPath(web), signed(["viewer"]))).status, 403);
+});
+
+test("through a server it is the service token as well, when the agent cannot be dialled", async () => {
+  const relays: RelayServer[] = [];
+  await using world = await start(undefined, {
+    node: (node) => ({ ...node, address: "" }),
+    servers: async (nomad, agent) => {
+      const relay = await relayServer(nomad.origin, agent);
+      relays.push(relay);
+      return relay;
+    },
+  });
+  const { status, headers } = await world.ask(listPath(world.web), signed(["viewer"]));
+  assert.equal(status, 200);
+  assert.equal(headers["x-serai-reach"], "servers; reason=no_address");
+  const client = run(world, signed(["shell"]));
+  await client.closed;
+  assert.equal(client.exitCode(), 0);
+  assert.deepEqual(
+    relays.flatMap(({ relayed }) => relayed.map(({ token }) => token)),
+    [serviceToken, serviceToken],
+  );
 });
 
 const pastPolicyAgeMs = 31_000;
