@@ -34,20 +34,21 @@ const members = (cursor: JsonCursor, names: Names, take: (name: string) => boole
     if (name === "" || !take(name)) cursor.skip();
 };
 
-const allocationNames = new Names([
-  "ID",
-  "Namespace",
-  "NodeID",
-  "JobID",
-  "TaskGroup",
-  "ClientStatus",
-]);
+/** Told when everything was read that a document has of interest: most of its bytes come after that. */
+type Enough = () => void;
+const readOn: Enough = () => {};
+
+const allocationFields = ["ID", "Namespace", "NodeID", "JobID", "TaskGroup", "ClientStatus"];
+const allocationNames = new Names(allocationFields);
 
 /** Undefined for what is no allocation on a node. */
-export const readAllocation = (cursor: JsonCursor): Placement | undefined => {
+export const readAllocation = (cursor: JsonCursor, enough = readOn): Placement | undefined => {
   const texts: Record<string, string | undefined> = {};
+  let missing = allocationFields.length;
   members(cursor, allocationNames, (name) => {
+    if (texts[name] === undefined) missing--;
     texts[name] = cursor.text();
+    if (missing === 0) enough();
     return true;
   });
   const {
@@ -62,19 +63,25 @@ export const readAllocation = (cursor: JsonCursor): Placement | undefined => {
   return { id, nodeId, namespace, jobId, taskGroup, terminal: terminalOf(status) };
 };
 
-const nodeNames = new Names(["ID", "Name", "Status", "HTTPAddr", "TLSEnabled"]);
+const nodeTexts = ["ID", "Name", "Status", "HTTPAddr"];
+const nodeNames = new Names([...nodeTexts, "TLSEnabled"]);
 
-export const readNode = (cursor: JsonCursor): NodeFacts | undefined => {
+export const readNode = (cursor: JsonCursor, enough = readOn): NodeFacts | undefined => {
   const texts: Record<string, string | undefined> = {};
-  let tls = false;
+  let tls: boolean | undefined;
+  let missing = nodeTexts.length;
   members(cursor, nodeNames, (name) => {
     if (name === "TLSEnabled") tls = cursor.flag() ?? false;
-    else texts[name] = cursor.text();
+    else {
+      if (texts[name] === undefined) missing--;
+      texts[name] = cursor.text();
+    }
+    if (missing === 0 && tls !== undefined) enough();
     return true;
   });
   const { ID: id = "", Name: name = "", Status: status = "", HTTPAddr: address } = texts;
   if (!isUuid(id)) return undefined;
-  return { id, name, status: statusOf(status), address, tls };
+  return { id, name, status: statusOf(status), address, tls: tls ?? false };
 };
 
 /** The items of a list, one by one: whoever reads may rest between two. Throws when it is not a list. */
@@ -121,14 +128,14 @@ const payloadNames = new Names(["Allocation", "Node"]);
 
 type Payload = Exclude<Told, { readonly kind: "node_gone" }>;
 
-const readPayload = (cursor: JsonCursor): Payload | undefined => {
+const readPayload = (cursor: JsonCursor, enough: Enough): Payload | undefined => {
   let payload: Payload | undefined;
   members(cursor, payloadNames, (name) => {
     if (name === "Allocation") {
-      const placement = readAllocation(cursor);
+      const placement = readAllocation(cursor, enough);
       if (placement) payload = { kind: "allocation", placement };
     } else {
-      const facts = readNode(cursor);
+      const facts = readNode(cursor, enough);
       if (facts) payload = { kind: "node", facts };
     }
     return true;
@@ -139,15 +146,24 @@ const readPayload = (cursor: JsonCursor): Payload | undefined => {
 const eventNames = new Names(["Topic", "Type", "Payload"]);
 const isOurs = (topic: string): boolean => topic === "Allocation" || topic === "Node";
 
+/** The end of a topic's name: its first byte is rarer than a quote, which makes it quickly looked for. */
+const topicName = Buffer.from('Topic"');
+const lineEnd = Buffer.from("}]}");
+
 /** One event. Its members come in any order: a payload is skipped only where its topic stands before it. */
 const readEvent = (cursor: JsonCursor): Told | undefined => {
   let topic: string | undefined;
-  let type = "";
+  let type: string | undefined;
   let payload: Payload | undefined;
+  // an event without a topic is none of ours: where no other follows, the rest of the line, which is most of it, is passed by
+  const enough = (): void => {
+    if (topic === undefined || type === undefined || !cursor.endsWith(lineEnd)) return;
+    if (!cursor.isAhead(topicName)) cursor.finish();
+  };
   members(cursor, eventNames, (name) => {
     if (name === "Topic") topic = cursor.text() ?? "";
     else if (name === "Type") type = cursor.text() ?? "";
-    else if (topic === undefined || isOurs(topic)) payload = readPayload(cursor);
+    else if (topic === undefined || isOurs(topic)) payload = readPayload(cursor, enough);
     else return false;
     return true;
   });

@@ -79,6 +79,7 @@ export class JsonCursor {
   readonly #bytes: Buffer;
   readonly #end: number;
   #at = 0;
+  #isFinished = false;
 
   constructor(bytes: Buffer) {
     this.#bytes = bytes;
@@ -96,7 +97,7 @@ export class JsonCursor {
 
   /** The next member's name, the cursor on its value: "" for one not looked for, undefined when the object has ended. */
   nextName(names: Names): string | undefined {
-    if (!this.#nextOf(closeBrace)) return undefined;
+    if (this.#isFinished || !this.#nextOf(closeBrace)) return undefined;
     this.#space();
     const start = this.#at + 1;
     this.#skipString();
@@ -108,7 +109,23 @@ export class JsonCursor {
 
   /** True with the cursor on the next element; false when the array has ended. */
   nextElement(): boolean {
-    return this.#nextOf(closeBracket);
+    return !this.#isFinished && this.#nextOf(closeBracket);
+  }
+
+  /** Whether these bytes come anywhere behind the cursor. */
+  isAhead(bytes: Buffer): boolean {
+    return this.#bytes.indexOf(bytes, this.#at) !== -1;
+  }
+
+  /** Whether the text ends with these bytes: one that breaks off hardly does. */
+  endsWith(bytes: Buffer): boolean {
+    return this.#bytes.subarray(Math.max(0, this.#end - bytes.length)).equals(bytes);
+  }
+
+  /** Nothing that is left is of interest: it is not looked at, and counts as ended. */
+  finish(): void {
+    this.#isFinished = true;
+    this.#at = this.#end;
   }
 
   /** A text; undefined for any other value, which is skipped. */

@@ -68,6 +68,19 @@ test("a document cut anywhere throws a SyntaxError, and never runs past its end"
     assert.throws(() => [...readLine(line.subarray(0, end))], SyntaxError, `cut at ${end}`);
 });
 
+test("the rest of the last event is passed by once all of it is known, and no event before it", () => {
+  const one = allocationEvent(held());
+  const whole = bytes(eventLine(9, [one, nodeEvent(node, 9), one]).trimEnd());
+  assert.equal([...readLine(whole)].length, 3);
+  const alone = eventLine(9, [one]).trimEnd();
+  const at = alone.indexOf('"TaskStates":');
+  assert.ok(at > 0);
+  const broken = `${alone.slice(0, at)}"TaskStates":[[[not even JSON${alone.slice(-3)}`;
+  assert.equal([...readLine(bytes(broken))].length, 1);
+  const early = broken.replace('"Type":"AllocationUpdated",', "");
+  assert.throws(() => [...readLine(bytes(early))], SyntaxError, "its type may come yet");
+});
+
 test("bytes of any kind are either read or refused", () => {
   const line = bytes(eventLine(9, [allocationEvent(held())]));
   fc.assert(
