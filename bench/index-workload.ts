@@ -1,4 +1,5 @@
 /** What both sides of the index bench hold and look up: the same allocations and the same requests, made from numbers. */
+import type { PackedDirectory } from "../src/registry/directory.ts";
 
 export const allocationCount = 2_000_000;
 export const nodeCount = 6_000;
@@ -61,6 +62,25 @@ export const requests = (count: number, round: number): Requests => {
     offsets[index] = index * length + before.length;
   }
   return { bytes, offsets };
+};
+
+/** Nanoseconds a look-up, out of the requests' bytes; all of them have to be found. */
+export const lookUpNs = (directory: PackedDirectory, { bytes, offsets }: Requests): number => {
+  let found = 0;
+  const started = process.hrtime.bigint();
+  for (const offset of offsets) if (directory.allocationAt(bytes, offset) !== undefined) found++;
+  const took = Number(process.hrtime.bigint() - started);
+  if (found !== offsets.length) throw new Error("an allocation is missing");
+  return took / offsets.length;
+};
+
+export const verdict = (met: boolean): string => (met ? "met" : "MISSED");
+
+/** Ends the process where garbage cannot be collected before memory is read. */
+export const needGc = (script: string): void => {
+  if (globalThis.gc !== undefined) return;
+  console.error(`run it with --expose-gc (npm run ${script})`);
+  process.exit(2);
 };
 
 export const median = (values: readonly number[]): number =>

@@ -9,22 +9,22 @@ import { PackedDirectory } from "../src/registry/directory.ts";
 import type { Change } from "../src/registry/feed.ts";
 import {
   allocationCount,
+  lookUpNs,
   median,
+  needGc,
   nodeCount,
   nodeId,
   placementOf,
   requests,
   settledRss,
+  verdict,
 } from "./index-workload.ts";
 
 const rounds = 9;
 const lookups = 50_000;
 const aims = { rssMb: 300, ratio: 0.5, stallMs: 50 };
 
-if (globalThis.gc === undefined) {
-  console.error("run it with --expose-gc (npm run bench:index)");
-  process.exit(2);
-}
+needGc("bench:index");
 
 const clock = { now: Date.now, monotonic: () => performance.now() };
 const directory = new PackedDirectory({
@@ -67,14 +67,6 @@ const fill = (): { readonly seconds: number; readonly stallMs: number } => {
   directory.complete(1);
   stallMs = Math.max(stallMs, performance.now() - started);
   return { seconds: inserting / 1_000, stallMs };
-};
-
-const readRound = (round: number): { readonly nanoseconds: number; readonly found: number } => {
-  const { bytes, offsets } = requests(lookups, round);
-  let found = 0;
-  const started = process.hrtime.bigint();
-  for (const offset of offsets) if (directory.allocationAt(bytes, offset) !== undefined) found++;
-  return { nanoseconds: Number(process.hrtime.bigint() - started) / lookups, found };
 };
 
 /** Allocations come and go by the thousand between reads; returns changes a second and the cost of reads meanwhile. */
@@ -124,14 +116,13 @@ const theirs: number[] = [];
 const perSecond: number[] = [];
 const churnedNs: number[] = [];
 for (let round = 0; round < rounds + 2; round++) {
-  const mine = readRound(round);
+  const mine = lookUpNs(directory, requests(lookups, round));
   lru.send({ count: lookups, round });
   const other = await reply();
-  if (mine.found !== lookups || other.found !== lookups)
-    throw new Error("an allocation is missing");
+  if (other.found !== lookups) throw new Error("an allocation is missing");
   const churned = churnRound(round);
   if (round < 2) continue; // the first rounds warm up
-  ours.push(mine.nanoseconds);
+  ours.push(mine);
   theirs.push(other.nanoseconds);
   perSecond.push(churned.perSecond);
   churnedNs.push(churned.readNs);
@@ -154,8 +145,6 @@ const figures = {
   changesPerSecond: Math.round(median(perSecond)),
   lookupNsBesideChanges: Math.round(median(churnedNs)),
 };
-const verdict = (met: boolean): string => (met ? "met" : "MISSED");
-
 console.log(`allocations           ${figures.allocations} on ${figures.nodes} nodes
 memory (RSS)          ${figures.rssMb} MB (process alone ${figures.emptyRssMb} MB, lru-cache ${figures.lruRssMb} MB)   aim < ${aims.rssMb} MB: ${verdict(figures.rssMb < aims.rssMb)}
 look-up, random id    ${figures.lookupNs} ns (lru-cache ${figures.lruLookupNs} ns), ratio ${figures.ratio}   aim <= ${aims.ratio}: ${verdict(figures.ratio <= aims.ratio)}

@@ -11,7 +11,7 @@ import type { DirectoryObserver, PackedDirectory } from "../registry/directory.t
 import type { EmbeddedObserver, EmbeddedRegistry } from "../registry/embedded/registry.ts";
 import type { Feed } from "../registry/feed.ts";
 import type { LookupResult } from "../registry/flights.ts";
-import type { NomadFeedObserver } from "../registry/nomad/feed.ts";
+import type { NomadFeedObserver } from "../registry/nomad/observer.ts";
 
 const lookups = {
   found: "found",

@@ -3,6 +3,7 @@
  * Only a management token may see them, and one topic that a token may not see refuses its whole stream; so they have a
  * stream of their own, opened when the gateway's own token is good for it. Nothing is read out of an event but that it came.
  */
+import { whileWanted } from "../../lib/abort.ts";
 import type { Servers } from "../../nomad/servers.ts";
 import type { Clock, Closer, Log } from "../../ports.ts";
 import { type Cancel, pause, realTimers, type Timers } from "../timers.ts";
@@ -126,7 +127,7 @@ class AclEvents implements Closer {
 
   async #kind(): Promise<"manager" | "client" | "off" | "unknown"> {
     try {
-      return await this.#needs.ownKind();
+      return await whileWanted(this.#needs.ownKind(), this.#life.signal);
     } catch {
       return "unknown"; // no server can say: the feed tells why
     }

@@ -3,7 +3,6 @@
  * (listing-schedule.ts), then the stream goes on: it is trusted only as far as its indexes prove that nothing was missed
  * (continuity.ts), and everything is listed again when they do not. Here the three are joined, and what they tell is told on.
  */
-import { setImmediate as turn } from "node:timers/promises";
 import type { Servers } from "../../nomad/servers.ts";
 import type { Clock, Log, Placement } from "../../ports.ts";
 import type { Change, Feed, FeedState, ResyncReason, Sink } from "../feed.ts";
@@ -11,26 +10,19 @@ import { type Cancel, realTimers, type Timers } from "../timers.ts";
 import { type AskServers, createAskServers, reasonOf } from "./ask.ts";
 import { Audience } from "./audience.ts";
 import { Continuity } from "./continuity.ts";
-import { readLine, type Told } from "./documents.ts";
-import { feedStream, type StreamLoss, type StreamLost } from "./event-stream.ts";
+import type { Told } from "./documents.ts";
+import { feedStream, type StreamLost } from "./event-stream.ts";
+import { readInTurns } from "./line-reading.ts";
 import type { Line } from "./lines.ts";
 import { ListingSchedule, type Wanted } from "./listing-schedule.ts";
 import { lookUp } from "./look-up.ts";
 import { NodeBook, type NomadNodes } from "./node-book.ts";
+import { type NomadFeedObserver, silentObserver } from "./observer.ts";
 import { defaultBounds, type NomadFeedBounds } from "./options.ts";
 import { lacking, type OwnRights, refusalOf, whatIsMissing } from "./refusal.ts";
 import { type HowLost, StreamKeeper } from "./stream-keeper.ts";
 import { Trouble } from "./trouble.ts";
 import { createBackoff, everyNowAndThen } from "./waits.ts";
-
-/** Facts for metrics; each is told as it happens. */
-export interface NomadFeedObserver {
-  streamLost(loss: StreamLoss): void;
-  /** A whole picture was read. */
-  listed(reason: ResyncReason, durationMs: number): void;
-  /** A page could not be had. */
-  listFailed(): void;
-}
 
 export interface NomadFeedNeeds {
   readonly clock: Clock;
@@ -55,14 +47,6 @@ export interface NomadFeed extends Feed {
   readonly nodes: NomadNodes;
 }
 
-const silentObserver: NomadFeedObserver = {
-  streamLost: () => {},
-  listed: () => {},
-  listFailed: () => {},
-};
-
-const eventsBetweenLooks = 128;
-const budgetMs = 8;
 const closed = new Error("the feed is closed");
 
 class ServersFeed implements NomadFeed {
@@ -199,7 +183,7 @@ class ServersFeed implements NomadFeed {
 
   /** A refusal takes seconds to be noticed: what the token lacks is told before. */
   async #tellMissing(): Promise<void> {
-    const missing = await whatIsMissing(this.#needs.ownRights);
+    const missing = await whatIsMissing(this.#needs.ownRights, this.#life.signal);
     if (missing.length === 0 || this.#stream.isOpen || this.#life.signal.aborted) return;
     this.#streamTrouble.tell(lacking(missing), {});
   }
@@ -246,17 +230,7 @@ class ServersFeed implements NomadFeed {
   }
 
   async #tell(index: number, bytes: Buffer): Promise<void> {
-    const told: Told[] = [];
-    const events = readLine(bytes);
-    let until = this.#clock.monotonic() + budgetMs;
-    for (;;) {
-      const next = events.next();
-      if (next.done) break;
-      told.push(next.value);
-      if (told.length % eventsBetweenLooks !== 0 || this.#clock.monotonic() < until) continue;
-      await turn();
-      until = this.#clock.monotonic() + budgetMs;
-    }
+    const told = await readInTurns(bytes, this.#clock);
     if (this.#life.signal.aborted) return;
     this.#schedule.meanwhile(index, told);
     const changes = this.#changesOf(told, false);

@@ -1,4 +1,5 @@
 /** Why an event stream was refused: the stream itself never says, the token's own rights and the lists do. */
+import { whileWanted } from "../../lib/abort.ts";
 import { type AskServers, reasonOf, type ServerAnswer, wordsOf } from "./ask.ts";
 import type { NomadFeedBounds } from "./options.ts";
 
@@ -15,12 +16,14 @@ const maxBytes = 1024 * 1024;
 export const lacking = (missing: readonly string[]): string =>
   `the gateway's own token (nomad.token) lacks ${missing.join("; and ")}. See "The gateway's own token" in docs/operating.md`;
 
-/** Empty as well when no server can say now. */
+/** Empty as well when no server can say, now or while the signal lasts. */
 export const whatIsMissing = async (
   ownRights: OwnRights | undefined,
+  signal: AbortSignal,
 ): Promise<readonly string[]> => {
+  if (ownRights === undefined) return [];
   try {
-    return (await ownRights?.()) ?? [];
+    return await whileWanted(ownRights(), signal);
   } catch {
     return [];
   }
@@ -32,7 +35,7 @@ export const refusalOf = async (
   { answerTimeoutMs }: Pick<NomadFeedBounds, "answerTimeoutMs">,
   signal: AbortSignal,
 ): Promise<string> => {
-  const missing = await whatIsMissing(ownRights);
+  const missing = await whatIsMissing(ownRights, signal);
   if (missing.length > 0) return lacking(missing);
   for (const { path, right } of questions) {
     let answer: ServerAnswer;

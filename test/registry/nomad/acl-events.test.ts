@@ -15,12 +15,12 @@ class Under implements AsyncDisposable {
   readonly said: string[] = [];
   changes = 0;
   asked = 0;
-  kind: Kind | Error = "manager";
+  kind: Kind | Error | "thinks" = "manager";
   readonly nomad: ScriptedNomad;
   readonly #servers;
   readonly #events: Closer;
 
-  private constructor(nomad: ScriptedNomad, kind: Kind | Error) {
+  private constructor(nomad: ScriptedNomad, kind: Under["kind"]) {
     this.nomad = nomad;
     this.kind = kind;
     nomad.manages = () => this.kind === "manager";
@@ -39,6 +39,7 @@ class Under implements AsyncDisposable {
         ownKind: async () => {
           this.asked++;
           if (this.kind instanceof Error) throw this.kind;
+          if (this.kind === "thinks") return new Promise(() => undefined);
           return this.kind;
         },
         changed: () => void this.changes++,
@@ -47,7 +48,7 @@ class Under implements AsyncDisposable {
     );
   }
 
-  static async start(kind: Kind | Error = "manager"): Promise<Under> {
+  static async start(kind: Under["kind"] = "manager"): Promise<Under> {
     return new Under(await ScriptedNomad.start(), kind);
   }
 
@@ -71,6 +72,8 @@ class Under implements AsyncDisposable {
     await this.nomad[Symbol.asyncDispose]();
   }
 }
+
+const soon = { timeout: 5_000 };
 
 const backsOff = ({ time }: Under): boolean => time.delays.some((ms) => ms > 50 && ms < 1_000);
 
@@ -178,4 +181,9 @@ test("a manager's token that is taken away is asked about again, and said once",
   await until("it was asked", () => under.asked === 2);
   await until("it is said", () => under.said.length === 1);
   assert.equal(under.changes, 1);
+});
+
+test("it is closed at once while the servers think about the token", soon, async () => {
+  await using under = await Under.start("thinks");
+  await until("it was asked", () => under.asked === 1);
 });
