@@ -66,6 +66,7 @@ export class Sink {
   #queue: Buffer[] = [];
   #queuedBytes = 0;
   #batch: Buffer | undefined;
+  #gathering = false;
   #writing = false;
   #timer: NodeJS.Timeout | undefined;
   #dropped = 0;
@@ -94,7 +95,7 @@ export class Sink {
     }
     this.#queue.push(bytes);
     this.#queuedBytes += bytes.length;
-    this.#pump();
+    this.#gather();
     return true;
   }
 
@@ -170,6 +171,16 @@ export class Sink {
     if (taken.length === 0) return undefined;
     this.#queue = this.#queue.slice(taken.length);
     return taken.length === 1 ? taken[0] : Buffer.concat(taken);
+  }
+
+  /** Lines of one turn of the loop go out together: each write costs a worker's waking. */
+  #gather(): void {
+    if (this.#gathering || this.#writing) return; // the end of either takes what waits
+    this.#gathering = true;
+    setImmediate(() => {
+      this.#gathering = false;
+      this.#pump();
+    });
   }
 
   #pump(): void {

@@ -29,6 +29,19 @@ test("a private key is hidden whole", () => {
   assert.equal(redactText(`x ${key} y`), "x *** y");
 });
 
+for (const [text, shown] of [
+  ["of eyJhbGciOiJ9.eyJzdWIi.c2ln now", "of *** now"],
+  ["sent bearer abcdefghij", "sent bearer ***"],
+  ["sent Basic abcdefghij==", "sent Basic ***"],
+  ["redis://me:word@host/0", "redis://***@host/0"],
+  ["my_api-key = abcdef", "my_api-key = ***"],
+  ["Passphrase: abcdef", "Passphrase: ***"],
+  ["/alloc/data/basically a name.txt", "/alloc/data/basically a name.txt"],
+] as const)
+  test(`a text of one credential alone is told as ${JSON.stringify(shown)}`, () => {
+    assert.equal(redactText(text), shown);
+  });
+
 test("arguments are bounded in number and length", () => {
   const shown = redactArguments(Array(1000).fill("a b ".repeat(10_000)));
   assert.equal(shown.length, 65);

@@ -78,6 +78,28 @@ test("a reader that stops neither blocks the writer nor loses what the queue hol
   closeSync(reader);
 });
 
+test("lines of one turn of the loop arrive together", async () => {
+  using at = scratch();
+  const fifo = at.file("fifo");
+  execFileSync("mkfifo", [fifo]);
+  const reader = openSync(fifo, constants.O_RDONLY | constants.O_NONBLOCK);
+  const sink = new Sink({ output: fifo });
+  for (const line of ["one\n", "two\n", "three\n"]) sink.write(line);
+  const buffer = Buffer.alloc(100);
+  let first = "";
+  await until(() => {
+    try {
+      first = buffer.toString("utf8", 0, readSync(reader, buffer));
+    } catch {
+      // nothing in the pipe at this moment
+    }
+    return first !== "";
+  }, "a line");
+  assert.equal(first, "one\ntwo\nthree\n");
+  await sink.close(soon());
+  closeSync(reader);
+});
+
 test("patience at closing ends: a dead reader cannot hold the process", async () => {
   using at = scratch();
   const fifo = at.file("fifo");
