@@ -22,7 +22,11 @@ export interface Serai extends AsyncDisposable, Pick<GatewayProgram, "url" | "ad
 export const startSerai = async (
   nomad: NomadCluster,
   addresses: readonly string[],
-  settings: { readonly nomad?: object; readonly reach?: object } = {},
+  settings: {
+    readonly nomad?: object;
+    readonly reach?: object;
+    readonly acl?: object;
+  } = {},
 ): Promise<Serai> => {
   await using stack = new AsyncDisposableStack();
   const home = stack.use(createHome());
