@@ -90,7 +90,11 @@ export const openPassing = (
         requestId: needs.nextId(),
         signal: gone.signal,
       };
-      if (!vouching?.concerns(request)) through.upgrade(request, socket, head, context);
+      if (!vouching?.concerns(request))
+        through.upgrade(request, socket, head, {
+          ...context,
+          checkFirst: vouching?.checkFirst(request),
+        });
       else
         vouchForUpgrade(vouching, request, socket, context, (vouched) =>
           through.upgrade(request, socket, head, vouched),

@@ -5,8 +5,11 @@
 import type { IncomingMessage } from "node:http";
 import { GatewayError, toGatewayError } from "../errors.ts";
 import { readCredential } from "../http/credential.ts";
+import { wantsHandshake } from "../http/handshake.ts";
+import { queryOf } from "../http/query.ts";
 import { asksForWebSocket } from "../http/upgrade.ts";
 import type { PassThroughContext } from "../ingress/edge.ts";
+import { isJsonObject, parseJson } from "../lib/json.ts";
 import type { Audit, AuditEntry, AuditSubject } from "../observe/audit.ts";
 import type { Clock, Credential, Directory, Log, Principal } from "../ports.ts";
 import { passThroughRoute } from "../routes.ts";
@@ -24,6 +27,8 @@ export type PassOn = (vouched: Vouched) => Promise<number | undefined>;
 export interface Vouching {
   /** True for a request that bears such a JWT. */
   concerns(request: IncomingMessage): boolean;
+  /** For a socket whose first message brings the token: it must not be such a JWT, which counts in the header alone. */
+  checkFirst(request: IncomingMessage): ((message: string) => void) | undefined;
   /** Passes on what may be passed on. Rejects with a GatewayError, of its own or `passOn`'s. */
   take(request: IncomingMessage, context: PassThroughContext, passOn: PassOn): Promise<void>;
 }
@@ -60,6 +65,26 @@ const auditKind = (
 const resultOf = (status: number | undefined) => {
   if (status === undefined || status < firstFailure) return "ok";
   return status === forbidden ? "denied" : "failed";
+};
+
+const shakesHands = (request: IncomingMessage): boolean => {
+  try {
+    return wantsHandshake(queryOf(request.url ?? ""));
+  } catch {
+    return false; // the server refuses what is no bool
+  }
+};
+
+/** All texts of a handshake, whatever else is wrong with it: that is the server's to say. */
+const textsIn = (message: string): readonly string[] => {
+  try {
+    const parsed = parseJson(message);
+    return isJsonObject(parsed)
+      ? Object.values(parsed).filter((one) => typeof one === "string")
+      : [];
+  } catch {
+    return [];
+  }
 };
 
 /** Ends with the JWT: its life is at most a day, which a timer can wait for. */
@@ -110,6 +135,11 @@ export const createVouching = (
     });
   };
 
+  const checkHandshake = (message: string): void => {
+    if (textsIn(message).some((text) => ofIssuer(text.trim())))
+      throw new GatewayError("permission_denied");
+  };
+
   return {
     concerns(request) {
       try {
@@ -122,6 +152,7 @@ export const createVouching = (
         return false; // two of one header are refused by the pass-through itself
       }
     },
+    checkFirst: (request) => (shakesHands(request) ? checkHandshake : undefined),
     async take(request, context, passOn) {
       const credential = readCredential(request);
       if (!ofIssuer(credential.secret ?? "")) {

@@ -3,9 +3,12 @@
  * decides, and what goes on bears the service token. Neither is seen on the other side.
  */
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import type { IncomingHttpHeaders, RequestListener } from "node:http";
+import type { AddressInfo } from "node:net";
 import { after, before, describe, test } from "node:test";
 import { type Dispatcher, request } from "undici";
+import { WebSocket, WebSocketServer } from "ws";
 import { inNamespace } from "../acl/nomad-rules.ts";
 import {
   foreignKey,
@@ -468,6 +471,39 @@ test("through a server it is the service token as well, when the agent cannot be
     [serviceToken, serviceToken],
   );
 });
+
+test(
+  "a JWT in the first message of a job's action is refused before a server sees it",
+  patient,
+  async () => {
+    const server = new WebSocketServer({ port: 0, host: "127.0.0.1" });
+    await once(server, "listening");
+    const seen: string[] = [];
+    server.on("connection", (socket) =>
+      socket.on("message", (data) => {
+        seen.push(String(data));
+        socket.close(1000);
+      }),
+    );
+    const { port } = server.address() as AddressInfo; // a TCP server's address is one
+    await using world = await start(undefined, {
+      servers: (nomad) => relayServer(nomad.origin, `127.0.0.1:${port}`),
+    });
+    const path = "/v1/job/web/action?action=greet&task=main&allocID=x&group=main&ws_handshake=true";
+    const shake = async (token: string) => {
+      const socket = new WebSocket(`${world.rig.url.replace("http", "ws")}${path}`);
+      await once(socket, "open");
+      socket.send(JSON.stringify({ version: 1, auth_token: token }));
+      const [code, reason] = await once(socket, "close");
+      return `${code} ${reason}`;
+    };
+    assert.equal(await shake(signed(["admins"])), "1011 Permission denied");
+    assert.deepEqual(seen, []);
+    assert.equal(await shake(secrets.reader), "1000 ");
+    assert.deepEqual(seen, [JSON.stringify({ version: 1, auth_token: secrets.reader })]);
+    server.close();
+  },
+);
 
 const pastPolicyAgeMs = 31_000;
 

@@ -15,6 +15,8 @@ export interface PassThroughContext {
   readonly requestId: string;
   /** Goes in place of the caller's own. */
   readonly credential?: Credential | undefined;
+  /** Looks at the first message of a socket; throws when it must not pass. */
+  readonly checkFirst?: ((message: string) => void) | undefined;
   /** Aborts when the client leaves, the right ends or the gateway drains; reason: GatewayError. */
   readonly signal: AbortSignal;
   readonly tally?: Tally;

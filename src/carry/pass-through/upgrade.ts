@@ -8,12 +8,14 @@ import { once } from "node:events";
 import { request as ask, type IncomingMessage, STATUS_CODES } from "node:http";
 import type { Duplex } from "node:stream";
 import { pipeline } from "node:stream/promises";
+import { toClose } from "../../answer.ts";
 import { GatewayError, toGatewayError } from "../../errors.ts";
 import { readBounded } from "../../lib/read-bounded.ts";
 import { inTurn, type Servers } from "../../nomad/servers.ts";
 import type { Log } from "../../ports.ts";
 import { type Connections, Undialled } from "./connections.ts";
 import { invalidAnswer, named, peer } from "./faults.ts";
+import { firstMessage } from "./first-message.ts";
 import { toCaller, toServer } from "./headers.ts";
 import type { PassThroughContext } from "./passage.ts";
 import { readPassTarget } from "./target.ts";
@@ -154,22 +156,42 @@ const open = (
   });
 
 /** Both halves to their ends; the first error ends both, and a half that outlives the other has a bound. */
-const bridge = async (caller: Duplex, server: Duplex, lingerMs: number): Promise<void> => {
+const bridge = async (
+  caller: Duplex,
+  server: Duplex,
+  lingerMs: number,
+  ...between: readonly Duplex[]
+): Promise<void> => {
   let linger: NodeJS.Timeout | undefined;
   const destroyBoth = (): void => {
     caller.destroy();
     server.destroy();
   };
-  const half = async (from: Duplex, to: Duplex): Promise<void> => {
-    await pipeline(from, to);
+  const half = async (...way: readonly Duplex[]): Promise<void> => {
+    await pipeline(way);
     linger ??= setTimeout(destroyBoth, lingerMs);
   };
   try {
-    await Promise.all([half(caller, server), half(server, caller)]);
+    await Promise.all([half(caller, ...between, server), half(server, caller)]);
   } finally {
     clearTimeout(linger);
     destroyBoth();
   }
+};
+
+/** A close frame, in one small write: nothing else was written since the 101. */
+const sayGoodbye = (socket: Duplex, error: GatewayError): void => {
+  const { code, reason } = toClose(error);
+  const words = Buffer.from(reason);
+  socket.write(Buffer.from([0x88, words.length + 2, code >> 8, code & 0xff, ...words]));
+};
+
+/** What stands between caller and server while the first message may be a token that no server should see. */
+const guardOf = (socket: Duplex, { checkFirst }: PassThroughContext): readonly Duplex[] => {
+  if (checkFirst === undefined) return [];
+  const guard = firstMessage(checkFirst);
+  guard.once("error", (error) => sayGoodbye(socket, toGatewayError(error)));
+  return [guard];
 };
 
 const copyRefusal = async (
@@ -249,7 +271,7 @@ export const createUpgrades = (
       socket.unshift(head);
       upstream.unshift(opened.head);
       if (!socket.write(accept)) await once(socket, "drain", { signal });
-      await bridge(socket, upstream, lingerMs);
+      await bridge(socket, upstream, lingerMs, ...guardOf(socket, context));
     } catch (error) {
       throw named(error, wanted);
     } finally {
