@@ -48,7 +48,7 @@ describe("JWTs in front of a real cluster", { skip: noNomad, timeout: 120_000 },
 
   before(async () => {
     nomad = stack.use(await startNomad({ servers: 1, clients: 1 }));
-    const job = await nomad.run(talker({ id: "talk" }));
+    const job = await nomad.run(talker({ id: "talk", task: { Identity: { File: true } } }));
     allocation = job.allocations[0]?.id ?? "";
     nodeId = job.allocations[0]?.nodeId ?? "";
     const origins = nomad.servers.map(({ origin }) => origin);
@@ -148,6 +148,68 @@ describe("JWTs in front of a real cluster", { skip: noNomad, timeout: 120_000 },
       );
     },
   );
+
+  test("a login gives a token that works as any other", patient, async () => {
+    const method = {
+      Name: "corp",
+      Type: "JWT",
+      TokenLocality: "local",
+      MaxTokenTTL: "10m",
+      Config: {
+        JWTValidationPubKeys: issuerSettings.acl.jwt.issuers[0]?.public_keys,
+        BoundIssuer: ["https://issuer.test"],
+        BoundAudiences: ["serai"],
+        SigningAlgs: ["ES256"],
+        ListClaimMappings: { groups: "groups" },
+      },
+    };
+    const rule = {
+      AuthMethod: "corp",
+      Selector: '"viewer" in list.groups',
+      BindType: "policy",
+      BindName: "viewer",
+    };
+    const made = await nomad.ask("/v1/acl/auth-method", { method: "PUT", body: method });
+    assert.equal(made.status, 200, made.text);
+    assert.equal(
+      (await nomad.ask("/v1/acl/binding-rule", { method: "PUT", body: rule })).status,
+      200,
+    );
+    const login = { AuthMethodName: "corp", LoginToken: signed(["viewer"]) };
+    const answer = await request(`${serai.url}/v1/acl/login`, {
+      method: "POST",
+      body: JSON.stringify(login),
+    });
+    const token = secretOf(await answer.body.text());
+    const file = `${serai.url}/v1/client/fs/cat/${allocation}?path=alloc/data/hello.txt`;
+    const reply = await request(file, { headers: { "x-nomad-token": token } });
+    assert.equal(await reply.body.text(), "Hello from Nomad.\n");
+  });
+
+  test("a workload's own JWT has its job's policies, at the agent as well", patient, async () => {
+    const show = execClient({
+      url: serai.url,
+      allocation,
+      token: nomad.token,
+      task: "talk",
+      command: ["/bin/sh", "-c", "cat $NOMAD_SECRETS_DIR/nomad_token"],
+    });
+    await show.opened;
+    show.closeStdin();
+    await show.closed;
+    const headers = { "x-nomad-token": show.output("stdout").toString().trim() };
+    const list = `${serai.url}/v1/client/fs/ls/${allocation}?path=/`;
+    const body = {
+      Name: "workload",
+      Rules: policies.viewer,
+      JobACL: { Namespace: "default", JobID: "talk" },
+    };
+    await nomad.ask("/v1/acl/policy/workload", { method: "PUT", body });
+    const read = await request(list, { headers });
+    assert.equal(read.statusCode, 200, await read.body.text());
+    const other = await request(`${serai.url}/v1/nodes`, { headers });
+    assert.deepEqual([other.statusCode, await other.body.text()], [403, "Permission denied"]);
+  });
 
   test("a stop is taken by a right in the allocation's own namespace", async () => {
     const stop = `/v1/allocation/${allocation}/stop`;
