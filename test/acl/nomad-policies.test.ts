@@ -5,7 +5,7 @@ import { test } from "node:test";
 import jwt from "jsonwebtoken";
 import type { Issuer } from "../../src/acl/jwt-issuer.ts";
 import { createJwtSource } from "../../src/acl/jwt-source.ts";
-import { issuerTest, withIssuers } from "../../src/acl/nomad-issuers.ts";
+import { issuerTest, shownUpstream, withIssuers } from "../../src/acl/nomad-issuers.ts";
 import { createNomadPolicies } from "../../src/acl/nomad-policies.ts";
 import { createNomadSource } from "../../src/acl/nomad-source.ts";
 import { disabledPrincipal } from "../../src/acl/principals.ts";
@@ -212,6 +212,31 @@ test("with ACLs off a JWT of a configured issuer passes as everything else does"
   here.server.acls = false;
   assert.equal(await here.resolve(sign("readers")), disabledPrincipal);
   assert.equal(await here.resolve("whatever"), disabledPrincipal);
+});
+
+test("agents and servers are shown the service token for such a JWT alone, and for one that was verified", async () => {
+  await using here = await rig();
+  const shown = shownUpstream(issuerTest([issuer]), here.token);
+  const shownFor = async (secret: string): Promise<string | undefined> => {
+    const principal = await here.resolve(secret);
+    assert.ok(principal);
+    return shown({ secret, source: "bearer" }, principal).secret;
+  };
+  const workload = sign("readers", "https://nomad.test");
+  here.known.identities.set(workload, ["reader"]);
+  assert.equal(await shownFor(sign("readers")), here.token);
+  assert.equal(await shownFor(workload), workload);
+  here.server.acls = false;
+  here.nomad.forget();
+  assert.equal(await shownFor(sign("readers")), undefined);
+  assert.equal(await shownFor("whatever"), "whatever");
+});
+
+test("servers that refuse anonymous callers have looked at a credential: a JWT is verified", async () => {
+  await using here = await rig();
+  here.server.instead = (_request, response) => response.writeHead(403).end("Permission denied");
+  await rejects(() => here.sources.anonymous(never), refused);
+  assert.equal((await here.resolve(sign("readers")))?.upstream, "service");
 });
 
 test("a binding to what is no policy's name is refused at the start", async () => {

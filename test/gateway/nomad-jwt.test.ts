@@ -440,17 +440,28 @@ describe("a JWT of a configured issuer in front of a Nomad cluster", { timeout: 
   });
 });
 
-test("a policy that shrinks at the servers ends what lives on it", patient, async () => {
-  await using world = await start();
-  const { rig, held, web } = world;
-  const shrink = (): void => {
-    held.set("viewer", inNamespace("default", "list-jobs"));
-    void rig.gateway.reload();
-  };
-  const ended = await follow(`${rig.url}${logPath(web)}`, signed(["viewer"]), shrink);
-  assert.deepEqual([ended.text, ended.whole], ["first\n", false]);
-  assert.equal((await world.ask(listPath(web), signed(["viewer"]))).status, 403);
-});
+const tellings: Readonly<Record<string, (rig: ClusterRig) => void>> = {
+  "by an event": ({ nomad }) => nomad.changeAcl("ACLPolicy", "ACLPolicyUpserted"),
+  "at SIGHUP": ({ gateway }) => void gateway.reload(),
+};
+for (const [how, tell] of Object.entries(tellings))
+  test(
+    `a policy that shrinks at the servers ends what lives on it, told ${how}`,
+    patient,
+    async () => {
+      await using world = await start(undefined, { ownToken: "management" });
+      const { rig, held, web } = world;
+      const shrink = (): void => {
+        held.set("viewer", inNamespace("default", "list-jobs"));
+        tell(rig);
+      };
+      const token = signed(["viewer"], { sub: "erin" });
+      const ended = await follow(`${rig.url}${logPath(web)}`, token, shrink);
+      assert.deepEqual([ended.text, ended.whole], ["first\n", false]);
+      assert.equal((await endOf(world, "erin"))["code"], "right_ended");
+      assert.equal((await world.ask(listPath(web), token)).status, 403);
+    },
+  );
 
 test("through a server it is the service token as well, when the agent cannot be dialled", async () => {
   const relays: RelayServer[] = [];
