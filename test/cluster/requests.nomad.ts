@@ -12,7 +12,7 @@ import { startWorld, type World } from "./world.ts";
 const told = ({ aspect, nomad, serai }: Difference): string =>
   `${aspect}: Nomad ${nomad.slice(0, 300)} | serai ${serai.slice(0, 300)}`;
 
-describe("beside a real Nomad", { skip: noNomad, timeout: 110_000 }, () => {
+describe("beside a real Nomad", { skip: noNomad, timeout: 300_000 }, () => {
   let world: World;
   const used = new Set<Permitted>();
   before(async () => {
