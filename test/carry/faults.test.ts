@@ -1,5 +1,6 @@
 /** The fault matrix over HTTP: each way an agent can answer wrongly, for each carriage, and what the caller sees of it. */
 import assert from "node:assert/strict";
+import type { Socket } from "node:net";
 import { test } from "node:test";
 import { deadAddress, faultyAgent, type Heard, type Script } from "../support/faulty-agent.ts";
 import { get, rawRequest } from "../support/raw-client.ts";
@@ -115,6 +116,25 @@ test("a kept connection that died meanwhile is asked once more, for reads alone"
     assert.equal(answer.status, 200, `request ${nth}`);
   }
   assert.equal(agent.requests.length, 3);
+});
+
+test("all kept connections that died at once cost a read one more try, not one each", async () => {
+  const kept = 8;
+  const sockets: Socket[] = [];
+  const script: Script = ({ socket, nth }) => {
+    sockets.push(socket);
+    const answers = `${ok}Content-Length: 2\r\n\r\nok`;
+    if (nth > kept + 1) socket.write(answers);
+    else if (nth > kept) for (const one of sockets) one.resetAndDestroy();
+    else if (nth === kept) for (const one of sockets) one.write(answers);
+  };
+  await using agent = await faultyAgent(script);
+  await using gate = await front({ route: "fs.ls", node: nodeAt(agent.address) });
+  const ask = () => rawRequest(gate.port, get(pathOf("fs.ls")));
+  await Promise.all(Array.from({ length: kept }, ask));
+  assert.equal(agent.open, kept);
+  assert.equal((await ask()).status, 200);
+  assert.equal(agent.requests.length, kept + 2);
 });
 
 test("a change is never asked twice", async () => {
