@@ -15,6 +15,8 @@ export interface NomadOptions {
   readonly tls?: boolean;
   /** Nomad's own default is 100. */
   readonly httpMaxConnsPerClient?: number;
+  /** How long agents keep a resolved token and its policies: a second, so that a revoked one is soon refused. Nomad's own default is 30s. */
+  readonly aclTtl?: string;
 }
 
 /** One agent of the cluster, server or client. */
@@ -42,7 +44,7 @@ interface Seat {
 
 const configuration = (
   { name, directory, ports, part }: Seat,
-  { httpMaxConnsPerClient = 100 }: NomadOptions,
+  { httpMaxConnsPerClient = 100, aclTtl = "1s" }: NomadOptions,
   tls: string,
 ): string => `
 name = "${name}"
@@ -67,8 +69,8 @@ consul {
 }
 acl {
   enabled = true
-  token_ttl = "1s"
-  policy_ttl = "1s"
+  token_ttl = "${aclTtl}"
+  policy_ttl = "${aclTtl}"
 }
 telemetry {
   publish_allocation_metrics = true
