@@ -88,7 +88,7 @@ const assemble = async (
       { clock, log, authenticate: identity.authenticateCredential, authorize },
       {
         maxLivePerPrincipal: config.limits.livePerPrincipal,
-        onEnd: (exchange, _principal, reason) => recorder.liveEnded(exchange, reason),
+        onEnd: (exchange, reason) => recorder.liveEnded(exchange, reason),
         onRecheck: metrics.reauthorized,
       },
     ),
@@ -112,7 +112,13 @@ const assemble = async (
       ended: recorder.ended,
       isDraining: () => draining.is,
       limited: metrics.limited,
-      passing,
+      passing: passing && {
+        ...passing,
+        admit: (exchange) => {
+          ledger.host(exchange);
+          recorder.hosted(exchange);
+        },
+      },
       nextId,
     },
     config,

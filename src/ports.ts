@@ -164,7 +164,9 @@ export type Wire =
       readonly socket: import("ws").WebSocket;
       /** Messages that came before anybody listened, in order; called once, when carriage has attached its listener. */
       readonly takeHeld: () => readonly HeldMessage[];
-    };
+    }
+  /** An upgrade that is passed on as it is. */
+  | { readonly kind: "upgrade"; readonly request: IncomingMessage; readonly socket: Duplex };
 
 export interface HeldMessage {
   readonly data: Buffer;
@@ -176,7 +178,7 @@ export interface Exchange {
   readonly id: string;
   readonly route: Route;
   readonly method: string;
-  /** The allocation or node id of the path, query or body as given; "" when the route has none. */
+  /** The allocation or node id of the path, query or body as given; what is passed on has its path. "" when there is none. */
   readonly key: string;
   readonly raw: RawQuery;
   /** The route's own parameters, validated. */

@@ -148,8 +148,7 @@ export const routes: readonly Route[] = [
 export const rowFor = (rows: readonly Route[], method: string): Route | undefined =>
   rows.find(({ methods }) => methods === undefined || methods.includes(method));
 
-/** Not a row of the table: the label of what is passed through to a cluster's servers, which decide about it themselves. */
-export const passThroughRoute: Route = {
+const passed = {
   ...base,
   name: "pass_through",
   path: "/*",
@@ -159,7 +158,20 @@ export const passThroughRoute: Route = {
   carriage: "registry",
   deadline: undefined,
   about: "passed through to the servers",
-};
+} as const satisfies Route;
+
+/** No rows of the table: the labels of what is passed through to a cluster's servers, which decide about it themselves. */
+export const passedRoutes = {
+  read: passed,
+  change: { ...passed, audit: "change" },
+  /** What goes on until somebody ends it: events, an agent's log. */
+  stream: { ...passed, name: "pass_through.stream", path: "/v1/{event,agent}/*", carriage: "follow" },
+  /** A job's action, and an exec in another region. */
+  socket: { ...passed, name: "pass_through.exec", path: "/v1/job/:id/action", carriage: "websocket", audit: "exec" },
+} as const satisfies Readonly<Record<string, Route>>; // biome-ignore format: a table
+
+/** True when the right to it is the servers' to judge. */
+export const isPassed = ({ name }: Route): boolean => name.startsWith(passed.name);
 
 export const routeNamed = (name: string): Route => {
   const route = routes.find((row) => row.name === name);

@@ -3,13 +3,14 @@ import { createAuthenticate } from "../acl/authenticate.ts";
 import { type OwnRights, readOwnRights } from "../acl/nomad-own-token.ts";
 import { createNomadSource } from "../acl/nomad-source.ts";
 import type { ServerConfig } from "../config/server-schema.ts";
+import type { PassThrough } from "../ingress/passing.ts";
 import { createServers, type Servers, type ServersOptions } from "../nomad/servers.ts";
 import { followAclEvents } from "../registry/nomad/acl-events.ts";
 import { createNomadFeed } from "../registry/nomad/feed.ts";
 import { authenticateWith, type Identity, readText } from "./identity.ts";
 import { type Issuers, openIssuers } from "./issuers.ts";
 import { observeNomadFeed } from "./observing.ts";
-import { openPassing, type Passing } from "./passing.ts";
+import { openPassing } from "./passing.ts";
 import { follow, type Home, type HomeNeeds } from "./registry.ts";
 import { createVouching } from "./vouching.ts";
 import { openWays } from "./ways.ts";
@@ -17,7 +18,8 @@ import { openWays } from "./ways.ts";
 export interface Opened {
   readonly home: Home;
   readonly identity: Identity;
-  readonly passing: Passing | undefined;
+  /** The way to the servers for all that the gateway does not carry itself. */
+  readonly passing: PassThrough | undefined;
 }
 
 const tlsOf = ({ nomad, region }: ServerConfig): ServersOptions["tls"] =>

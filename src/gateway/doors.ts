@@ -1,8 +1,11 @@
 /** The public door: HTTP and upgrades on one listener, with TLS when there is a certificate. */
+import type { IncomingMessage } from "node:http";
 import type { ServerConfig } from "../config/server-schema.ts";
-import { createEdge, type EdgeNeeds } from "../ingress/edge.ts";
+import { asksForWebSocket } from "../http/upgrade.ts";
+import { createEdge, type EdgeNeeds, type EdgeOptions } from "../ingress/edge.ts";
 import { isExecUpgrade } from "../ingress/exec-match.ts";
 import { type Limited, type Listener, openListener } from "../ingress/listener.ts";
+import { createPassingUpgrade } from "../ingress/passing.ts";
 import { isElsewhere } from "../ingress/region.ts";
 import { createTlsContext, type TlsContext } from "../ingress/tls.ts";
 import { createUpgrade, type UpgradeListener } from "../ingress/upgrade.ts";
@@ -10,7 +13,6 @@ import { addressTest, isLoopback } from "../lib/addresses.ts";
 import { openFilesLimit } from "../lib/open-files.ts";
 import type { Log } from "../ports.ts";
 import { registryParameterCheck } from "../registry/answers/parameter-check.ts";
-import type { Passing } from "./passing.ts";
 
 export interface Door {
   readonly listener: Listener;
@@ -19,21 +21,46 @@ export interface Door {
   readonly url: string;
 }
 
-type DoorNeeds = Pick<EdgeNeeds, "travel" | "started" | "ended" | "isDraining" | "nextId"> & {
+type DoorNeeds = Pick<
+  EdgeNeeds,
+  "travel" | "started" | "ended" | "isDraining" | "nextId" | "passing"
+> & {
   readonly log: Log;
   readonly limited: Limited & NonNullable<EdgeNeeds["limited"]>;
-  /** In front of a Nomad cluster. */
-  readonly passing?: Passing | undefined;
 };
 
 /** Execs of its region are the gateway's; other WebSockets go to the cluster's servers where there are any. */
 const dispatchUpgrades =
-  (own: UpgradeListener, passing: Passing | undefined, region: string): UpgradeListener =>
+  (own: UpgradeListener, passed: UpgradeListener | undefined, region: string): UpgradeListener =>
   (request, socket, head) => {
     const isOwn = isExecUpgrade(request) && !isElsewhere(request.url ?? "", region);
-    if (passing === undefined || isOwn) own(request, socket, head);
-    else passing.upgrade(request, socket, head);
+    if (passed === undefined || isOwn) own(request, socket, head);
+    else passed(request, socket, head);
   };
+
+const upgradesOf = (
+  needs: EdgeNeeds,
+  options: EdgeOptions,
+  { limits, region }: ServerConfig,
+): UpgradeListener => {
+  const { passing } = needs;
+  const own = createUpgrade(needs, {
+    ...options,
+    maxMessageBytes: limits.execMessageBytes,
+    handshakeTimeoutMs: limits.handshakeMs,
+    maxHandshakeBytes: limits.handshakeMessageBytes,
+    maxUnauthenticatedPerAddress: limits.handshakesPerAddress,
+  });
+  const passed = passing && createPassingUpgrade({ ...needs, passing }, options);
+  return dispatchUpgrades(own, passed, region);
+};
+
+/** The requests that may become WebSockets, here or at the servers. */
+const upgradeTest =
+  (passing: EdgeNeeds["passing"]) =>
+  (request: IncomingMessage): boolean =>
+    isExecUpgrade(request) ||
+    (asksForWebSocket(request) && passing?.isSocketTarget(request.url ?? "") === true);
 
 const contextOf = (log: Log, { tls, http }: ServerConfig): TlsContext | undefined => {
   const { certFile, keyFile, clientCaFile } = tls;
@@ -68,9 +95,9 @@ export const openDoor = async (needs: DoorNeeds, config: ServerConfig): Promise<
   const { log } = needs;
   const edgeNeeds: EdgeNeeds = {
     ...needs,
-    passThrough: needs.passing?.http,
     region,
     maxBodyBytes: limits.maxBodyBytes,
+    bodyTimeoutMs: timeouts.requestMs,
     checkRegistryParameters: (name, raw) => registryParameterCheck(name, raw, region),
   };
   const edgeOptions = {
@@ -83,24 +110,15 @@ export const openDoor = async (needs: DoorNeeds, config: ServerConfig): Promise<
       log,
       limited: needs.limited,
       onRequest: createEdge(edgeNeeds, edgeOptions),
-      onUpgrade: dispatchUpgrades(
-        createUpgrade(edgeNeeds, {
-          ...edgeOptions,
-          maxMessageBytes: limits.execMessageBytes,
-          handshakeTimeoutMs: limits.handshakeMs,
-          maxHandshakeBytes: limits.handshakeMessageBytes,
-          maxUnauthenticatedPerAddress: limits.handshakesPerAddress,
-        }),
-        needs.passing,
-        region,
-      ),
+      onUpgrade: upgradesOf(edgeNeeds, edgeOptions, config),
     },
     {
       ...http.listen,
-      isUpgrade: (request) => isExecUpgrade(request) || needs.passing?.isUpgrade(request) === true,
+      isUpgrade: upgradeTest(needs.passing),
       maxHeaderBytes: limits.maxHeaderBytes,
       headersTimeoutMs: timeouts.headersMs,
-      requestTimeoutMs: timeouts.requestMs,
+      // what is passed on may be large and its caller slow: there progress counts, not the whole time
+      requestTimeoutMs: needs.passing === undefined ? timeouts.requestMs : 0,
       keepAliveTimeoutMs: timeouts.keepAliveMs,
       tlsHandshakeTimeoutMs: timeouts.tlsHandshakeMs,
       maxSocketsPerAddress: limits.socketsPerAddress,

@@ -2,18 +2,21 @@
 import { decodeCommand } from "../bodies.ts";
 import type { ErrorCode, GatewayError } from "../errors.ts";
 import type { Ending } from "../ingress/edge.ts";
-import type { EndReason, Ledger } from "../live/ledger.ts";
+import { type EndReason, type Ledger, upstreamDecides } from "../live/ledger.ts";
+import { pathTemplate } from "../nomad/path-template.ts";
 import type { Audit, AuditEntry, AuditResult, AuditSubject } from "../observe/audit.ts";
 import { streamKindOf } from "../observe/labels.ts";
 import type { Metrics } from "../observe/metrics.ts";
 import type { Limit, UpstreamReason } from "../observe/part-metrics.ts";
 import type { Exchange, Log, Principal, Scope } from "../ports.ts";
-import type { Route } from "../routes.ts";
+import { isPassed, type Route } from "../routes.ts";
 
 export interface Recorder {
   started(route: Route | undefined): void;
   authenticated(exchange: Exchange, principal: Principal): void;
   admitted(exchange: Exchange, principal: Principal, scope: Scope): void;
+  /** One that is passed on: who asks is the servers' to know. */
+  hosted(exchange: Exchange): void;
   /** Told by the ledger, just before `ended`. */
   liveEnded(exchange: Exchange, reason: EndReason): void;
   ended(ending: Ending): void;
@@ -56,7 +59,28 @@ const nodeOf = (exchange: Exchange, scope: Scope | undefined): string | undefine
   return exchange.route.key === "node" ? exchange.key : undefined;
 };
 
-const subjectOf = (
+/** Of a request that is passed on its path says what it is about; a socket's query says more. */
+const passedSubjectOf = (exchange: Exchange, kind: AuditSubject["kind"]): AuditSubject => {
+  const { id, route, method, key, raw, client } = exchange;
+  const given = (name: string): string | undefined => textOf(raw.get(name)?.[0]);
+  const isSocket = route.carriage === "websocket";
+  return {
+    requestId: id,
+    route: route.name,
+    kind,
+    accessor: upstreamDecides,
+    address: client.address,
+    method,
+    template: pathTemplate(key),
+    path: key,
+    namespace: given("namespace"),
+    allocation: isSocket ? given("allocID") : undefined,
+    task: isSocket ? given("task") : undefined,
+    argv: isSocket ? argvOf(given("command")) : undefined,
+  };
+};
+
+const ownSubjectOf = (
   exchange: Exchange,
   kind: AuditSubject["kind"],
   principal: Principal | undefined,
@@ -78,6 +102,16 @@ const subjectOf = (
   argv: argvOf(exchange.parameters["command"]),
   upstream: principal?.upstream,
 });
+
+const subjectOf = (
+  exchange: Exchange,
+  kind: AuditSubject["kind"],
+  principal: Principal | undefined,
+  scope?: Scope,
+): AuditSubject =>
+  isPassed(exchange.route)
+    ? passedSubjectOf(exchange, kind)
+    : ownSubjectOf(exchange, kind, principal, scope);
 
 const deniedCodes: ReadonlySet<ErrorCode> = new Set([
   "permission_denied",
@@ -141,6 +175,7 @@ export const createRecorder = ({ metrics, audit, log, ledger }: RecorderNeeds): 
     memory.entry.end({
       result: resultOf(error, status),
       code: error?.code,
+      status: isPassed(exchange.route) ? status : undefined,
       bytesIn,
       bytesOut,
       exitCode,
@@ -173,7 +208,7 @@ export const createRecorder = ({ metrics, audit, log, ledger }: RecorderNeeds): 
   };
 
   const write = (ending: Ending, principal: Principal | undefined): void => {
-    const { id, method, route, status, error, tally, durationMs, client } = ending;
+    const { id, method, route, exchange, status, error, tally, durationMs, client } = ending;
     const fields = {
       id,
       method,
@@ -182,6 +217,7 @@ export const createRecorder = ({ metrics, audit, log, ledger }: RecorderNeeds): 
       code: error?.code,
       ms: Math.round(durationMs * 10) / 10,
       accessor: principal?.accessorId,
+      path: exchange !== undefined && isPassed(exchange.route) ? exchange.key : undefined,
       client: client.address,
       bytes: tally.bytesOut === 0 ? undefined : tally.bytesOut,
     };
@@ -191,21 +227,27 @@ export const createRecorder = ({ metrics, audit, log, ledger }: RecorderNeeds): 
     else log.info({ ...fields, words: error.words, cause: causeOf(error) }, "request refused");
   };
 
+  const begin = (
+    exchange: Exchange,
+    principal: Principal | undefined,
+    scope: Scope | undefined,
+  ): void => {
+    const memory = memoryOf(exchange);
+    const kind = exchange.route.audit;
+    if (kind !== undefined) memory.entry = audit.begin(subjectOf(exchange, kind, principal, scope));
+    const streamKind = streamKindOf(exchange.route);
+    if (streamKind === undefined) return;
+    memory.isStream = true;
+    metrics.streamOpened(streamKind);
+  };
+
   return {
     started: (route) => metrics.requestStarted(route),
     authenticated(exchange, principal) {
       memoryOf(exchange).principal = principal;
     },
-    admitted(exchange, principal, scope) {
-      const memory = memoryOf(exchange);
-      const kind = exchange.route.audit;
-      if (kind !== undefined)
-        memory.entry = audit.begin(subjectOf(exchange, kind, principal, scope));
-      const streamKind = streamKindOf(exchange.route);
-      if (streamKind === undefined) return;
-      memory.isStream = true;
-      metrics.streamOpened(streamKind);
-    },
+    admitted: begin,
+    hosted: (exchange) => begin(exchange, undefined, undefined),
     liveEnded(exchange, reason) {
       memoryOf(exchange).reason = reason;
     },

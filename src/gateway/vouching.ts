@@ -8,11 +8,11 @@ import { readCredential } from "../http/credential.ts";
 import { wantsHandshake } from "../http/handshake.ts";
 import { queryOf } from "../http/query.ts";
 import { asksForWebSocket } from "../http/upgrade.ts";
-import type { PassThroughContext } from "../ingress/edge.ts";
+import type { PassThroughContext } from "../ingress/passing.ts";
 import { isJsonObject, parseJson } from "../lib/json.ts";
 import type { Audit, AuditEntry, AuditSubject } from "../observe/audit.ts";
 import type { Clock, Credential, Directory, Log, Principal } from "../ports.ts";
-import { passThroughRoute } from "../routes.ts";
+import { passedRoutes } from "../routes.ts";
 import type { Identity } from "./identity.ts";
 import { type Asked, createServiceRights, readAsked } from "./service-rights.ts";
 
@@ -127,7 +127,7 @@ export const createVouching = (
     return audit.begin({
       requestId,
       kind,
-      route: (row ?? passThroughRoute).name,
+      route: (row ?? passedRoutes.read).name,
       accessor: principal?.accessorId,
       address: client.address,
       ...(onAllocation ? { allocation: key } : { path }),

@@ -9,6 +9,15 @@ import { hasBody } from "./body.ts";
 export const asksForWebSocket = ({ headers }: IncomingMessage): boolean =>
   headers.upgrade?.trim().toLowerCase() === "websocket";
 
+const defaultPorts: Readonly<Record<string, string>> = { http: ":80", https: ":443" };
+
+/** A host as browsers name it: without the port that its scheme has anyway. */
+const plainHost = (host: string, scheme: string): string => {
+  const port = defaultPorts[scheme.toLowerCase()];
+  const lower = host.toLowerCase();
+  return port !== undefined && lower.endsWith(port) ? lower.slice(0, -port.length) : lower;
+};
+
 /** True without an Origin header, and when it names the very host and port that was asked, or one on the list. */
 export const isOwnOrigin = (
   { headers: { origin } }: IncomingMessage,
@@ -16,8 +25,9 @@ export const isOwnOrigin = (
   allowed: readonly string[] = [],
 ): boolean => {
   if (origin === undefined || allowed.includes(origin)) return true;
-  const named = /^[a-z][a-z0-9+.-]*:\/\/([^/?#]*)/i.exec(origin)?.[1];
-  return named !== undefined && named.toLowerCase() === authority.toLowerCase();
+  const [, scheme, named] = /^([a-z][a-z0-9+.-]*):\/\/([^/?#]*)/i.exec(origin) ?? [];
+  if (scheme === undefined || named === undefined) return false;
+  return plainHost(named, scheme) === plainHost(authority, scheme);
 };
 
 export interface UpgradeRefusal {
@@ -53,15 +63,14 @@ export const upgradeFault = (request: IncomingMessage, ownOrigin: boolean) => {
 const lingerMs = 1_000;
 
 /** Answers plainly on a connection that asked for an upgrade, and lets it go. */
-export const refuseUpgrade = (
+export const answerUpgrade = (
   socket: Duplex,
-  { status, words }: UpgradeRefusal,
+  status: number,
+  body: string,
   headers: Readonly<Record<string, string>> = {},
 ): void => {
-  const body = `${STATUS_CODES[status]}\n${words}`;
   const all = {
     "Content-Type": "text/plain; charset=utf-8",
-    "Sec-Websocket-Version": "13",
     ...headers,
     "X-Content-Type-Options": "nosniff",
     "Content-Length": Buffer.byteLength(body),
@@ -73,6 +82,17 @@ export const refuseUpgrade = (
   socket.resume(); // nothing of it is looked at, but its end is
   socket.end(`HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n${lines.join("")}\r\n${body}`);
 };
+
+/** Refuses in Nomad's form. */
+export const refuseUpgrade = (
+  socket: Duplex,
+  { status, words }: UpgradeRefusal,
+  headers: Readonly<Record<string, string>> = {},
+): void =>
+  answerUpgrade(socket, status, `${STATUS_CODES[status]}\n${words}`, {
+    "Sec-Websocket-Version": "13",
+    ...headers,
+  });
 
 /** A request that should have been a WebSocket: Nomad looks at its command first. */
 export const refusePlainExec = (raw: RawQuery): never => {

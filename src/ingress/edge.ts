@@ -4,19 +4,21 @@
  */
 import type { IncomingMessage, RequestListener, ServerResponse } from "node:http";
 import express, { type NextFunction, type Request, type Response } from "express";
-import { writeError } from "../answer.ts";
 import { GatewayError, notFound, toGatewayError } from "../errors.ts";
 import { readCredential } from "../http/credential.ts";
 import { queryOf } from "../http/query.ts";
 import { refusePlainExec } from "../http/upgrade.ts";
 import type { RawQuery } from "../parameters.ts";
 import type { Exchange, Log, Tally } from "../ports.ts";
-import { passThroughRoute, type Route, routes, rowFor } from "../routes.ts";
+import { type Route, routes, rowFor } from "../routes.ts";
 import { clientOf } from "./client.ts";
 import { applyCors } from "./cors.ts";
 import { newExchange, newTally } from "./exchange.ts";
 import { checkCrossSite, checkRequest } from "./guards.ts";
 import { type ParseNeeds, parseRequest } from "./parse.ts";
+import { type Passing, passOn } from "./passing.ts";
+import { bareTrees, isRead, redirect, withQuery } from "./redirect.ts";
+import { endWithClient, refuse } from "./refusing.ts";
 import { isElsewhere } from "./region.ts";
 import { readTarget } from "./target.ts";
 
@@ -36,19 +38,6 @@ export interface Ending {
   readonly client: Exchange["client"];
 }
 
-export interface PassThroughContext {
-  readonly client: Exchange["client"];
-  readonly requestId: string;
-  /** Aborts when the client leaves. */
-  readonly signal: AbortSignal;
-}
-
-export type PassThrough = (
-  request: IncomingMessage,
-  response: ServerResponse,
-  context: PassThroughContext,
-) => Promise<void>;
-
 export interface EdgeNeeds extends ParseNeeds {
   readonly travel: (exchange: Exchange, tally: Tally) => Promise<void>;
   /** Told once before each `ended`. */
@@ -57,8 +46,8 @@ export interface EdgeNeeds extends ParseNeeds {
   readonly nextId: () => string;
   readonly log: Log;
   readonly isDraining: () => boolean;
-  /** In front of a Nomad cluster: takes what the gateway does not carry itself. Rejects before a head was sent. */
-  readonly passThrough?: PassThrough | undefined;
+  /** In front of a Nomad cluster: takes what the gateway does not carry itself. */
+  readonly passing?: Passing | undefined;
   /** Told of each socket beyond the bound of those without a token. */
   readonly limited?: (limit: "handshakes_per_address") => void;
 }
@@ -75,7 +64,7 @@ const isCarried = (url: string, region: string): boolean =>
   carried.test(url) && !isElsewhere(url, region);
 
 /** One request while it is here; what can be changed is filled as it becomes known. */
-interface Visit {
+export interface Visit {
   readonly id: string;
   readonly method: string;
   readonly client: Exchange["client"];
@@ -98,58 +87,14 @@ const idOf = (request: Request): string => {
   return typeof id === "string" ? id : (id ?? []).join("/");
 };
 
-const isRead = ({ method }: IncomingMessage): boolean => method === "GET" || method === "HEAD";
-
-const redirect = (request: IncomingMessage, response: ServerResponse, location: string): void => {
-  const reads = isRead(request);
-  const escaped = location
-    .replaceAll("&", "&amp;")
-    .replaceAll('"', "&#34;")
-    .replaceAll("<", "&lt;")
-    .replaceAll(">", "&gt;");
-  const body = reads ? `<a href="${escaped}">Temporary Redirect</a>.\n\n` : "";
-  response.writeHead(307, {
-    ...(reads ? { "Content-Type": "text/html; charset=utf-8" } : {}),
-    Location: location,
-    "Content-Length": Buffer.byteLength(body),
-  });
-  response.end(request.method === "HEAD" ? undefined : body);
-};
-
-/** A request whose body nobody read must not be followed by another on the same connection. */
-const closeAfterUnreadBody = (request: IncomingMessage, response: ServerResponse): void => {
-  if (!request.complete && !response.headersSent) response.setHeader("Connection", "close");
-};
-
-/** Trees whose bare name redirects to itself with a slash, and what Nomad says below them for no route. */
-const bareTrees = ["/v1/client/fs", "/v1/client/allocation", "/v1/allocation", "/v1/node"] as const;
+/** What Nomad says below a tree for no route. */
 const unknownBelow = [
   ["/v1/client/fs", "Invalid method"],
   ["/v1/client/allocation", "resource not found"],
   ["/v1/allocation", "resource not found"],
 ] as const;
 
-const withQuery = (path: string, url: string): string => {
-  const mark = url.indexOf("?");
-  const query = mark < 0 ? "" : url.slice(mark);
-  return query === "?" ? path : path + query;
-};
-
 const greeting = "serai: a gateway in front of Nomad client agents. The API is under /v1/.\n";
-
-const refuse = (request: IncomingMessage, response: ServerResponse, error: GatewayError): void => {
-  if (error.code === "client_closed" || response.destroyed) return;
-  closeAfterUnreadBody(request, response);
-  writeError(response, error);
-};
-
-const endWithClient = (exchange: Exchange, response: ServerResponse): void => {
-  const left = (): void => {
-    if (!response.writableFinished) exchange.end(new GatewayError("client_closed"));
-  };
-  response.once("close", left);
-  if (response.destroyed) left();
-};
 
 export const createEdge = (needs: EdgeNeeds, options: EdgeOptions): RequestListener => {
   const parse = parseRequest(needs);
@@ -166,27 +111,14 @@ export const createEdge = (needs: EdgeNeeds, options: EdgeOptions): RequestListe
     needs.ended({ id, method, route, exchange, key, status, error, tally, durationMs, client });
   };
 
-  /** Never rejects: what goes wrong is told to the client and to `ended`. */
+  /** Never rejects. */
   const relay = async (
+    passing: Passing,
     visit: Visit,
     request: Request,
     response: Response,
-    passThrough: PassThrough,
   ): Promise<void> => {
-    visit.route = passThroughRoute;
-    needs.started(visit.route);
-    const left = new AbortController();
-    response.once("close", () => {
-      if (!response.writableFinished) left.abort(new GatewayError("client_closed"));
-    });
-    let error: GatewayError | undefined;
-    try {
-      const { client, id } = visit;
-      await passThrough(request, response, { client, requestId: id, signal: left.signal });
-    } catch (thrown) {
-      error = toGatewayError(thrown, left.signal);
-      refuse(request, response, error);
-    }
+    const error = await passOn({ ...needs, passing }, options, visit, request, response);
     depart(visit, response, error);
   };
 
@@ -205,9 +137,8 @@ export const createEdge = (needs: EdgeNeeds, options: EdgeOptions): RequestListe
     visits.set(request, visit);
     response.setHeader("X-Request-Id", visit.id);
     if (needs.isDraining()) response.setHeader("Connection", "close");
-    if (needs.passThrough && !isCarried(request.url, needs.region)) {
-      checkRequest(request);
-      void relay(visit, request, response, needs.passThrough);
+    if (needs.passing && !isCarried(request.url, needs.region)) {
+      void relay(needs.passing, visit, request, response);
       return;
     }
     visit.raw = queryOf(request.url);

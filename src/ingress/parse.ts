@@ -21,6 +21,8 @@ export interface ParseNeeds {
   readonly region: string;
   /** Bytes of a caller's body. */
   readonly maxBodyBytes: number;
+  /** Milliseconds it may take. */
+  readonly bodyTimeoutMs?: number | undefined;
   /** The faults of a registry route's own query, in Nomad's order. */
   readonly checkRegistryParameters: (routeName: string, raw: RawQuery) => void;
 }
@@ -28,11 +30,11 @@ export interface ParseNeeds {
 const bodyOf = async (
   request: IncomingMessage,
   route: Route,
-  maxBodyBytes: number,
+  { maxBodyBytes, bodyTimeoutMs }: ParseNeeds,
 ): Promise<JsonObject | undefined> => {
   if (route.body === "none") return undefined;
   const maxBytes = route.body === "announce" ? maxAnnouncementBytes : maxBodyBytes;
-  return parseBody(route.body, await readBody(request, maxBytes));
+  return parseBody(route.body, await readBody(request, maxBytes, bodyTimeoutMs));
 };
 
 /** `node_id` of the query wins over `NodeID` of the body (nomad-http.md §3.2). */
@@ -50,9 +52,10 @@ const checkFileId = (route: Route, id: string): void => {
 
 /** Reads key, parameters and body of a request for a row. Throws Nomad's refusals. */
 export const parseRequest =
-  ({ region, maxBodyBytes, checkRegistryParameters }: ParseNeeds) =>
+  (needs: ParseNeeds) =>
   async (request: IncomingMessage, route: Route, id: string, raw: RawQuery): Promise<Parsed> => {
-    const body = await bodyOf(request, route, maxBodyBytes);
+    const { region, checkRegistryParameters } = needs;
+    const body = await bodyOf(request, route, needs);
     checkFileId(route, id);
     const parameters = route.parameters(raw);
     const common = commonParameters(raw);

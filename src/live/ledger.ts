@@ -21,7 +21,7 @@ export interface LedgerOptions {
   readonly recheckMs: number;
   /** Milliseconds that a right is honoured while its source is away. */
   readonly uncheckedMs: number;
-  readonly onEnd: (exchange: Exchange, principal: Principal, reason: EndReason) => void;
+  readonly onEnd: (exchange: Exchange, reason: EndReason) => void;
   /** Told for each exchange whose right was asked anew. */
   readonly onRecheck: (result: "kept" | "ended" | "failed") => void;
 }
@@ -58,6 +58,8 @@ export interface LiveRow {
 export interface Ledger extends Closer {
   /** Throws `too_many_requests` and `draining`. */
   admit(exchange: Exchange, principal: Principal, scope: Scope): void;
+  /** Enters one whose right the cluster's servers judge: it is never asked for anew here. Throws `draining`. */
+  host(exchange: Exchange): void;
   /** The exchange is over; `error` is what it ended with. Safe to call for one that was never admitted. */
   done(exchange: Exchange, error?: GatewayError): void;
   list(): readonly LiveRow[];
@@ -73,11 +75,15 @@ interface Entry {
   readonly exchange: Exchange;
   readonly scope: Scope;
   readonly owner: string | undefined;
-  principal: Principal;
+  /** Undefined: the cluster's servers know. */
+  principal: Principal | undefined;
   /** Monotonic: a step of the wall clock makes no right older. */
   checkedAtMs: number;
   ending: EndReason | undefined;
 }
+
+/** Who asks when only the servers know. */
+export const upstreamDecides = "upstream decides";
 
 const lasting: ReadonlySet<Carriage> = new Set<Carriage>(["follow", "download", "websocket"]);
 
@@ -142,7 +148,7 @@ export const createLedger = (needs: LedgerNeeds, given: Partial<LedgerOptions> =
   const expireDue = (): number | undefined => {
     let next: number | undefined;
     for (const entry of entries.values()) {
-      const atMs = entry.principal.expiresAtMs;
+      const atMs = entry.principal?.expiresAtMs;
       if (atMs === undefined || entry.ending !== undefined) continue;
       if (atMs <= now()) end(entry, "expired", ended("the token has expired"));
       else next = Math.min(next ?? atMs, atMs);
@@ -263,17 +269,25 @@ export const createLedger = (needs: LedgerNeeds, given: Partial<LedgerOptions> =
     for (const entry of entries.values()) end(entry, "drained", new GatewayError("draining"));
   };
 
+  const enter = (
+    exchange: Exchange,
+    rights: Pick<Entry, "owner" | "principal" | "scope">,
+  ): void => {
+    entries.set(exchange, { exchange, ...rights, checkedAtMs: monotonic(), ending: undefined });
+    counts[exchange.route.carriage] += 1;
+  };
+
   return {
     admit(exchange, principal, scope) {
       if (draining) throw new GatewayError("draining");
-      const { carriage } = exchange.route;
-      const owner = lasting.has(carriage) ? ownerOf(exchange, principal) : undefined;
+      const owner = lasting.has(exchange.route.carriage) ? ownerOf(exchange, principal) : undefined;
       if (owner !== undefined) take(owner);
-      entries.set(exchange, {
-        exchange, scope, owner, principal, checkedAtMs: monotonic(), ending: undefined,
-      }); // biome-ignore format: a row
-      counts[carriage] += 1;
+      enter(exchange, { owner, principal, scope });
       if (principal.expiresAtMs !== undefined) expiry.by(principal.expiresAtMs);
+    },
+    host(exchange) {
+      if (draining) throw new GatewayError("draining");
+      enter(exchange, { owner: undefined, principal: undefined, scope: { kind: "cluster" } });
     },
     done(exchange, error) {
       const entry = entries.get(exchange);
@@ -281,7 +295,7 @@ export const createLedger = (needs: LedgerNeeds, given: Partial<LedgerOptions> =
       entries.delete(exchange);
       counts[exchange.route.carriage] -= 1;
       if (entry.owner !== undefined) shares.remove(entry.owner);
-      options.onEnd(exchange, entry.principal, entry.ending ?? reasonOf(error));
+      options.onEnd(exchange, entry.ending ?? reasonOf(error));
       if (entries.size === 0) for (const told of [...emptied]) told();
     },
     list: () =>
@@ -289,12 +303,12 @@ export const createLedger = (needs: LedgerNeeds, given: Partial<LedgerOptions> =
         id: exchange.id,
         route: exchange.route.name,
         carriage: exchange.route.carriage,
-        accessorId: principal.accessorId,
+        accessorId: principal?.accessorId ?? upstreamDecides,
         client: exchange.client.address,
         key: exchange.key,
         node: scope.kind === "allocation" || scope.kind === "node" ? scope.node?.name : undefined,
         ageMs: needs.clock.monotonic() - exchange.startedAtMs,
-        expiresAtMs: principal.expiresAtMs,
+        expiresAtMs: principal?.expiresAtMs,
       })),
     recheck,
     async drain(graceMs) {

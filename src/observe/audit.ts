@@ -23,6 +23,9 @@ export interface AuditSubject {
   readonly namespace?: string | undefined;
   readonly task?: string | undefined;
   readonly path?: string | undefined;
+  /** Of a request that is passed on; `template` is its path without the names in it. */
+  readonly method?: string | undefined;
+  readonly template?: string | undefined;
   readonly argv?: readonly string[] | undefined;
   /** `service`: agents and servers saw the service token, not the caller. */
   readonly upstream?: "service" | undefined;
@@ -34,6 +37,8 @@ export interface AuditEnd {
   readonly result: AuditResult;
   /** Why it failed or was denied. */
   readonly code?: ErrorCode | undefined;
+  /** What the servers answered to a request that is passed on. */
+  readonly status?: number | undefined;
   readonly bytesIn: number;
   readonly bytesOut: number;
   readonly exitCode?: number | undefined;

@@ -61,7 +61,7 @@ const bench = (
     },
     {
       recheckMs: 0,
-      onEnd: (exchange, _principal, reason) => ends.push({ id: exchange.id, reason }),
+      onEnd: (exchange, reason) => ends.push({ id: exchange.id, reason }),
       ...options,
     },
   );

@@ -14,6 +14,7 @@ import {
 } from "node:http";
 import { createServer as createSecureServer } from "node:https";
 import type { AddressInfo } from "node:net";
+import type { Duplex } from "node:stream";
 import { isJsonObject, type JsonObject, parseJson, stringifyJson } from "../../src/lib/json.ts";
 import type { NodeEntry, Placement } from "../../src/ports.ts";
 
@@ -197,11 +198,15 @@ const isHeard = (topics: ReadonlySet<string>, topic: Topic): boolean =>
 const needsManager = (topics: ReadonlySet<string>): boolean =>
   [...topics].some((topic) => topic.startsWith("ACL"));
 
+export type UpgradeScript = (request: IncomingMessage, socket: Duplex, head: Buffer) => void;
+
 export class ScriptedNomad implements AsyncDisposable {
   /** Every request, in order. */
   readonly requests: Seen[] = [];
   /** By path; what is here answers instead. */
   readonly overrides = new Map<string, RequestListener>();
+  /** The same for upgrades; without one here they are requests like any other. */
+  readonly upgrades = new Map<string, UpgradeScript>();
   /** Which tokens may read everything. */
   permits: (token: string | undefined) => boolean = () => true;
   /** Which of them are managers'. */
@@ -217,6 +222,7 @@ export class ScriptedNomad implements AsyncDisposable {
   readonly #held = new Map<string, Held>();
   readonly #nodes = new Map<string, NodeEntry>();
   readonly #streams = new Map<ServerResponse, ReadonlySet<string>>();
+  readonly #upgraded = new Set<Duplex>();
   #buffer: Entry[] = [];
   #heartbeat: NodeJS.Timeout | undefined;
   #port = 0;
@@ -226,8 +232,14 @@ export class ScriptedNomad implements AsyncDisposable {
     this.#options = { heartbeatMs: 0, bufferSize: 100, index: 10, ...options };
     this.index = this.#options.index;
     const take: RequestListener = (request, response) => this.#take(request, response);
+    const shouldUpgradeCallback = (request: IncomingMessage): boolean =>
+      this.upgrades.has(seenOf(request).path);
     this.#scheme = tls === undefined ? "http" : "https";
-    this.#server = tls === undefined ? createServer(take) : createSecureServer(tls, take);
+    this.#server =
+      tls === undefined
+        ? createServer({ shouldUpgradeCallback }, take)
+        : createSecureServer({ shouldUpgradeCallback, ...tls }, take);
+    this.#server.on("upgrade", (request, socket, head) => this.#upgrade(request, socket, head));
   }
 
   static async start(options: ScriptedNomadOptions = {}): Promise<ScriptedNomad> {
@@ -334,6 +346,7 @@ export class ScriptedNomad implements AsyncDisposable {
     const closed = once(this.#server, "close");
     this.#server.close();
     this.#server.closeAllConnections();
+    for (const socket of this.#upgraded) socket.destroy();
     await closed;
   }
 
@@ -371,6 +384,15 @@ export class ScriptedNomad implements AsyncDisposable {
     const override = this.overrides.get(seen.path);
     if (override) override(request, response);
     else this.answer(request, response);
+  }
+
+  #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
+    const seen = seenOf(request);
+    this.requests.push(seen);
+    this.#upgraded.add(socket);
+    socket.on("error", () => undefined);
+    socket.once("close", () => this.#upgraded.delete(socket));
+    this.upgrades.get(seen.path)?.(request, socket, head);
   }
 
   /** Answers of itself, as it would without an override; sends what it knows now when `sent` resolves. */

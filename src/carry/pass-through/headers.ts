@@ -92,12 +92,15 @@ const checkStatus = (status: number): number => {
   return status;
 };
 
-/** A redirect is the server's own affair: only within it. Throws `upstream_invalid`. */
+/**
+ * A redirect is the server's own affair: only within it, and as it was said but for the server's own address, which is
+ * nobody's business. Throws `upstream_invalid`.
+ */
 const locationWithin = (location: string, origin: string): string => {
-  const base = new URL(origin);
   const url = URL.canParse(location, origin) ? new URL(location, origin) : undefined;
-  if (url?.origin !== base.origin) throw invalidAnswer("it redirects to another host");
-  return `${url.pathname}${url.search}${url.hash}`;
+  if (url?.origin !== new URL(origin).origin) throw invalidAnswer("it redirects to another host");
+  const isWhole = /^[a-z][a-z0-9+.-]*:|^[/\\]{2}/i.test(location);
+  return isWhole ? `${url.pathname}${url.search}${url.hash}` : location;
 };
 
 export interface Head {

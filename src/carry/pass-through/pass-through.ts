@@ -12,7 +12,7 @@ import { createConnections } from "./connections.ts";
 import { peer } from "./faults.ts";
 import { toServer } from "./headers.ts";
 import { type Limits, type Outcome, Passage, type PassThroughContext } from "./passage.ts";
-import { type PassTarget, readPassTarget } from "./target.ts";
+import { isSocket, type PassTarget, readPassTarget } from "./target.ts";
 import { unavailable } from "./unavailable.ts";
 import { createUpgrades } from "./upgrade.ts";
 
@@ -44,14 +44,26 @@ export interface PassThrough extends Closer {
     response: ServerResponse,
     context: PassThroughContext,
   ): Promise<void>;
-  /** Takes the socket of an upgrade on the one route that has one; any other is refused on it. */
+  /**
+   * Takes the socket of an upgrade; resolves with the status of its answer when it is over. Rejects with a GatewayError;
+   * a socket that nothing was written to is then the caller's to refuse, any other is destroyed.
+   */
   upgrade(
     request: IncomingMessage,
     socket: Duplex,
     head: Buffer,
     context: PassThroughContext,
-  ): void;
+  ): Promise<number>;
 }
+
+/** True for a target that may become a WebSocket at the servers. */
+export const isSocketTarget = (url: string): boolean => {
+  try {
+    return isSocket(readPassTarget(url, "").kind);
+  } catch {
+    return false; // refused as a request
+  }
+};
 
 interface Asking {
   readonly passage: Passage;
@@ -169,9 +181,8 @@ export const createPassThrough = (
         Object.assign(request, own);
       }
     },
-    upgrade: (request, socket, head, context) => {
-      upgrades.take(request, socket, head, context, live.size);
-    },
+    upgrade: (request, socket, head, context) =>
+      upgrades.take(request, socket, head, context, live.size),
     close: async () => {
       for (const passage of live) passage.end(new GatewayError("draining"));
       upgrades.close();

@@ -214,6 +214,7 @@ export class Passage {
     }
     this.#answer = answer;
     clearTimeout(this.#timer);
+    this.#upstream?.setTimeout(0); // the proxy's, for a head alone: what was begun may be silent
     deliver(this.#delivery(), answer).then(
       () => {
         this.#done()?.resolve(answered);

@@ -16,6 +16,8 @@ export interface PassTarget {
   readonly kind: Kind;
 }
 
+export const isSocket = (kind: Kind): boolean => kind === "action";
+
 const maxTargetLength = 16 * 1024;
 const schemeAndAuthority = /^https?:\/\/[^/?#]*/i;
 const forbidden = ["\\", "\0", "\r", "\n"];

@@ -10,6 +10,7 @@ import {
 } from "../../../src/carry/pass-through/pass-through.ts";
 import type { PassThroughContext } from "../../../src/carry/pass-through/passage.ts";
 import { GatewayError } from "../../../src/errors.ts";
+import { refuseUpgrade } from "../../../src/http/upgrade.ts";
 import { createServers, type Servers } from "../../../src/nomad/servers.ts";
 import type { Tally } from "../../../src/ports.ts";
 import { quiet } from "../front.ts";
@@ -76,8 +77,19 @@ export const gateTo = async (
     }
   };
   const server = createServer((request, response) => void serve(request, response));
-  server.on("upgrade", (request: IncomingMessage, socket: Duplex, head: Buffer) =>
-    passThrough.upgrade(request, socket, head, contextOf()),
+  const take = async (request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> => {
+    try {
+      await passThrough.upgrade(request, socket, head, contextOf());
+      finish("-");
+    } catch (error) {
+      if (!(error instanceof GatewayError)) throw error;
+      finish(error.code);
+      if (!socket.destroyed) refuseUpgrade(socket, error, { "X-Serai-Error": error.code });
+    }
+  };
+  server.on(
+    "upgrade",
+    (request: IncomingMessage, socket: Duplex, head: Buffer) => void take(request, socket, head),
   );
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
