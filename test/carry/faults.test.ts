@@ -2,33 +2,13 @@
 import assert from "node:assert/strict";
 import type { Socket } from "node:net";
 import { test } from "node:test";
-import { deadAddress, faultyAgent, type Heard, type Script } from "../support/faulty-agent.ts";
+import { deadAddress, faultyAgent, type Script } from "../support/faulty-agent.ts";
 import { get, rawRequest } from "../support/raw-client.ts";
+import { type FaultName, faults, ok, say } from "./fault-scripts.ts";
 import { eventually, front, nodeAt, pathOf } from "./front.ts";
 
-const ok = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n";
-const say =
-  (...texts: readonly string[]): Script =>
-  ({ socket }: Heard) => {
-    for (const text of texts) socket.write(text, "latin1");
-  };
-const sayAndEnd =
-  (text: string): Script =>
-  ({ socket }) =>
-    socket.end(text, "latin1");
-
-/** Sends a text, then a reset that cannot overtake it. */
-const sayAndReset =
-  (text: string): Script =>
-  ({ socket }) =>
-    socket.write(text, "latin1", () => setImmediate(() => socket.resetAndDestroy()));
-
-interface Fault {
-  readonly name: string;
-  readonly script: Script;
-  /** `<status> <end> <code>`; where the ways differ: short calls, downloads, follows. */
-  readonly expect: string | readonly [unary: string, download: string, follow: string];
-}
+/** `<status> <end> <code>`; where the ways differ: short calls, downloads, follows. */
+type Expected = string | readonly [unary: string, download: string, follow: string];
 
 const invalid = "502 whole upstream_invalid";
 const broke = "502 whole upstream_broke";
@@ -36,47 +16,47 @@ const timeout = "504 whole upstream_timeout";
 const cutInvalid = "200 cut upstream_invalid";
 const cutBroke = "200 cut upstream_broke";
 
-const faults: readonly Fault[] = [
-  { name: "it closes without a word", script: ({ socket }) => socket.end(), expect: broke },
-  { name: "it resets without a word", script: ({ socket }) => socket.resetAndDestroy(), expect: broke },
-  { name: "it never answers", script: () => undefined, expect: timeout },
-  { name: "it sends half a head and waits", script: say("HTTP/1.1 200 OK\r\nContent-"), expect: timeout },
-  { name: "it sends half a head and closes", script: sayAndEnd("HTTP/1.1 200 OK\r\nContent-"), expect: invalid },
-  { name: "it sends interim answers for ever", script: ({ socket }) => socket.write("HTTP/1.1 103 Early\r\n\r\nHTTP/1.1 103 Early\r\n\r\n"), expect: timeout },
-  { name: "it says garbage", script: sayAndEnd("SSH-2.0-OpenSSH_9.2\r\n\r\n"), expect: invalid },
-  { name: "status 099", script: say("HTTP/1.1 099 X\r\nContent-Length: 0\r\n\r\n"), expect: [invalid, invalid, invalid] },
-  { name: "status 999", script: say("HTTP/1.1 999 X\r\nContent-Length: 0\r\n\r\n"), expect: invalid },
-  { name: "status 1000", script: say("HTTP/1.1 1000 X\r\nContent-Length: 0\r\n\r\n"), expect: invalid },
-  { name: "a redirect", script: say("HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n"), expect: invalid },
-  { name: "status 401", script: say("HTTP/1.1 401 X\r\nContent-Length: 0\r\n\r\n"), expect: invalid },
-  { name: "status 304", script: say("HTTP/1.1 304 X\r\n\r\n"), expect: invalid },
-  { name: "a 101 to a GET", script: say("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"), expect: invalid },
-  { name: "a reason with control and high bytes", script: say("HTTP/1.1 200 a\x01\xe9b\r\nContent-Length: 2\r\n\r\nok"), expect: "200 whole -" },
-  { name: "length and chunks at once", script: say(`${ok}Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n`), expect: invalid },
-  { name: "two lengths", script: say(`${ok}Content-Length: 2\r\nContent-Length: 3\r\n\r\nok!`), expect: invalid },
-  { name: "a length that is no number", script: say(`${ok}Content-Length: 2x\r\n\r\nok`), expect: invalid },
-  { name: "a body shorter than its length", script: sayAndEnd(`${ok}Content-Length: 10\r\n\r\nok`), expect: [broke, cutBroke, cutBroke] },
-  { name: "a body longer than its length", script: say(`${ok}Content-Length: 2\r\n\r\nokmore`), expect: "200 whole -" },
-  { name: "204 with a body", script: say("HTTP/1.1 204 No Content\r\nContent-Length: 2\r\n\r\nok"), expect: "204 whole -" },
-  { name: "a bad chunk", script: say(`${ok}Transfer-Encoding: chunked\r\n\r\n2\r\nok\r\nxyz\r\n`), expect: [invalid, cutInvalid, cutInvalid] },
-  { name: "a header of 20 KiB", script: say(`${ok}X-Big: ${"a".repeat(20_480)}\r\nContent-Length: 0\r\n\r\n`), expect: invalid },
-  { name: "a high byte in a header that is passed on", script: say("HTTP/1.1 200 OK\r\nContent-Type: a\xe9\r\nContent-Length: 0\r\n\r\n"), expect: invalid },
-  { name: "a control byte in a header", script: say("HTTP/1.1 200 OK\r\nContent-Type: a\x01\r\nContent-Length: 0\r\n\r\n"), expect: invalid },
-  { name: "two answers to one request", script: say(`${ok}Content-Length: 2\r\n\r\nok${ok}Content-Length: 4\r\n\r\nevil`), expect: "200 whole -" },
-  { name: "a Trailer header and trailers", script: say(`${ok}Trailer: X-T\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX-T: 1\r\n\r\n`), expect: "200 whole -" },
-  { name: "a Trailer header beside a length", script: say(`${ok}Trailer: X-T\r\nContent-Length: 2\r\n\r\nok`), expect: "200 whole -" },
-  { name: "it closes inside a chunked body", script: sayAndEnd(`${ok}Transfer-Encoding: chunked\r\n\r\n2\r\nok\r\n`), expect: [broke, cutBroke, cutBroke] },
-  { name: "it resets inside a body", script: sayAndReset(`${ok}Transfer-Encoding: chunked\r\n\r\n2\r\nok\r\n`), expect: [broke, cutBroke, cutBroke] },
-  { name: "it falls silent inside a body", script: say(`${ok}Transfer-Encoding: chunked\r\n\r\n2\r\nok\r\n`), expect: [timeout, "200 cut upstream_timeout", "200 cut upstream_timeout"] },
+const expected: readonly (readonly [fault: FaultName, expect: Expected])[] = [
+  ["it closes without a word", broke],
+  ["it resets without a word", broke],
+  ["it never answers", timeout],
+  ["it sends half a head and waits", timeout],
+  ["it sends half a head and closes", invalid],
+  ["it sends interim answers and nothing else", timeout],
+  ["it says garbage", invalid],
+  ["status 099", [invalid, invalid, invalid]],
+  ["status 999", invalid],
+  ["status 1000", invalid],
+  ["a redirect to another host", invalid],
+  ["status 401", invalid],
+  ["status 304", invalid],
+  ["a 101 to a GET", invalid],
+  ["a reason with control and high bytes", "200 whole -"],
+  ["length and chunks at once", invalid],
+  ["two lengths", invalid],
+  ["a length that is no number", invalid],
+  ["a body shorter than its length", [broke, cutBroke, cutBroke]],
+  ["a body longer than its length", "200 whole -"],
+  ["204 with a body", "204 whole -"],
+  ["a bad chunk", [invalid, cutInvalid, cutInvalid]],
+  ["a header of 20 KiB", invalid],
+  ["a high byte in a header that is passed on", invalid],
+  ["a control byte in a header", invalid],
+  ["two answers to one request", "200 whole -"],
+  ["a Trailer header and trailers", "200 whole -"],
+  ["a Trailer header beside a length", "200 whole -"],
+  ["it closes inside a chunked body", [broke, cutBroke, cutBroke]],
+  ["it resets inside a body", [broke, cutBroke, cutBroke]],
+  ["it falls silent inside a body", [timeout, "200 cut upstream_timeout", "200 cut upstream_timeout"]],
 ]; // biome-ignore format: a table
 
 const routes = ["fs.ls", "fs.cat", "fs.logs"] as const;
 const limits = { downloadSilenceMs: 300, followSilenceMs: 300 };
 
-for (const fault of faults)
+for (const [fault, expect] of expected)
   for (const [at, route] of routes.entries())
-    test(`${fault.name}, ${route}`, { timeout: 20_000 }, async () => {
-      await using agent = await faultyAgent(fault.script);
+    test(`${fault}, ${route}`, { timeout: 20_000 }, async () => {
+      await using agent = await faultyAgent(faults[fault]);
       await using gate = await front({
         route,
         node: nodeAt(agent.address),
@@ -85,8 +65,8 @@ for (const fault of faults)
       });
       const answer = await rawRequest(gate.port, get(pathOf(route)));
       const { error } = await gate.ended();
-      const expected = typeof fault.expect === "string" ? fault.expect : fault.expect[at];
-      assert.equal(`${answer.status} ${answer.end} ${error?.code ?? "-"}`, expected);
+      const wanted = typeof expect === "string" ? expect : expect[at];
+      assert.equal(`${answer.status} ${answer.end} ${error?.code ?? "-"}`, wanted);
       if (error !== undefined && answer.end === "whole")
         assert.equal(answer.headers.get("x-serai-node"), "golden-3");
       for (const name of ["trailer", "location", "set-cookie", "upgrade"])

@@ -20,6 +20,7 @@ const rows: readonly Row[] = [
   { name: "a name inside a string", from: String.raw`{"S":"\"HTTPAddr\":\"x\"","HTTPAddr":"b"}`, to: `{"S":"\\"HTTPAddr\\":\\"x\\"","HTTPAddr":${own}}` },
   { name: "a string that ends with a backslash", from: String.raw`{"S":"\\","HTTPAddr":"b"}`, to: `{"S":"\\\\","HTTPAddr":${own}}` },
   { name: "a name written with escapes", from: String.raw`{"HTTP\u0041ddr":"b"}`, to: `{"HTTP\\u0041ddr":${own}}` },
+  { name: "names of a quote and of a backslash", from: String.raw`{"\\":1,"\"":2,"HTTPAddr":"b"}`, to: `{"\\\\":1,"\\"":2,"HTTPAddr":${own}}` },
   { name: "a member given twice", from: '{"HTTPAddr":"a","HTTPAddr":"b"}', to: `{"HTTPAddr":${own},"HTTPAddr":${own}}` },
   { name: "null in its place", from: '{"HTTPAddr":null}', to: `{"HTTPAddr":${own}}` },
   { name: "a container in its place", from: '{"HTTPAddr":[{"}":"]"}],"B":2}', to: `{"HTTPAddr":${own},"B":2}` },
