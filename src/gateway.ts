@@ -14,6 +14,7 @@ import { createReadiness } from "./gateway/readiness.ts";
 import { createRecorder } from "./gateway/recorder.ts";
 import { type Home, type HomeNeeds, openEmbedded } from "./gateway/registry.ts";
 import { createSteps } from "./gateway/steps.ts";
+import { openTunnels } from "./gateway/tunnels.ts";
 import { createAdmin } from "./ingress/admin.ts";
 import { requestIds } from "./ingress/exchange.ts";
 import { journey } from "./journey.ts";
@@ -27,6 +28,7 @@ import type { Answer, Clock, Closer, Log } from "./ports.ts";
 import { createAnswers } from "./registry/answers/answers.ts";
 import { createAnnounceAnswer } from "./registry/embedded/announce.ts";
 import type { EmbeddedRegistry } from "./registry/embedded/registry.ts";
+import type { Hub } from "./tunnel/hub.ts";
 
 export interface Gateway extends Closer {
   /** `http(s)://host:port` of the public listener, as bound. */
@@ -76,9 +78,11 @@ const assemble = async (
   closers.defer(() => metrics.close());
   const { output } = config.audit;
   const audit = closers.own(createAudit({ clock, output, recorded: metrics.auditRecorded }));
-  const agents = openAgents({ clock, log, metrics, closers }, config);
+  const tunnels = openTunnels({ clock, log, audit, closers }, config);
+  const { hub, joinTokens } = tunnels;
+  const agents = openAgents({ clock, log, metrics, closers, tunnels: hub }, config);
   const nextId = requestIds(randomBytes(requestIdPrefixBytes).toString("hex"));
-  const parts = { clock, log, metrics, audit, agents, closers, nextId };
+  const parts = { clock, log, metrics, audit, agents, joinTokens, closers, nextId };
   const { home, identity, passing } =
     config.registry === "nomad" ? await openCluster(parts, config) : await openOwn(parts, config);
 
@@ -119,13 +123,14 @@ const assemble = async (
           recorder.hosted(exchange);
         },
       },
+      tunnels: tunnels.door,
       nextId,
     },
     config,
   );
   closers.own(door.listener);
   self.address = door.listener.address;
-  readGauges(metrics, { ...home, ...door, reaches: agents.reaches, ledger, audit, log });
+  readGauges(metrics, { ...home, ...door, reaches: agents.reaches, ledger, hub, audit, log });
   const { listen, token } = config.admin;
   const admin = closers.own(
     await createAdmin(
@@ -150,6 +155,7 @@ const assemble = async (
     door,
     recheck,
     draining,
+    hub,
   };
   return {
     url: door.url,
@@ -226,6 +232,7 @@ interface Parts {
   readonly ledger: Ledger;
   readonly door: Door;
   readonly recheck: () => void;
+  readonly hub: Hub;
   /** `is`: not ready; `isClosing`: nothing new is taken. */
   readonly draining: { is: boolean; isClosing: boolean };
 }
@@ -255,11 +262,12 @@ const reload = async ({ identity, door, log, audit, metrics, recheck }: Parts): 
   recheck();
 };
 
-const drain = async ({ config, draining, door, ledger, home }: Parts): Promise<void> => {
+const drain = async ({ config, draining, door, ledger, home, hub }: Parts): Promise<void> => {
   const { drainDelayMs, drainMs, firstByteMs } = config.timeouts;
   draining.is = true;
   await new Promise((resolve) => setTimeout(resolve, drainDelayMs));
   draining.isClosing = true;
+  hub.drain();
   home.embedded?.release();
   const cut = new AbortController();
   const closed = door.listener.close(cut.signal);

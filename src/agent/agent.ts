@@ -5,9 +5,11 @@ import { createAuthenticate } from "../acl/authenticate.ts";
 import { createGatewaySource } from "../acl/gateway-source.ts";
 import { authorityOf } from "../lib/addresses.ts";
 import type { Clock, Closer, Log } from "../ports.ts";
+import { createDialler, type Dialler } from "../tunnel/dialler.ts";
+import { tunnelAddress } from "../tunnel/protocol.ts";
 import { type AnnounceState, createAnnouncer } from "./announce.ts";
 import { createPullSecrets } from "./api/secrets.ts";
-import { createAgentServer } from "./api/server.ts";
+import { type AgentServer, createAgentServer } from "./api/server.ts";
 import { createExecSessions } from "./exec/sessions.ts";
 import { createFileHandlers } from "./files/handlers.ts";
 import { createMetadata } from "./metadata.ts";
@@ -28,7 +30,8 @@ export interface AgentTls {
 export interface AgentOptions {
   readonly name: string;
   readonly dataDirectory: string;
-  readonly listen: { readonly host: string; readonly port: number };
+  /** Undefined: it has no listener, and the gateway comes through the tunnel alone. */
+  readonly listen: { readonly host: string; readonly port: number } | undefined;
   /** `host:port` that the gateway dials; the listener's own address when undefined. */
   readonly advertise: string | undefined;
   readonly region: string;
@@ -41,6 +44,8 @@ export interface AgentOptions {
     readonly joinToken: string | undefined;
     /** PEM text of the authorities of its certificate. */
     readonly ca: string | undefined;
+    /** Gateways to keep a tunnel to, one at a time; none: no tunnel. */
+    readonly tunnels?: readonly string[];
   };
   readonly tls: AgentTls | undefined;
   /** False lets everyone do everything. */
@@ -72,6 +77,19 @@ const secureContext = ({ cert, key, clientCa }: AgentTls): SecureContextOptions 
   minVersion: "TLSv1.2",
   ...(clientCa === undefined ? {} : { ca: clientCa }),
 });
+
+/** With gateways to dial, keeps a tunnel open; what comes through it is served like any connection. */
+const openTunnel = (
+  { log, server }: { readonly log: Log; readonly server: AgentServer },
+  nodeId: string,
+  { tunnels = [], joinToken, ca }: AgentOptions["gateway"],
+): Dialler | undefined =>
+  tunnels.length === 0
+    ? undefined
+    : createDialler(
+        { log, accept: (connection) => server.accept(connection) },
+        { gateways: tunnels, nodeId, joinToken, ca },
+      );
 
 /** Runs until closed. Throws when the data directory or the address cannot be used. */
 export const createAgent = async (
@@ -131,14 +149,18 @@ export const createAgent = async (
     await dispatcher.destroy();
   };
 
-  let port: number;
+  const listening = async (): Promise<string> => {
+    if (listen === undefined) return tunnelAddress(nodeId);
+    const port = await server.listen(listen.host, listen.port);
+    return options.advertise ?? authorityOf(listen.host, port);
+  };
+  let address: string;
   try {
-    port = await server.listen(listen.host, listen.port);
+    address = await listening();
   } catch (error) {
     await closeAll(AbortSignal.abort());
     throw error;
   }
-  const address = options.advertise ?? authorityOf(listen.host, port);
   const announcer = createAnnouncer(
     { log, clock, pullSecrets, dispatcher },
     {
@@ -153,6 +175,7 @@ export const createAgent = async (
         : { intervalMs: options.announceIntervalMs }),
     },
   );
+  const dialler = openTunnel({ log, server }, nodeId, gateway);
   log.info({ node: nodeId, name: node.name, address, tls: tls !== undefined }, "agent listens");
 
   return {
@@ -166,6 +189,7 @@ export const createAgent = async (
     reload: (next) => server.setSecureContext(secureContext(next)),
     async close(signal) {
       await server.close(signal);
+      await dialler?.close(signal);
       await workloads.close(signal);
       await announcer.close(signal);
       await dispatcher.destroy();

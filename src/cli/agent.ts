@@ -21,10 +21,18 @@ const tlsOf = ({ tls }: AgentConfig): AgentTls | undefined => {
   return { cert, key, clientCa: readText(tls.clientCaFile) };
 };
 
-const optionsOf = (config: AgentConfig): AgentOptions => ({
+const tunnelsOf = ({ gateway }: AgentConfig): readonly string[] => {
+  if (!gateway.tunnel) return [];
+  return gateway.tunnelAddresses.length > 0
+    ? gateway.tunnelAddresses
+    : [new URL(gateway.address).origin];
+};
+
+/** What the settings say, with the files they name read. */
+export const agentOptions = (config: AgentConfig): AgentOptions => ({
   name: config.name,
   dataDirectory: config.dataDir,
-  listen: config.listen,
+  listen: config.gateway.tunnel ? undefined : config.listen,
   advertise:
     config.advertise === undefined
       ? undefined
@@ -38,6 +46,7 @@ const optionsOf = (config: AgentConfig): AgentOptions => ({
     address: config.gateway.address,
     joinToken: config.gateway.joinToken,
     ca: readText(config.gateway.caFile),
+    tunnels: tunnelsOf(config),
   },
   tls: tlsOf(config),
   aclEnabled: config.acl.enabled,
@@ -83,7 +92,7 @@ export const agentCommand = (): Command =>
       const release = await holdDirectory(config.dataDir, { onWait: say, stopping });
       const agent = stopping.aborted
         ? undefined
-        : await createAgent({ log, clock: systemClock }, optionsOf(config));
+        : await createAgent({ log, clock: systemClock }, agentOptions(config));
       await life.live({
         reload: async () => {
           log.reopen();

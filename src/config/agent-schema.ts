@@ -1,6 +1,7 @@
 /** Every setting of `serai agent`, a row each. `workloads` becomes what src/agent/ports.ts calls WorkloadConfig. */
 import { hostname } from "node:os";
 import type { z } from "zod";
+import { isLoopback } from "../lib/addresses.ts";
 import {
   argumentList,
   duration,
@@ -11,6 +12,7 @@ import {
   httpUrl,
   integer,
   oneOf,
+  origins,
   plainName,
   secretText,
   text,
@@ -100,7 +102,7 @@ const workloads = list("What this agent runs", {
 export const agentRows = section("The agent", {
   name: shownAs("the host's name", setting(plainName, hostname(), "the node's name")),
   data_dir: setting(filePath, ".serai/agent", "where it keeps its state and the allocations' directories"),
-  listen: setting(hostPort, "127.0.0.1:4656", "where the gateway connects"),
+  listen: setting(hostPort, "127.0.0.1:4656", "where the gateway connects; not used with `gateway.tunnel`"),
   advertise: optional(hostPort, "the address the gateway dials; `listen` without it"),
   region: setting(plainName, "global", "its region; must be the gateway's"),
   datacenter: setting(plainName, "dc1", "its datacenter"),
@@ -111,6 +113,9 @@ export const agentRows = section("The agent", {
     address: setting(httpUrl, "http://127.0.0.1:4646", "the gateway's public listener"),
     join_token: secret(optional(secretText, "proves that it may join; `serai token join` prints one")),
     ca_file: optional(filePath, "authorities of the gateway's certificate; the system's without it"),
+    tunnel: setting(flag, false, "dials out and keeps a tunnel open instead of listening; see docs/tunnel.md"),
+    tunnel_addresses: setting(origins, [], "gateways to keep a tunnel to, in turn; `address` without them"),
+    tunnel_cleartext: setting(flag, false, "lets a tunnel to another machine go without TLS: whoever listens on the way can read and write everything"),
   }),
   tls: section("TLS of its listener; off without a certificate", {
     cert_file: optional(filePath, "certificate chain in PEM; read again at SIGHUP"),
@@ -169,6 +174,23 @@ const workloadFaults = (workload: Workload, index: number): readonly string[] =>
 
 const groupName = ({ namespace, job, group }: Workload): string => `${namespace}/${job}/${group}`;
 
+const tunnelFaults = ({
+  address,
+  tunnel,
+  tunnelAddresses,
+  tunnelCleartext,
+}: AgentConfig["gateway"]): readonly string[] => {
+  if (!tunnel || tunnelCleartext) return [];
+  const gateways = tunnelAddresses.length > 0 ? tunnelAddresses : [address];
+  return gateways
+    .map((gateway) => new URL(gateway))
+    .filter(({ protocol, hostname }) => protocol === "http:" && !isLoopback(hostname))
+    .map(
+      ({ host }) =>
+        `gateway.tunnel: ${host} is another machine; use https, or set gateway.tunnel_cleartext`,
+    );
+};
+
 const agentFaults = (config: AgentConfig): readonly string[] => [
   ...((config.tls.certFile === undefined) === (config.tls.keyFile === undefined)
     ? []
@@ -176,6 +198,7 @@ const agentFaults = (config: AgentConfig): readonly string[] => [
   ...(config.tls.clientCaFile !== undefined && config.tls.certFile === undefined
     ? ["tls.client_ca_file: needs tls.cert_file and tls.key_file"]
     : []),
+  ...tunnelFaults(config.gateway),
   ...doubles(config.workloads.map(groupName)).map(
     (name) => `workloads: two are ${name} (namespace/job/group)`,
   ),

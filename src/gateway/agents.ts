@@ -8,7 +8,9 @@ import { type AddressPolicy, checkAddress } from "../reach/address.ts";
 import { createNodeDispatcher } from "../reach/node-dispatcher.ts";
 import { ownAgentConnections } from "../reach/node-ways.ts";
 import { createReach, type Reaches } from "../reach/reach.ts";
+import type { Tunnels } from "../reach/tunnelled.ts";
 import type { EmbeddedNeeds } from "../registry/embedded/registry.ts";
+import { nodeOfTunnelAddress } from "../tunnel/protocol.ts";
 import { readText } from "./identity.ts";
 
 export interface Agents extends Pick<EmbeddedNeeds, "dispatcher" | "addressFault"> {
@@ -20,6 +22,7 @@ interface AgentsNeeds {
   readonly log: Log;
   readonly metrics: Metrics;
   readonly closers: Closers;
+  readonly tunnels?: Tunnels | undefined;
 }
 
 /** Nomad's agents admit 100 connections from an address (reach's defaults); one that its servers call down is tried. */
@@ -28,7 +31,7 @@ const nomadAgents = { tryDown: true } as const;
 const isNomad = (registry: ServerConfig["registry"]): boolean => registry === "nomad";
 
 export const openAgents = (
-  { clock, log, metrics, closers }: AgentsNeeds,
+  { clock, log, metrics, closers, tunnels }: AgentsNeeds,
   { reach, region, registry, nomad, http, timeouts }: ServerConfig,
 ): Agents => {
   const addresses: AddressPolicy = {
@@ -40,6 +43,7 @@ export const openAgents = (
     addresses,
     connectTimeoutMs: isNomad(registry) ? nomad.agentConnectMs : timeouts.connectMs,
     dialled: metrics.dialled,
+    tunnels,
     tls: {
       ca: readText(reach.caFile),
       cert: readText(reach.certFile),
@@ -55,5 +59,10 @@ export const openAgents = (
   );
   const dispatcher = createNodeDispatcher(options);
   closers.defer(() => dispatcher.destroy());
-  return { reaches, dispatcher, addressFault: (address) => checkAddress(address, addresses) };
+  return {
+    reaches,
+    dispatcher,
+    addressFault: (address) =>
+      nodeOfTunnelAddress(address) === undefined ? checkAddress(address, addresses) : undefined,
+  };
 };

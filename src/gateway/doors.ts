@@ -13,6 +13,7 @@ import { addressTest, isLoopback } from "../lib/addresses.ts";
 import { openFilesLimit } from "../lib/open-files.ts";
 import type { Log } from "../ports.ts";
 import { registryParameterCheck } from "../registry/answers/parameter-check.ts";
+import type { TunnelDoor } from "../tunnel/door.ts";
 
 export interface Door {
   readonly listener: Listener;
@@ -27,6 +28,7 @@ type DoorNeeds = Pick<
 > & {
   readonly log: Log;
   readonly limited: Limited & NonNullable<EdgeNeeds["limited"]>;
+  readonly tunnels?: TunnelDoor;
 };
 
 /** Execs of its region are the gateway's; other WebSockets go to the cluster's servers where there are any. */
@@ -61,6 +63,13 @@ const upgradeTest =
   (request: IncomingMessage): boolean =>
     isExecUpgrade(request) ||
     (asksForWebSocket(request) && passing?.isSocketTarget(request.url ?? "") === true);
+
+const tunnelsBefore =
+  (tunnels: TunnelDoor | undefined, others: UpgradeListener): UpgradeListener =>
+  (request, socket, head) => {
+    if (tunnels?.isHello(request)) tunnels.take(request, socket, head);
+    else others(request, socket, head);
+  };
 
 const contextOf = (log: Log, { tls, http }: ServerConfig): TlsContext | undefined => {
   const { certFile, keyFile, clientCaFile } = tls;
@@ -105,16 +114,17 @@ export const openDoor = async (needs: DoorNeeds, config: ServerConfig): Promise<
     allowedOrigins: http.allowedOrigins,
   };
   const context = contextOf(log, config);
+  const isSocket = upgradeTest(needs.passing);
   const listener = await openListener(
     {
       log,
       limited: needs.limited,
       onRequest: createEdge(edgeNeeds, edgeOptions),
-      onUpgrade: upgradesOf(edgeNeeds, edgeOptions, config),
+      onUpgrade: tunnelsBefore(needs.tunnels, upgradesOf(edgeNeeds, edgeOptions, config)),
     },
     {
       ...http.listen,
-      isUpgrade: upgradeTest(needs.passing),
+      isUpgrade: (request) => needs.tunnels?.isHello(request) || isSocket(request),
       maxHeaderBytes: limits.maxHeaderBytes,
       headersTimeoutMs: timeouts.headersMs,
       // what is passed on may be large and its caller slow: there progress counts, not the whole time

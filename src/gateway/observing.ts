@@ -12,6 +12,7 @@ import type { EmbeddedObserver, EmbeddedRegistry } from "../registry/embedded/re
 import type { Feed } from "../registry/feed.ts";
 import type { LookupResult } from "../registry/flights.ts";
 import type { NomadFeedObserver } from "../registry/nomad/observer.ts";
+import type { Hub } from "../tunnel/hub.ts";
 
 const lookups = {
   found: "found",
@@ -71,6 +72,7 @@ export interface Observed {
   readonly directory: PackedDirectory;
   readonly reaches: Reaches;
   readonly ledger: Ledger;
+  readonly hub: Hub;
   readonly listener: Listener;
   readonly audit: Audit;
   readonly log: OpenLog;
@@ -79,13 +81,16 @@ export interface Observed {
 
 /** Figures that their owners know; asked at each scrape. */
 export const readGauges = (metrics: Metrics, parts: Observed): void => {
-  const { feed, embedded, directory, reaches, ledger, listener, audit, log, context } = parts;
+  const { feed, embedded, directory, reaches, ledger, hub, listener, audit, log, context } = parts;
   metrics.read("index_allocs", () => directory.size.allocations);
   metrics.read("index_nodes", () => directory.size.nodes);
   metrics.read("index_lag_seconds", () => feed.lagMs / 1_000);
   metrics.read("index_last_event_timestamp_seconds", () => feed.lastChangeAtMs / 1_000);
   metrics.read("circuit_open_nodes", () => reaches.stats.openCircuits);
   metrics.read("pool_waiting", () => reaches.stats.waiting);
+  metrics.read("tunnels", () => hub.stats.tunnels);
+  metrics.read("tunnel_streams", () => hub.stats.streams);
+  metrics.read("tunnel_waiting", () => hub.stats.waiting);
   metrics.read("live_exchanges", () => ledger.list().length);
   metrics.read("open_sockets", () => listener.sockets);
   metrics.read("blocking_queries", () => embedded?.waiting);

@@ -1,5 +1,4 @@
 /** Where everything lives: the embedded registry, and the directory that follows it. */
-import { createJoinTokens } from "../acl/join-tokens.ts";
 import type { ServerConfig } from "../config/server-schema.ts";
 import type { Closers } from "../lib/closers.ts";
 import type { Audit } from "../observe/audit.ts";
@@ -7,6 +6,7 @@ import type { Metrics } from "../observe/metrics.ts";
 import type { Clock, Log, NodeEntry } from "../ports.ts";
 import type { Ways } from "../reach/reach.ts";
 import { PackedDirectory } from "../registry/directory.ts";
+import type { JoinTokens } from "../registry/embedded/announce.ts";
 import { createEmbeddedRegistry, type EmbeddedRegistry } from "../registry/embedded/registry.ts";
 import type { Feed } from "../registry/feed.ts";
 import type { Agents } from "./agents.ts";
@@ -33,13 +33,11 @@ export interface HomeNeeds {
   readonly metrics: Metrics;
   readonly audit: Audit;
   readonly agents: Agents;
+  readonly joinTokens: JoinTokens;
   readonly closers: Closers;
   /** Ids of requests. */
   readonly nextId: () => string;
 }
-
-/** Without a file of join tokens no agent can join. */
-const nobodyJoins = { claim: () => false } as const;
 
 /** The directory that follows a feed. */
 export const follow = (
@@ -60,9 +58,8 @@ export const follow = (
 };
 
 export const openEmbedded = async (needs: HomeNeeds, config: ServerConfig): Promise<Home> => {
-  const { clock, log, metrics, audit, agents, closers } = needs;
-  const { limits, acl, dataDir, node, metadata } = config;
-  const file = acl.joinTokensFile;
+  const { clock, log, metrics, audit, agents, closers, joinTokens } = needs;
+  const { limits, dataDir, node, metadata } = config;
   const registry = closers.own(
     await createEmbeddedRegistry(
       {
@@ -70,7 +67,7 @@ export const openEmbedded = async (needs: HomeNeeds, config: ServerConfig): Prom
         log,
         dispatcher: agents.dispatcher,
         addressFault: agents.addressFault,
-        joinTokens: file === undefined ? nobodyJoins : createJoinTokens({ clock }, { file }),
+        joinTokens,
         observe: observeRegistry({ metrics, audit, log }),
       },
       {

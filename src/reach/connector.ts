@@ -60,7 +60,7 @@ const checkedLookup =
     });
   };
 
-const tlsOptions = (tls: TlsOptions | undefined) => ({
+export const tlsOptions = (tls: TlsOptions | undefined) => ({
   ...(tls?.ca === undefined ? {} : { ca: typeof tls.ca === "string" ? tls.ca : [...tls.ca] }),
   ...(tls?.cert === undefined ? {} : { cert: tls.cert }),
   ...(tls?.key === undefined ? {} : { key: tls.key }),
@@ -70,7 +70,7 @@ const tlsOptions = (tls: TlsOptions | undefined) => ({
 /** TCP keep-alive finds a node that vanished without a word: 15 s of silence, then ten probes a second apart. */
 const keepAliveDelayMs = 15_000;
 
-const unreachable = (error: unknown, { named }: Peer): GatewayError => {
+export const unreachable = (error: unknown, { named }: Peer): GatewayError => {
   const unnamed = isTlsFault(error) ? "the TLS handshake failed" : "connection failed";
   const reason = toGatewayError(error).facts.reason ?? unnamed;
   return new GatewayError("node_unreachable", { ...named, reason }, { cause: error });

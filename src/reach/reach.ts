@@ -6,17 +6,21 @@
 import type { ErrorCode } from "../errors.ts";
 import { GatewayError } from "../errors.ts";
 import type { Clock, Closer, Exchange, Log, NodeEntry, Reach, Scope } from "../ports.ts";
+import { nodeOfTunnelAddress } from "../tunnel/protocol.ts";
 import { type AddressPolicy, createPolicy } from "./address.ts";
 import { type CircuitOptions, createCircuit } from "./circuit.ts";
-import { createConnector, type TlsOptions } from "./connector.ts";
+import { type Connector, createConnector, type Peer, type TlsOptions } from "./connector.ts";
 import { createWays, type Kind, type NodeWays, type WaysOptions } from "./node-ways.ts";
 import { nodeOf } from "./refusals.ts";
+import { type Tunnels, tunnelled } from "./tunnelled.ts";
 
 export interface ReachOptions extends WaysOptions, CircuitOptions {
   readonly connectTimeoutMs: number;
   readonly addresses: AddressPolicy;
   /** For nodes that say they speak TLS. */
   readonly tls: TlsOptions | undefined;
+  /** Of agents that dial out; undefined: none may. */
+  readonly tunnels: Tunnels | undefined;
   /** Told how long each connection took to open. */
   readonly dialled: (durationMs: number) => void;
   /** Nodes that their servers call down are tried all the same. */
@@ -31,6 +35,7 @@ const defaults: ReachOptions = {
   connectTimeoutMs: 2_000,
   addresses: { allow: [], deny: [], loopback: false },
   tls: undefined,
+  tunnels: undefined,
   dialled: () => undefined,
   tryDown: false,
   shortConnections: 24,
@@ -101,7 +106,10 @@ export const createReach = (
   const timer = setInterval(sweep, sweepMs);
   timer.unref();
 
-  const create = (node: NodeEntry): NodeWays => {
+  const isTunnelled = ({ id }: NodeEntry): boolean => options.tunnels?.isOpen(id) ?? false;
+
+  /** Throws for an address that may not be dialled. */
+  const directTo = (node: NodeEntry, peer: Peer): Connector => {
     const judged = policy.check(node.address);
     if (!judged.ok) {
       needs.log.warn({ node: node.name, reason: judged.reason }, "address of a node refused");
@@ -111,8 +119,26 @@ export const createReach = (
         { cause: new GatewayError("node_unreachable", { reason: judged.reason }) },
       );
     }
+    return createConnector(peer, judged.value, { ...options, policy });
+  };
+
+  const connectorTo = (node: NodeEntry, peer: Peer): Connector => {
+    const { tunnels, tls } = options;
+    if (tunnels === undefined) return directTo(node, peer);
+    const hasAddress = nodeOfTunnelAddress(node.address) === undefined;
+    const direct = hasAddress && (!isTunnelled(node) || policy.check(node.address).ok);
+    return tunnelled({
+      tunnels,
+      nodeId: node.id,
+      peer,
+      direct: direct ? directTo(node, peer) : undefined,
+      tls,
+    });
+  };
+
+  const create = (node: NodeEntry): NodeWays => {
     const peer = { named: { node: node.name }, tls: node.tls };
-    const connector = createConnector(peer, judged.value, { ...options, policy });
+    const connector = connectorTo(node, peer);
     const made = createWays(
       { peer, address: node.address },
       { connector, circuit: createCircuit({ now, random }, options) },
@@ -150,7 +176,7 @@ export const createReach = (
       const node = nodeOf(scope, exchange, options);
       const way = waysTo(node);
       const pool = way.pool(kindOf(exchange));
-      const reason = way.circuit.refusal();
+      const reason = isTunnelled(node) ? undefined : way.circuit.refusal();
       if (reason !== undefined)
         throw new GatewayError("node_unreachable", { node: node.name, reason });
       return {

@@ -10,6 +10,7 @@ import { setTimeout as wait } from "node:timers/promises";
 import { type Dispatcher, Agent as HttpAgent, request } from "undici";
 import { mintJoinToken, mintToken, type TokenEntry } from "../../src/acl/secrets.ts";
 import { type Agent, createAgent } from "../../src/agent/agent.ts";
+import { agentOptions } from "../../src/cli/agent.ts";
 import { loadAgentConfig, loadServerConfig } from "../../src/config/load.ts";
 import type { AllocationDocument, ClientStatus } from "../../src/documents.ts";
 import { createGateway, type Gateway } from "../../src/gateway.ts";
@@ -196,9 +197,6 @@ const closed = async (): Promise<void> => {
 
 /* ---- files ---- */
 
-const addressOf = ({ host, port }: { readonly host: string; readonly port: number }): string =>
-  `${host}:${port}`;
-
 const noPolicy = "none-such";
 
 const entryOf = (name: string, { policies, management, expiresAtMs }: RigToken) =>
@@ -320,9 +318,6 @@ const agentSettings = (
     settings,
   );
 
-const textOf = (file: string | undefined): string | undefined =>
-  file === undefined ? undefined : readFileSync(file, "utf8");
-
 /** Its join token comes from the environment, as in a container. */
 const runAgent = async (
   files: Files,
@@ -337,36 +332,7 @@ const runAgent = async (
   const file = files.json(`${String(settings["name"])}.json`, settings);
   const env = { SERAI_AGENT_GATEWAY_JOIN_TOKEN: joinSecret };
   const { config } = loadAgentConfig({ file, env });
-  const { advertise, gateway, tls } = config;
-  const cert = textOf(tls.certFile);
-  const key = textOf(tls.keyFile);
-  return await createAgent(
-    { log, clock },
-    {
-      name: config.name,
-      dataDirectory: config.dataDir,
-      listen: config.listen,
-      advertise: advertise === undefined ? undefined : addressOf(advertise),
-      region: config.region,
-      datacenter: config.datacenter,
-      nodePool: config.nodePool,
-      nodeClass: config.nodeClass,
-      meta: config.meta,
-      gateway: {
-        address: gateway.address,
-        joinToken: gateway.joinToken,
-        ca: textOf(gateway.caFile),
-      },
-      tls:
-        cert === undefined || key === undefined
-          ? undefined
-          : { cert, key, clientCa: textOf(tls.clientCaFile) },
-      aclEnabled: config.acl.enabled,
-      gcMaxAllocs: config.gc.maxAllocs,
-      workloads: config.workloads,
-      announceIntervalMs,
-    },
-  );
+  return await createAgent({ log, clock }, { ...agentOptions(config), announceIntervalMs });
 };
 
 /* ---- the rig ---- */

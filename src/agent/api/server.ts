@@ -1,6 +1,8 @@
 /** The agent's HTTP server: express for the routes, everything else in the door. Whoever creates it closes it. */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { createServer as createTlsServer, type Server as TlsServer } from "node:https";
+import type { Duplex } from "node:stream";
+import { setTimeout as wait } from "node:timers/promises";
 import type { SecureContextOptions, TlsOptions } from "node:tls";
 import express from "express";
 import { writeError } from "../../answer.ts";
@@ -28,6 +30,7 @@ const serverLimits = {
 
 const maxConnections = 4_096;
 const tlsHandshakeTimeoutMs = 10_000;
+const idleSweepMs = 50;
 
 /** Routes of the table that an agent answers besides those carried to it. */
 const own: ReadonlySet<string> = new Set([
@@ -44,6 +47,8 @@ const byPath = (): ReadonlyMap<string, readonly Route[]> => Map.groupBy(served, 
 export interface AgentServer {
   /** Resolves with the port. */
   listen(host: string, port: number): Promise<number>;
+  /** Takes a connection that came another way; it speaks HTTP/1.1. */
+  accept(connection: Duplex): void;
   /** Requests and sockets that are open. */
   readonly live: number;
   /** New certificates for new connections; nothing without TLS. */
@@ -90,6 +95,8 @@ export const createAgentServer = (
   const door = createDoor(needs);
   const execDoor = createExecDoor(needs, { ...execDoorDefaults, ...options.exec });
   const endings = new Set<(reason: GatewayError) => void>();
+  /** Connections that came another way than by the listener, which the server does not count. */
+  const accepted = new Set<Duplex>();
   let live = 0;
 
   const refuse = (
@@ -190,6 +197,11 @@ export const createAgentServer = (
       server.on("error", (err) => needs.log.error({ err }, "agent server error"));
       return bound.port;
     },
+    accept: (connection) => {
+      accepted.add(connection);
+      connection.once("close", () => accepted.delete(connection));
+      server.emit("connection", connection);
+    },
     get live() {
       return live + execDoor.live;
     },
@@ -200,6 +212,8 @@ export const createAgentServer = (
       await needs.execSessions.close(signal);
       await execDoor.close(signal);
       await closed;
+      while (accepted.size > 0 && live > 0 && !signal.aborted) await wait(idleSweepMs);
+      for (const connection of accepted) connection.destroy();
     },
   };
 };

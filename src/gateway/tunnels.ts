@@ -1,0 +1,49 @@
+/** Agents that dial out: who may, what is held open, and what is told of it. */
+import { createJoinTokens } from "../acl/join-tokens.ts";
+import type { ServerConfig } from "../config/server-schema.ts";
+import { clientOf } from "../ingress/client.ts";
+import { addressTest } from "../lib/addresses.ts";
+import type { Closers } from "../lib/closers.ts";
+import type { Audit } from "../observe/audit.ts";
+import type { Clock, Log } from "../ports.ts";
+import type { JoinTokens } from "../registry/embedded/announce.ts";
+import { createTunnelDoor, type TunnelDoor } from "../tunnel/door.ts";
+import { createHub, type Hub, type HubEvent } from "../tunnel/hub.ts";
+
+export interface TunnelParts {
+  readonly joinTokens: JoinTokens;
+  readonly hub: Hub;
+  readonly door: TunnelDoor;
+}
+
+interface TunnelNeeds {
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly audit: Audit;
+  readonly closers: Closers;
+}
+
+/** Without a file of join tokens no agent can join. */
+const nobodyJoins: JoinTokens = { claim: () => false };
+
+export const openTunnels = (
+  { clock, log, audit, closers }: TunnelNeeds,
+  { acl, http }: ServerConfig,
+): TunnelParts => {
+  const file = acl.joinTokensFile;
+  const joinTokens = file === undefined ? nobodyJoins : createJoinTokens({ clock }, { file });
+  const told = ({ kind, ...facts }: HubEvent): void => {
+    audit.event(kind, facts);
+    log.info({ event: kind, ...facts }, "tunnel");
+  };
+  const hub = closers.own(createHub({ clock, told }));
+  const isTrusted = addressTest(http.trustProxy);
+  const door = createTunnelDoor({
+    log,
+    hub,
+    claim: (secret, nodeId) => joinTokens.claim(secret, nodeId),
+    told,
+    addressOf: (request) => clientOf(request, isTrusted).address,
+  });
+  return { joinTokens, hub, door };
+};

@@ -1,0 +1,203 @@
+/**
+ * THE DIALLER: the agent's side. Keeps one tunnel open, going round the gateway's addresses; a gateway that drains is left
+ * for another one first, and what is open through it ends by itself.
+ */
+import { request as httpRequest, type IncomingMessage } from "node:http";
+import { request as httpsRequest } from "node:https";
+import type { Duplex } from "node:stream";
+import { setTimeout as wait } from "node:timers/promises";
+import { errnoOf } from "../errors.ts";
+import type { Closer, Log } from "../ports.ts";
+import { heartbeatTimeoutMs, nodeHeader, tunnelPath, tunnelProtocol } from "./protocol.ts";
+import { type Served, serveTunnel } from "./serve.ts";
+import type { VitalsOptions } from "./vitals.ts";
+
+export interface DiallerNeeds {
+  readonly log: Log;
+  /** Takes a connection that the gateway opened. */
+  readonly accept: (connection: Duplex) => void;
+  /** 0 to below 1. */
+  readonly random?: () => number;
+}
+
+export interface DiallerOptions extends Partial<VitalsOptions> {
+  /** `http(s)://host:port` of the gateways, at least one. */
+  readonly gateways: readonly string[];
+  readonly nodeId: string;
+  readonly joinToken: string | undefined;
+  /** PEM text of the authorities of their certificates. */
+  readonly ca: string | undefined;
+  readonly firstRetryMs?: number;
+  readonly maxRetryMs?: number;
+  readonly refusedRetryMs?: number;
+}
+
+export interface Dialler extends Closer {
+  readonly isOpen: boolean;
+  /** Streams of all tunnels. */
+  readonly streams: number;
+}
+
+const defaults = { firstRetryMs: 250, maxRetryMs: 30_000, refusedRetryMs: 60_000 } as const;
+const helloMs = 10_000;
+const maxWords = 300;
+/** A tunnel that held so long was a good one: the next is dialled soon. */
+const steadyMs = 5_000;
+
+type Hello =
+  | { readonly kind: "open"; readonly socket: Duplex }
+  | { readonly kind: "away"; readonly reason: string }
+  | { readonly kind: "refused"; readonly reason: string };
+
+const oldGateway = "404: the gateway knows no tunnels; it is too old, or something else";
+
+const wordsOf = (text: string): string =>
+  (text.split("\n", 1)[0] ?? "").replace(/[^\x20-\x7e]/g, "?").slice(0, maxWords);
+
+/** Statuses that pass by themselves. */
+const passing: ReadonlySet<number> = new Set([408, 409, 425, 429]);
+
+const refusalOf = (status: number, text: string): Hello => {
+  if (status === 404) return { kind: "refused", reason: oldGateway };
+  const reason = `${status} ${wordsOf(text)}`.trim();
+  return { kind: status >= 500 || passing.has(status) ? "away" : "refused", reason };
+};
+
+const hello = (
+  gateway: string,
+  { nodeId, joinToken, ca }: DiallerOptions,
+  signal: AbortSignal,
+): Promise<Hello> =>
+  new Promise((resolve) => {
+    const url = new URL(tunnelPath, gateway);
+    const ask = url.protocol === "https:" ? httpsRequest : httpRequest;
+    const sent = ask(url, {
+      agent: false,
+      signal: AbortSignal.any([signal, AbortSignal.timeout(helloMs)]),
+      headers: {
+        connection: "Upgrade",
+        upgrade: tunnelProtocol,
+        [nodeHeader]: nodeId,
+        ...(joinToken === undefined ? {} : { authorization: `Bearer ${joinToken}` }),
+      },
+      ...(ca === undefined ? {} : { ca }),
+    });
+    sent.setNoDelay(true);
+    sent.on("error", (error) => resolve({ kind: "away", reason: errnoOf(error) ?? error.message }));
+    sent.once("upgrade", (answer: IncomingMessage, socket: Duplex, head: Buffer) => {
+      socket.on("error", () => socket.destroy());
+      if (answer.headers.upgrade?.toLowerCase() !== tunnelProtocol) {
+        socket.destroy();
+        return resolve({ kind: "refused", reason: "its upgrade is no tunnel" });
+      }
+      if (head.length > 0) socket.unshift(head);
+      resolve({ kind: "open", socket });
+    });
+    sent.once("response", (answer) => {
+      let text = "";
+      answer.on("error", () => undefined);
+      answer.setEncoding("latin1");
+      answer.on("data", (chunk: string) => {
+        if (text.length < maxWords) text += chunk;
+      });
+      answer.once("close", () => resolve(refusalOf(answer.statusCode ?? 0, text)));
+    });
+    sent.end();
+  });
+
+export const createDialler = (
+  { log, accept, random = Math.random }: DiallerNeeds,
+  given: DiallerOptions,
+): Dialler => {
+  const options = { ...defaults, ...given };
+  const { gateways, nodeId } = options;
+  const closing = new AbortController();
+  const tunnels = new Set<Served>();
+  let current: Served | undefined;
+  let told = "";
+
+  const tell = (gateway: string, outcome: Exclude<Hello, { kind: "open" }>): void => {
+    const words = `${outcome.kind} ${outcome.reason}`;
+    if (words === told) return;
+    told = words;
+    const about = { gateway, node: nodeId, reason: outcome.reason };
+    if (outcome.kind === "away") log.warn(about, "no tunnel to the gateway; trying again");
+    else
+      log.error(
+        about,
+        "THE GATEWAY REFUSES THE TUNNEL: check gateway.join_token and gateway.address",
+      );
+  };
+
+  /** Resolves when another tunnel is wanted. */
+  const run = async (gateway: string, socket: Duplex): Promise<void> => {
+    told = "";
+    log.info({ gateway, node: nodeId }, "tunnel open");
+    const elsewhere = Promise.withResolvers<void>();
+    const served = serveTunnel(socket, { accept, draining: () => elsewhere.resolve() }, options);
+    tunnels.add(served);
+    current = served;
+    void served.ended.then((reason) => {
+      tunnels.delete(served);
+      if (current === served) current = undefined;
+      if (!closing.signal.aborted) log.warn({ gateway, node: nodeId, reason }, "tunnel ended");
+      elsewhere.resolve();
+    });
+    await elsewhere.promise;
+    if (tunnels.has(served)) served.finish();
+  };
+
+  /** Half of it at least, so that a fleet does not dial in step. */
+  const jittered = (ms: number): number => ms * (0.5 + random() / 2);
+  const pause = (ms: number): Promise<unknown> =>
+    wait(jittered(ms), undefined, { signal: closing.signal }).catch(() => undefined);
+
+  /** One dial and, when it is let in, the tunnel's life. */
+  const dial = async (gateway: string): Promise<"steady" | "away" | "refused"> => {
+    const outcome = await hello(gateway, options, closing.signal);
+    if (closing.signal.aborted) {
+      if (outcome.kind === "open") outcome.socket.destroy();
+      return "away";
+    }
+    if (outcome.kind !== "open") {
+      tell(gateway, outcome);
+      return outcome.kind;
+    }
+    const openedMs = performance.now();
+    await run(gateway, outcome.socket);
+    return performance.now() - openedMs >= steadyMs ? "steady" : "away";
+  };
+
+  const keep = async (): Promise<void> => {
+    let retryMs: number = options.firstRetryMs;
+    for (let turn = 0; !closing.signal.aborted; turn = (turn + 1) % gateways.length) {
+      const outcome = await dial(gateways[turn] ?? "");
+      if (outcome === "steady") retryMs = options.firstRetryMs;
+      const isLast = turn === gateways.length - 1;
+      await pause(outcome === "refused" && isLast ? options.refusedRetryMs : retryMs);
+      retryMs = Math.min(retryMs * 2, options.maxRetryMs);
+    }
+  };
+
+  const running = keep();
+  return {
+    get isOpen() {
+      return current !== undefined;
+    },
+    get streams() {
+      return [...tunnels].reduce((total, { streams }) => total + streams, 0);
+    },
+    async close(signal) {
+      closing.abort();
+      for (const tunnel of tunnels) tunnel.finish();
+      const patience = AbortSignal.any([signal, AbortSignal.timeout(heartbeatTimeoutMs)]);
+      const cut = (): void => {
+        for (const tunnel of tunnels) tunnel.end("the agent shuts down");
+      };
+      if (patience.aborted) cut();
+      else patience.addEventListener("abort", cut, { once: true });
+      await Promise.all([...tunnels].map(({ ended }) => ended));
+      await running;
+    },
+  };
+};

@@ -1,0 +1,124 @@
+/** The gateway's side of the hello: an upgrade on the public listener that becomes a tunnel, or a plain refusal. */
+import { type IncomingMessage, STATUS_CODES } from "node:http";
+import type { Duplex } from "node:stream";
+import { GatewayError, toGatewayError } from "../errors.ts";
+import { hasBody } from "../http/body.ts";
+import { bearerOf, readCredential } from "../http/credential.ts";
+import { canonicalUuid, isUuid } from "../lib/uuid.ts";
+import type { Log } from "../ports.ts";
+import type { Hub, HubEvent } from "./hub.ts";
+import { nodeHeader, tunnelPath, tunnelProtocol } from "./protocol.ts";
+
+export interface TunnelDoorNeeds {
+  readonly log: Log;
+  readonly hub: Hub;
+  /** True when a node may join with this secret. Throws when its source is away. */
+  readonly claim: (secret: string, nodeId: string) => boolean;
+  readonly told: (event: HubEvent) => void;
+  /** Address after `trust_proxy`. */
+  readonly addressOf: (request: IncomingMessage) => string;
+}
+
+export interface TunnelDoor {
+  isHello(request: IncomingMessage): boolean;
+  take(request: IncomingMessage, socket: Duplex, head: Buffer): void;
+}
+
+const lingerMs = 1_000;
+const retryAfterSeconds = 10;
+
+const refuse = (socket: Duplex, status: number, words: string): void => {
+  const body = `${words}\n`;
+  const head = [
+    `HTTP/1.1 ${status} ${STATUS_CODES[status]}`,
+    "Content-Type: text/plain; charset=utf-8",
+    `Content-Length: ${Buffer.byteLength(body)}`,
+    "Connection: close",
+    ...(status === 426 ? [`Upgrade: ${tunnelProtocol}`] : []),
+    ...(status === 503 ? [`Retry-After: ${retryAfterSeconds}`] : []),
+  ];
+  const linger = setTimeout(() => socket.destroy(), lingerMs);
+  socket.once("close", () => clearTimeout(linger));
+  socket.resume();
+  socket.end(`${head.join("\r\n")}\r\n\r\n${body}`);
+};
+
+/** A hello in a version that this gateway does not speak. */
+class OtherVersion extends Error {}
+
+const protocolOf = ({ headers }: IncomingMessage): string =>
+  headers.upgrade?.trim().toLowerCase() ?? "";
+
+export const createTunnelDoor = ({
+  log,
+  hub,
+  claim,
+  told,
+  addressOf,
+}: TunnelDoorNeeds): TunnelDoor => {
+  /** The node that the credential stands for. Throws. */
+  const nodeOf = (request: IncomingMessage): { nodeId: string; secret: string } => {
+    if (protocolOf(request) !== tunnelProtocol) throw new OtherVersion();
+    if (request.method !== "GET" || hasBody(request))
+      throw new GatewayError("bad_request", { text: "a tunnel begins with a GET without a body" });
+    const named = request.headers[nodeHeader];
+    const nodeId = typeof named === "string" ? canonicalUuid(named.trim()) : "";
+    if (!isUuid(nodeId))
+      throw new GatewayError("bad_request", { text: `${nodeHeader} must be a node's id` });
+    const secret = bearerOf(readCredential(request));
+    if (secret === undefined) throw new GatewayError("permission_denied");
+    return { nodeId, secret };
+  };
+
+  const mayJoin = (secret: string, nodeId: string): boolean => {
+    try {
+      return claim(secret, nodeId);
+    } catch (cause) {
+      const reason = "the join tokens cannot be read";
+      throw new GatewayError("identity_unavailable", { reason }, { cause });
+    }
+  };
+
+  /** A token that cannot be looked at now lets a tunnel stay that it let in. */
+  const mayStay = (secret: string, nodeId: string): boolean => {
+    try {
+      return claim(secret, nodeId);
+    } catch (err) {
+      log.error({ err }, "the join tokens cannot be read");
+      return true;
+    }
+  };
+
+  const take = (request: IncomingMessage, socket: Duplex): void => {
+    const { nodeId, secret } = nodeOf(request);
+    const from = addressOf(request);
+    try {
+      if (!mayJoin(secret, nodeId)) throw new GatewayError("permission_denied");
+      hub.admit(nodeId);
+    } catch (error) {
+      told({ kind: "tunnel_refused", nodeId, from, reason: toGatewayError(error).code });
+      throw error;
+    }
+    socket.write(
+      `HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: ${tunnelProtocol}\r\nX-Serai-Node: ${nodeId}\r\n\r\n`,
+    );
+    hub.accept({ nodeId, socket, from, mayStay: () => mayStay(secret, nodeId) });
+  };
+
+  return {
+    isHello: ({ url }) => url?.split("?", 1)[0] === tunnelPath,
+    take(request, socket, head) {
+      socket.on("error", () => socket.destroy());
+      try {
+        if (head.length > 0)
+          throw new GatewayError("bad_request", { text: "nothing may follow before the answer" });
+        take(request, socket);
+      } catch (error) {
+        if (error instanceof OtherVersion)
+          return refuse(socket, 426, `this gateway speaks ${tunnelProtocol}`);
+        const { status, words } = toGatewayError(error);
+        refuse(socket, status, words);
+      }
+    },
+  };
+};

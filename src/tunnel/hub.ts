@@ -1,0 +1,211 @@
+/**
+ * THE HUB: the tunnels that are open, by node. The newest tunnel of a node wins; a request for a node whose tunnel was
+ * there a moment ago waits for it, a little.
+ */
+import type { Duplex } from "node:stream";
+import { GatewayError } from "../errors.ts";
+import type { Clock, Closer } from "../ports.ts";
+import { createLink, type Link, type LinkOptions, type Opened } from "./link.ts";
+
+export interface HubEvent {
+  readonly kind: "tunnel_opened" | "tunnel_replaced" | "tunnel_ended" | "tunnel_refused";
+  readonly nodeId: string;
+  readonly from?: string;
+  readonly reason?: string;
+}
+
+export interface HubNeeds {
+  readonly clock: Clock;
+  readonly told: (event: HubEvent) => void;
+}
+
+export interface HubOptions extends LinkOptions {
+  readonly maxTunnels?: number;
+  /** A node's tunnel is replaced by another at most once in this time, milliseconds. */
+  readonly swapGapMs?: number;
+  /** How long a request waits for a tunnel that was there a moment ago, milliseconds. */
+  readonly waitMs?: number;
+  /** What a moment ago is. */
+  readonly missedMs?: number;
+  /** Requests that wait for one node. */
+  readonly maxWaiting?: number;
+}
+
+const defaults = {
+  maxTunnels: 10_000,
+  swapGapMs: 10_000,
+  waitMs: 3_000,
+  missedMs: 60_000,
+  maxWaiting: 256,
+} as const;
+
+/** What was proved by the hello. */
+export interface Arrival {
+  readonly nodeId: string;
+  readonly socket: Duplex;
+  readonly from: string;
+  /** False when the credential counts no more. */
+  readonly mayStay: () => boolean;
+}
+
+/** What a node's tunnel is doing, for people. */
+export type TunnelState =
+  | { readonly state: "open"; readonly link: Link }
+  | { readonly state: "lost"; readonly agoMs: number; readonly reason: string }
+  | { readonly state: "none" };
+
+export interface Hub extends Closer {
+  /** Throws `overloaded`, `draining`, or `too_many_requests` for a second swap. */
+  admit(nodeId: string): void;
+  accept(arrival: Arrival): void;
+  /** Opens a connection to a node's agent; returns how to give up. Waits for a tunnel that was lost a moment ago. */
+  open(nodeId: string, opened: Opened): () => void;
+  isOpen(nodeId: string): boolean;
+  stateOf(nodeId: string): TunnelState;
+  /** Tells all agents to connect elsewhere, and takes no new ones. */
+  drain(): void;
+  readonly stats: { readonly tunnels: number; readonly streams: number; readonly waiting: number };
+}
+
+interface Held extends Arrival {
+  readonly link: Link;
+}
+
+interface Lost {
+  readonly atMs: number;
+  readonly reason: string;
+}
+
+const revokedCheckMs = 5_000;
+const unreachable = (reason: string): GatewayError =>
+  new GatewayError("node_unreachable", { reason });
+
+export const createHub = ({ clock, told }: HubNeeds, given: HubOptions = {}): Hub => {
+  const options = { ...defaults, ...given };
+  const held = new Map<string, Held>();
+  const lost = new Map<string, Lost>();
+  const swappedAtMs = new Map<string, number>();
+  const waiting = new Map<string, Set<() => void>>();
+  let isDraining = false;
+  const now = (): number => clock.monotonic();
+
+  const ended = (nodeId: string, link: () => Link, reason: string): void => {
+    if (held.get(nodeId)?.link !== link()) return; // another has taken its place, which was told
+    held.delete(nodeId);
+    lost.set(nodeId, { atMs: now(), reason });
+    told({ kind: "tunnel_ended", nodeId, reason });
+  };
+
+  const sweep = setInterval(() => {
+    for (const { link, mayStay } of [...held.values()])
+      if (!mayStay()) link.end("its join token counts no more");
+    for (const [id, { atMs }] of lost) if (now() - atMs > options.missedMs) lost.delete(id);
+    for (const [id, atMs] of swappedAtMs)
+      if (now() - atMs > options.swapGapMs) swappedAtMs.delete(id);
+  }, revokedCheckMs);
+  sweep.unref();
+
+  /** Waits until a tunnel is there or the wait is over; returns how to give up. */
+  const whenThere = (nodeId: string, then: () => void): (() => void) => {
+    const queue = waiting.get(nodeId) ?? new Set();
+    waiting.set(nodeId, queue);
+    const done = (): void => {
+      clearTimeout(timer);
+      queue.delete(wake);
+      if (queue.size === 0 && waiting.get(nodeId) === queue) waiting.delete(nodeId);
+    };
+    const wake = (): void => {
+      done();
+      then();
+    };
+    const timer = setTimeout(wake, options.waitMs);
+    queue.add(wake);
+    return done;
+  };
+
+  const openNow = (nodeId: string, opened: Opened): (() => void) => {
+    const link = held.get(nodeId)?.link;
+    try {
+      if (link === undefined) throw unreachable("its tunnel is not open");
+      return link.open(opened);
+    } catch (error) {
+      const refusal = error instanceof GatewayError ? error : unreachable(String(error));
+      queueMicrotask(() => opened(refusal, null));
+      return () => undefined;
+    }
+  };
+
+  const wasJustThere = (nodeId: string): boolean => {
+    const gone = lost.get(nodeId);
+    const queue = waiting.get(nodeId)?.size ?? 0;
+    return (
+      gone !== undefined && now() - gone.atMs <= options.missedMs && queue < options.maxWaiting
+    );
+  };
+
+  return {
+    admit(nodeId) {
+      if (isDraining) throw new GatewayError("draining");
+      const rival = held.get(nodeId);
+      if (rival === undefined && held.size >= options.maxTunnels)
+        throw new GatewayError("registry_unavailable", {
+          reason: "the gateway holds as many tunnels as it may",
+        });
+      const last = swappedAtMs.get(nodeId);
+      if (rival !== undefined && last !== undefined && now() - last < options.swapGapMs)
+        throw new GatewayError("registry_unavailable", {
+          reason: `node ${nodeId} dials from two places; one agent has to stop`,
+        });
+    },
+    accept(arrival) {
+      const { nodeId, socket, from } = arrival;
+      const rival = held.get(nodeId);
+      if (rival) {
+        swappedAtMs.set(nodeId, now());
+        told({ kind: "tunnel_replaced", nodeId, from });
+      } else told({ kind: "tunnel_opened", nodeId, from });
+      const link: Link = createLink(
+        { nodeId, socket },
+        (reason) => ended(nodeId, () => link, reason),
+        options,
+      );
+      held.set(nodeId, { ...arrival, link });
+      lost.delete(nodeId);
+      rival?.link.end("a newer tunnel of its node has taken its place");
+      for (const wake of [...(waiting.get(nodeId) ?? [])]) wake();
+    },
+    open(nodeId, opened) {
+      if (held.has(nodeId) || !wasJustThere(nodeId)) return openNow(nodeId, opened);
+      let giveUp = whenThere(nodeId, () => {
+        giveUp = openNow(nodeId, opened);
+      });
+      return () => giveUp();
+    },
+    isOpen: (nodeId) => held.get(nodeId)?.link.isOpen ?? false,
+    stateOf(nodeId) {
+      const link = held.get(nodeId)?.link;
+      if (link) return { state: "open", link };
+      const gone = lost.get(nodeId);
+      return gone
+        ? { state: "lost", agoMs: now() - gone.atMs, reason: gone.reason }
+        : { state: "none" };
+    },
+    drain() {
+      isDraining = true;
+      for (const { link } of held.values()) link.drain();
+    },
+    get stats() {
+      let streams = 0;
+      for (const { link } of held.values()) streams += link.streams;
+      let waits = 0;
+      for (const queue of waiting.values()) waits += queue.size;
+      return { tunnels: held.size, streams, waiting: waits };
+    },
+    async close() {
+      isDraining = true;
+      clearInterval(sweep);
+      for (const { link } of [...held.values()]) link.end("the gateway shuts down");
+      for (const queue of [...waiting.values()]) for (const wake of [...queue]) wake();
+    },
+  };
+};

@@ -1,0 +1,59 @@
+/** The names and bounds of the tunnel's protocol (docs/tunnel.md), the same on both sides. */
+import { constants, type SessionOptions } from "node:http2";
+
+export const tunnelPath = "/v1/serai/tunnel";
+/** Protocol and version of the upgrade. */
+export const tunnelProtocol = "serai-tunnel/1";
+export const nodeHeader = "x-serai-node";
+/** The one place that a stream leads to: the agent behind the tunnel. */
+export const agentAuthority = "agent";
+
+const kib = 1024;
+const mib = 1024 * kib;
+
+/** Bytes a stream may be ahead of its reader; a stopped reader costs no more. */
+export const streamWindow = mib;
+/** Bytes all streams together may be ahead: no stream waits for another's reader. */
+export const sessionWindow = 64 * mib;
+export const maxStreams = 1_000;
+
+/** Both sides ask this often whether the other is there. */
+export const heartbeatMs = 5_000;
+/** A heartbeat that is not answered in this time ends the tunnel. */
+export const heartbeatTimeoutMs = 10_000;
+
+/** For either side's session: small heads, no pushes, and a peer that misbehaves is soon cut by nghttp2 itself. */
+export const sessionOptions = {
+  settings: {
+    enablePush: false,
+    initialWindowSize: streamWindow,
+    maxConcurrentStreams: maxStreams,
+    maxHeaderListSize: 8 * kib,
+    headerTableSize: 4 * kib,
+  },
+  maxDeflateDynamicTableSize: 4 * kib,
+  maxHeaderListPairs: 32,
+  maxOutstandingPings: 4,
+  maxSendHeaderBlockLength: 8 * kib,
+  maxSessionInvalidFrames: 32,
+  maxSessionMemory: 64,
+  maxSettings: 16,
+  peerMaxConcurrentStreams: maxStreams,
+} as const satisfies SessionOptions & {
+  readonly maxSettings: number;
+  readonly maxSessionInvalidFrames: number;
+};
+
+const { HTTP2_HEADER_METHOD, HTTP2_HEADER_AUTHORITY, HTTP2_METHOD_CONNECT } = constants;
+
+export const connectHeaders = {
+  [HTTP2_HEADER_METHOD]: HTTP2_METHOD_CONNECT,
+  [HTTP2_HEADER_AUTHORITY]: agentAuthority,
+} as const;
+
+/** What an agent with no listener of its own is announced at: a name that no resolver knows, so that nobody dials it. */
+export const tunnelAddress = (nodeId: string): string => `${nodeId}.tunnel.invalid:4646`;
+const tunnelName = /^([0-9a-f-]{36})\.tunnel\.invalid(?::\d+)?$/;
+/** The node behind such an address, with or without its port; undefined for any other. */
+export const nodeOfTunnelAddress = (address: string): string | undefined =>
+  tunnelName.exec(address)?.[1];

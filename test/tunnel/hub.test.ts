@@ -1,0 +1,93 @@
+/** Which tunnel counts: the newest, not too often; a request waits a little for one that was there. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { systemClock } from "../../src/lib/clock.ts";
+import { createHub, type Hub, type HubEvent, type HubOptions } from "../../src/tunnel/hub.ts";
+import { behind, connectedPair } from "./support.ts";
+
+const nodeId = "11111111-1111-4111-8111-111111111111";
+
+const hubWith = (options: HubOptions = {}): { readonly hub: Hub; readonly told: HubEvent[] } => {
+  const told: HubEvent[] = [];
+  const clock = systemClock;
+  return { hub: createHub({ clock, told: (event) => told.push(event) }, options), told };
+};
+
+const opening = (hub: Hub): Promise<string> =>
+  new Promise((resolve) => {
+    hub.open(nodeId, (error, connection) => {
+      connection?.destroy();
+      resolve(error?.words ?? "open");
+    });
+  });
+
+const kinds = (told: readonly HubEvent[]): readonly string[] => told.map(({ kind }) => kind);
+
+test("the newest tunnel of a node wins; a second swap at once is refused", async () => {
+  await using first = await connectedPair();
+  await using second = await connectedPair();
+  const { hub, told } = hubWith();
+  const old = behind(first.far, (_request, response) => response.end());
+  behind(second.far, (_request, response) => response.end());
+  hub.admit(nodeId);
+  hub.accept({ nodeId, socket: first.near, from: "a", mayStay: () => true });
+  hub.admit(nodeId);
+  hub.accept({ nodeId, socket: second.near, from: "b", mayStay: () => true });
+  await old.ended;
+  assert.equal(await opening(hub), "open");
+  assert.throws(() => hub.admit(nodeId), { code: "registry_unavailable" });
+  assert.deepEqual(kinds(told), ["tunnel_opened", "tunnel_replaced"]);
+  await hub.close(AbortSignal.abort());
+});
+
+test("a request waits for a tunnel that was lost a moment ago", async () => {
+  await using first = await connectedPair();
+  await using second = await connectedPair();
+  const { hub } = hubWith();
+  behind(first.far, (_request, response) => response.end());
+  hub.accept({ nodeId, socket: first.near, from: "a", mayStay: () => true });
+  const lost = new Promise((resolve) => first.near.once("close", resolve));
+  first.far.resetAndDestroy();
+  await lost;
+  const asked = opening(hub);
+  behind(second.far, (_request, response) => response.end());
+  hub.accept({ nodeId, socket: second.near, from: "a", mayStay: () => true });
+  assert.equal(await asked, "open");
+  await hub.close(AbortSignal.abort());
+});
+
+test("a request for a node without a tunnel is refused at once, in words", async () => {
+  const { hub } = hubWith();
+  assert.match(await opening(hub), /its tunnel is not open/);
+  await hub.close(AbortSignal.abort());
+});
+
+test("the wait is bounded in time and in number", async () => {
+  await using pair = await connectedPair();
+  const { hub } = hubWith({ waitMs: 50, maxWaiting: 1 });
+  behind(pair.far, (_request, response) => response.end());
+  hub.accept({ nodeId, socket: pair.near, from: "a", mayStay: () => true });
+  const lost = new Promise((resolve) => pair.near.once("close", resolve));
+  pair.far.resetAndDestroy();
+  await lost;
+  const order: string[] = [];
+  await Promise.all([
+    opening(hub).then(() => order.push("waited")),
+    opening(hub).then(() => order.push("refused")),
+  ]);
+  assert.deepEqual(order, ["refused", "waited"]);
+  await hub.close(AbortSignal.abort());
+});
+
+test("a gateway that drains takes no tunnel, and tells those it has", async () => {
+  await using pair = await connectedPair();
+  const { hub } = hubWith();
+  const { promise: told, resolve } = Promise.withResolvers<void>();
+  const { serveTunnel } = await import("../../src/tunnel/serve.ts");
+  serveTunnel(pair.far, { accept: () => {}, draining: resolve });
+  hub.accept({ nodeId, socket: pair.near, from: "a", mayStay: () => true });
+  hub.drain();
+  await told;
+  assert.throws(() => hub.admit(nodeId), { code: "draining" });
+  await hub.close(AbortSignal.abort());
+});

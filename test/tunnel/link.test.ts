@@ -1,0 +1,182 @@
+/** The two ends of a tunnel: what passes, what is refused, and how each notices that the other is gone or mad. */
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { connect as connectHttp2, performServerHandshake } from "node:http2";
+import type { Socket } from "node:net";
+import type { Duplex } from "node:stream";
+import { test } from "node:test";
+import { Pool } from "undici";
+import { createLink, type Link, type LinkOptions } from "../../src/tunnel/link.ts";
+import { agentAuthority } from "../../src/tunnel/protocol.ts";
+import { behind, connectedPair } from "./support.ts";
+
+interface Open {
+  readonly link: Link;
+  readonly ended: Promise<string>;
+}
+
+/** `length`, type, flags, stream: RFC 9113 §4.1. */
+const frame = (type: number, flags: number, stream: number, payload: Buffer): Buffer => {
+  const head = Buffer.alloc(9);
+  head.writeUIntBE(payload.length, 0, 3);
+  head[3] = type;
+  head[4] = flags;
+  head.writeUInt32BE(stream, 5);
+  return Buffer.concat([head, payload]);
+};
+const settings = frame(4, 0, 0, Buffer.alloc(0));
+
+const linkOn = (socket: Duplex, options: LinkOptions = {}): Open => {
+  const { promise, resolve } = Promise.withResolvers<string>();
+  return { link: createLink({ nodeId: "a", socket }, resolve, options), ended: promise };
+};
+
+const poolOver = (link: Link): Pool =>
+  new Pool("http://agent", {
+    connect: (_options, callback) => {
+      link.open((error, connection) => {
+        if (connection)
+          callback(null, connection as Socket); // undici takes any duplex stream
+        else callback(error ?? new Error("no connection"), null);
+      });
+    },
+  });
+
+const opening = (link: Link): Promise<Error | null> =>
+  new Promise((resolve) => void link.open((error) => resolve(error)));
+
+test("requests and answers pass, and each connection is a stream", async () => {
+  await using pair = await connectedPair();
+  const served = behind(pair.far, (request, response) => response.end(`heard ${request.url}`));
+  const { link } = linkOn(pair.near);
+  const pool = poolOver(link);
+  const { body } = await pool.request({ method: "GET", path: "/x" });
+  assert.equal(await body.text(), "heard /x");
+  assert.equal(link.streams, 1);
+  assert.equal(served.streams, 1);
+  await pool.close();
+});
+
+test("a stopped reader holds no more than its window, and stalls nobody", async () => {
+  await using pair = await connectedPair();
+  let written = 0;
+  behind(pair.far, (request, response) => {
+    if (request.url === "/small") return void response.end("small");
+    const chunk = Buffer.alloc(64 * 1024);
+    const more = (): void => {
+      while (!response.destroyed && response.write(chunk)) written += chunk.length;
+      response.once("drain", more);
+    };
+    more();
+  });
+  const pool = poolOver(linkOn(pair.near).link);
+  const big = await pool.request({ method: "GET", path: "/big" });
+  for (let count = 0; count < 10; count++) {
+    const { body } = await pool.request({ method: "GET", path: "/small" });
+    assert.equal(await body.text(), "small");
+  }
+  assert.ok(written < 8 * 1024 * 1024, String(written));
+  big.body.on("error", () => undefined).destroy();
+  await pool.destroy();
+});
+
+test("an agent that is gone aborts the answer", async () => {
+  await using pair = await connectedPair();
+  behind(pair.far, (_request, response) => {
+    response.writeHead(200, { "content-length": 1000 });
+    response.write("begun");
+  });
+  const { link, ended } = linkOn(pair.near);
+  const pool = poolOver(link);
+  const { body } = await pool.request({ method: "GET", path: "/" });
+  pair.far.resetAndDestroy();
+  await assert.rejects(body.text());
+  await ended;
+  assert.equal(link.isOpen, false);
+  assert.throws(() => link.open(() => undefined), { code: "node_unreachable" });
+  await pool.destroy();
+});
+
+test("an agent that says nothing more is given up by its heartbeat", async () => {
+  await using pair = await connectedPair();
+  const { ended } = linkOn(pair.near, { heartbeatMs: 20, heartbeatTimeoutMs: 100 });
+  pair.far.write(settings);
+  pair.far.resume(); // reads, and never answers
+  assert.match(await ended, /no answer to a heartbeat for 0.1 s/);
+});
+
+test("a gateway that says nothing more is given up by the agent", async () => {
+  await using pair = await connectedPair();
+  const served = behind(pair.far, (_request, response) => response.end(), {
+    heartbeatMs: 20,
+    heartbeatTimeoutMs: 100,
+  });
+  pair.near.resume(); // reads, and never answers
+  assert.match(await served.ended, /no answer to a heartbeat/);
+});
+
+test("an agent that answers no CONNECT costs a bounded wait", async () => {
+  await using pair = await connectedPair();
+  performServerHandshake(pair.far).on("error", () => undefined);
+  const { link } = linkOn(pair.near, { openMs: 100 });
+  const error = await opening(link);
+  assert.match(String(error), /its tunnel does not answer/);
+  link.end("over");
+});
+
+const wrong: readonly { name: string; headers: Readonly<Record<string, string>> }[] = [
+  { name: "a GET", headers: { ":method": "GET", ":path": "/" } },
+  { name: "a CONNECT to another place", headers: { ":method": "CONNECT", ":authority": "10.0.0.1:22" } },
+]; // biome-ignore format: a table
+for (const { name, headers } of wrong)
+  test(`the agent's end refuses ${name}`, async () => {
+    await using pair = await connectedPair();
+    let accepted = 0;
+    behind(pair.far, () => {
+      accepted += 1;
+    });
+    const session = connectHttp2("http://agent", { createConnection: () => pair.near });
+    session.on("error", () => undefined);
+    const stream = session.request(headers);
+    const [error]: unknown[] = await once(stream, "error", { signal: AbortSignal.timeout(5_000) });
+    assert.match(String(error), /REFUSED_STREAM/);
+    assert.equal(accepted, 0);
+    session.destroy();
+  });
+
+test("the one place is reached by its name alone", () => assert.equal(agentAuthority, "agent"));
+
+const many = (one: Buffer): Buffer => Buffer.concat(Array.from({ length: 4_096 }, () => one));
+
+const floods: readonly { name: string; bytes: Buffer }[] = [
+  { name: "PING", bytes: many(frame(6, 0, 0, Buffer.alloc(8))) },
+  { name: "SETTINGS", bytes: many(settings) },
+  { name: "WINDOW_UPDATE", bytes: many(frame(8, 0, 0, Buffer.from([0, 0, 0, 1]))) },
+  { name: "PRIORITY", bytes: many(frame(2, 0, 1, Buffer.alloc(5))) },
+  { name: "RST_STREAM of idle streams", bytes: many(frame(3, 0, 1, Buffer.alloc(4))) },
+  { name: "an unknown type", bytes: many(frame(0xfa, 0, 0, Buffer.alloc(64))) },
+  { name: "streams of the agent's own", bytes: many(frame(1, 5, 2, Buffer.from([0x82]))) },
+  { name: "CONTINUATION", bytes: Buffer.concat([frame(1, 0, 2, Buffer.from([0x82])), many(frame(9, 0, 2, Buffer.from([0x82])))]) },
+  { name: "PUSH_PROMISE", bytes: many(frame(5, 4, 1, Buffer.from([0, 0, 0, 2, 0x82]))) },
+]; // biome-ignore format: a table
+for (const { name, bytes } of floods)
+  test(`an agent that floods with ${name} is cut, and costs no memory`, async () => {
+    await using pair = await connectedPair();
+    const { ended } = linkOn(pair.near);
+    const before = process.memoryUsage().rss;
+    pair.far.write(settings);
+    pair.far.resume();
+    let isOver = false;
+    const flood = async (): Promise<void> => {
+      while (!isOver && !pair.far.destroyed)
+        if (!pair.far.write(bytes))
+          await Promise.race([once(pair.far, "drain").catch(() => undefined), ended]);
+    };
+    const flooding = flood();
+    await ended;
+    isOver = true;
+    pair.far.destroy();
+    await flooding;
+    const added = process.memoryUsage().rss - before;
+    assert.ok(added < 64 * 1024 * 1024, String(added));
+  });
