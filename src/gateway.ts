@@ -6,7 +6,7 @@ import { randomBytes } from "node:crypto";
 import { authorize } from "./acl/authorize.ts";
 import type { ServerConfig } from "./config/server-schema.ts";
 import { openAgents } from "./gateway/agents.ts";
-import { type Opened, openCluster } from "./gateway/cluster.ts";
+import type { Opened } from "./gateway/cluster.ts";
 import { type Door, openDoor } from "./gateway/doors.ts";
 import { type Identity, openIdentity } from "./gateway/identity.ts";
 import { readGauges } from "./gateway/observing.ts";
@@ -84,7 +84,7 @@ const assemble = async (
   const nextId = requestIds(randomBytes(requestIdPrefixBytes).toString("hex"));
   const parts = { clock, log, metrics, audit, agents, joinTokens, closers, nextId };
   const { home, identity, passing } =
-    config.registry === "nomad" ? await openCluster(parts, config) : await openOwn(parts, config);
+    config.registry === "nomad" ? await openNomad(parts, config) : await openOwn(parts, config);
 
   const recorder = createRecorder({ metrics, audit, log, ledger: () => ledger });
   const ledger: Ledger = closers.own(
@@ -174,6 +174,12 @@ const assemble = async (
     },
     close: (signal) => closers.close(signal),
   };
+};
+
+/** In front of a Nomad cluster; what speaks to its servers is loaded only there. */
+const openNomad = async (parts: HomeNeeds, config: ServerConfig): Promise<Opened> => {
+  const { openCluster } = await import("./gateway/cluster.ts");
+  return openCluster(parts, config);
 };
 
 /** The embedded registry with its own tokens and policies. */

@@ -1,7 +1,7 @@
 /** `serai agent`: runs workloads and serves their files, logs and shells. */
 import { readFileSync } from "node:fs";
 import { Command } from "commander";
-import { type Agent, type AgentOptions, type AgentTls, createAgent } from "../agent/agent.ts";
+import type { Agent, AgentOptions, AgentTls } from "../agent/agent.ts";
 import type { AgentConfig } from "../config/agent-schema.ts";
 import { loadAgentConfig } from "../config/load.ts";
 import { authorityOf } from "../lib/addresses.ts";
@@ -90,6 +90,7 @@ export const agentCommand = (): Command =>
       createProcessGuards({ log, exit: (code) => process.exit(code) });
       const { stopping } = life;
       const release = await holdDirectory(config.dataDir, { onWait: say, stopping });
+      const { createAgent } = await import("../agent/agent.ts"); // with all its parts: not for help or a mistake in settings
       const agent = stopping.aborted
         ? undefined
         : await createAgent({ log, clock: systemClock }, agentOptions(config));

@@ -2,7 +2,7 @@
 import { Command } from "commander";
 import { loadServerConfig } from "../config/load.ts";
 import type { ServerConfig } from "../config/server-schema.ts";
-import { createGateway, type Gateway } from "../gateway.ts";
+import type { Gateway } from "../gateway.ts";
 import { systemClock } from "../lib/clock.ts";
 import { createProcessGuards } from "../observe/guards.ts";
 import { createLog, type OpenLog } from "../observe/log.ts";
@@ -33,6 +33,7 @@ export const startGateway = async (config: ServerConfig): Promise<Running> => {
   let count: Gateway["uncaught"] = () => {};
   createProcessGuards({ log, exit: (code) => process.exit(code), count: (kind) => count(kind) });
   try {
+    const { createGateway } = await import("../gateway.ts"); // with all its parts: not for help or a mistake in settings
     const gateway = await createGateway({ clock: systemClock, log, version }, config);
     count = gateway.uncaught;
     suppressed = gateway.suppressed;

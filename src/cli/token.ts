@@ -2,7 +2,7 @@
 import { createPrivateKey, type KeyObject } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { Command, InvalidArgumentError, Option } from "commander";
-import jwt, { type Algorithm } from "jsonwebtoken";
+import type { Algorithm } from "jsonwebtoken";
 import { policyNamePattern } from "../acl/policies.ts";
 import { appendEntry } from "../acl/secret-file.ts";
 import { mintJoinToken, mintToken } from "../acl/secrets.ts";
@@ -39,10 +39,10 @@ const nodePattern = (value: string): string => {
 
 /** Runs an action; what goes wrong is one line on stderr and exit status 1. */
 const orFail =
-  <T>(command: Command, action: (options: T) => void) =>
-  (options: T): void => {
+  <T>(command: Command, action: (options: T) => void | Promise<void>) =>
+  async (options: T): Promise<void> => {
     try {
-      action(options);
+      await action(options);
     } catch (error) {
       command.error(`error: ${error instanceof Error ? error.message.split("\n")[0] : "failed"}`);
     }
@@ -163,7 +163,17 @@ const claimsOf = (pairs: readonly string[]): Readonly<Record<string, string | st
   );
 };
 
-const sign = ({ key: file, kid, alg, issuer, audience, subject, ttl, claim }: JwtOptions): void => {
+const sign = async ({
+  key: file,
+  kid,
+  alg,
+  issuer,
+  audience,
+  subject,
+  ttl,
+  claim,
+}: JwtOptions): Promise<void> => {
+  const { default: jwt } = await import("jsonwebtoken");
   const key = createPrivateKey(readFileSync(file));
   const chosen = algorithms.find((one) => one === alg) ?? defaultAlgorithm(key);
   const text = jwt.sign(claimsOf(claim), key, {

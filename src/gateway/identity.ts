@@ -5,7 +5,7 @@ import { createAclAnswers } from "../acl/answers.ts";
 import { createAuthenticate } from "../acl/authenticate.ts";
 import { openFileSource, type Reloaded } from "../acl/file-source.ts";
 import type { AlgorithmFamily, Binding, Issuer, IssuerKeys } from "../acl/jwt-issuer.ts";
-import { createJwtSource } from "../acl/jwt-source.ts";
+import type { JwtNeeds, JwtSource } from "../acl/jwt-source.ts";
 import type { ServerConfig } from "../config/server-schema.ts";
 import type { Metrics } from "../observe/metrics.ts";
 import type {
@@ -77,6 +77,16 @@ export const issuerOf = (config: IssuerConfig): Issuer => ({
 
 const lookups = { accepted: "hit", refused: "miss", unavailable: "failed" } as const;
 
+/** What verifies JWTs is loaded only for those who have issuers. */
+const openIssuers = async (
+  needs: JwtNeeds,
+  issuers: readonly IssuerConfig[],
+): Promise<JwtSource | undefined> => {
+  if (issuers.length === 0) return undefined;
+  const { createJwtSource } = await import("../acl/jwt-source.ts");
+  return createJwtSource(needs, { issuers: issuers.map(issuerOf) });
+};
+
 export const openIdentity = async (
   needs: { readonly clock: Clock; readonly log: Log; readonly metrics: Metrics },
   config: AclConfig,
@@ -85,13 +95,7 @@ export const openIdentity = async (
     tokensFile: config.tokensFile,
     policiesDirectory: config.policiesDir,
   });
-  const jwt =
-    config.jwt.issuers.length === 0
-      ? undefined
-      : createJwtSource(
-          { ...needs, policies: source },
-          { issuers: config.jwt.issuers.map(issuerOf) },
-        );
+  const jwt = await openIssuers({ ...needs, policies: source }, config.jwt.issuers);
   const authenticateCredential = createAuthenticate(
     { anonymous: source.anonymous, token: source.token, jwt: jwt?.jwt },
     {

@@ -1,6 +1,5 @@
 /** JWTs of configured issuers in front of a cluster: verified here, with the policies of the servers that their bindings name. */
 import type { IdentitySources } from "../acl/authenticate.ts";
-import { createJwtSource } from "../acl/jwt-source.ts";
 import { issuerTest, shownUpstream, withIssuers } from "../acl/nomad-issuers.ts";
 import { createNomadPolicies } from "../acl/nomad-policies.ts";
 import type { NomadSource } from "../acl/nomad-source.ts";
@@ -45,6 +44,7 @@ export const openIssuers = async (
       },
     ),
   );
+  const { createJwtSource } = await import("../acl/jwt-source.ts");
   const jwts = createJwtSource(
     { clock, log, policies },
     { issuers, cache: { ttlMs: maxPrincipalAgeMs } },
