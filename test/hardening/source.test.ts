@@ -40,9 +40,11 @@ const bounded: Readonly<Record<string, string>> = {
   "src/agent/files/download.ts": "waits for the callback before it fills its one buffer again",
   "src/agent/files/heartbeats.ts": "leaves out a reader that has not taken the last beat",
   "src/registry/metadata-batcher.ts": "is no stream: it writes to the node registry in memory",
+  "src/carry/pass-through/bridge.ts": "one last frame, then the socket is destroyed",
   "src/cli/lifetime.ts": "a line on stderr for people",
   "src/cli/config.ts": "prints once, then ends",
   "src/cli/dev.ts": "prints once",
+  "src/tunnel/door.ts": "one head on a connection that has asked for it",
 };
 
 test("a write whose answer is ignored stands only where something else bounds it", () => {
@@ -94,13 +96,27 @@ test("a cache of secrets is keyed by their keyed hash", () => {
   assert.equal(/#(?:verdicts|flights)\.(?:get|set|delete)\(secret/.test(cache), false);
 });
 
+/* ---- sessions ---- */
+
+test("an HTTP/2 session is begun in two places, each with its error listener", () => {
+  const begun = /= (?:connect|performServerHandshake)\(/;
+  const users = lines.filter(({ text }) => /from "node:http2"/.test(text)).map(({ file }) => file);
+  const places = new Set(
+    found(
+      begun,
+      lines.filter(({ file }) => users.includes(file)),
+    ).map((place) => place.replace(/:.*/, "")),
+  );
+  assert.deepEqual([...places].sort(), ["src/tunnel/link.ts", "src/tunnel/serve.ts"]);
+  for (const file of places) assert.match(readFileSync(file, "utf8"), /session\.on\("error"/);
+});
+
 /* ---- what is never relaxed ---- */
 
 const forbidden: readonly (readonly [what: string, pattern: RegExp])[] = [
   ["code made of text", /\beval\(|new Function\(/],
   ["a relaxed HTTP parser", /insecureHTTPParser: true/],
   ["TLS without verification", /rejectUnauthorized: false|NODE_TLS_REJECT/],
-  ["an HTTP/2 session", /node:http2/],
   ["compression of WebSocket messages", /perMessageDeflate: (?:true|\{)/],
   ["a shell for a caller's words", /shell: true/],
   ["redirects that are followed", /maxRedirections|interceptors\.redirect/],
