@@ -63,7 +63,7 @@ export const npmRun = (argv: readonly string[], options?: RunOptions): Run =>
 export const serai = (argv: readonly string[], options?: RunOptions): Run =>
   run(process.execPath, [program, ...argv], options);
 
-const wordsOf = (pid: string): string => {
+const wordsOf = (pid: number): string => {
   try {
     return `${readFileSync(`/proc/${pid}/cmdline`, "utf8")}${readFileSync(`/proc/${pid}/environ`, "utf8")}`;
   } catch {
@@ -74,16 +74,23 @@ const wordsOf = (pid: string): string => {
 /** Processes that have the directory in their arguments or environment: npm, serai, agents, and what these run. */
 export const processesOf = (directory: string): readonly number[] =>
   readdirSync("/proc")
-    .filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid)
-    .filter((pid) => wordsOf(pid).includes(directory))
-    .map(Number);
+    .filter((name) => /^\d+$/.test(name))
+    .map(Number)
+    .filter((pid) => pid !== process.pid && wordsOf(pid).includes(directory));
 
-export const allGone = (directory: string): Promise<true> =>
-  until(
-    `no process of ${directory} is left`,
-    () => processesOf(directory).length === 0 || undefined,
+/** All of /proc is read anew only when what was found there has ended: reading it takes as long as it waits. */
+export const allGone = (directory: string): Promise<true> => {
+  let found = processesOf(directory);
+  return until(
+    () => `no process of ${directory} is left, but ${found.join(", ")}`,
+    () => {
+      if (found.some((pid) => wordsOf(pid).includes(directory))) return undefined;
+      found = processesOf(directory);
+      return found.length === 0 || undefined;
+    },
     20_000,
   );
+};
 
 export interface Directory extends Disposable {
   readonly path: string;
