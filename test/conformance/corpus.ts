@@ -126,8 +126,15 @@ const chunkBytes = (chunk: Chunk): Buffer | undefined => {
   return rebuilt(chunk);
 };
 
+const bodies = new Map<Case, Buffer | undefined>();
+
 /** The whole body; undefined when the corpus does not hold it. */
 export const bodyOf = (one: Case): Buffer | undefined => {
+  if (!bodies.has(one)) bodies.set(one, wholeBody(one));
+  return bodies.get(one);
+};
+
+const wholeBody = (one: Case): Buffer | undefined => {
   const { body, body_b64, body_same_as, chunks } = one.response;
   if (body !== undefined) return Buffer.from(body);
   if (body_b64 !== undefined) return Buffer.from(body_b64, "base64");

@@ -44,8 +44,21 @@ export const contentOf = ({ frames }: Frames): string => {
 };
 
 /** All bytes, whatever file they were in. */
-export const bytesOf = ({ frames }: Frames): number =>
+const bytesOf = ({ frames }: Frames): number =>
   frames.reduce((sum, { Data }) => sum + Buffer.from(textOf(Data), "base64").length, 0);
+
+/** For a body that grows: looks at what was added alone, and is true once all bytes wanted and a wanted heartbeat have come. */
+export const hasCome = (wanted: Frames): ((body: Buffer) => boolean) => {
+  const wantedBytes = bytesOf(wanted);
+  let [bytes, heartbeats, looked] = [0, 0, 0];
+  return (body) => {
+    const added = readFrames(body.subarray(looked));
+    looked = body.length - added.rest.length;
+    bytes += bytesOf(added);
+    heartbeats += added.heartbeats;
+    return bytes >= wantedBytes && (wanted.heartbeats === 0 || heartbeats > 0);
+  };
+};
 
 export const joinedOf = ({ frames }: Frames): string =>
   frames.map(({ Data }) => Buffer.from(textOf(Data), "base64").toString("latin1")).join("");

@@ -4,7 +4,7 @@ import type { Address, Cluster } from "./cluster.ts";
 import { compareJson } from "./compare-json.ts";
 import { bodyOf, type Case, headerOf, pathOf } from "./corpus.ts";
 import type { Script } from "./during.ts";
-import { bytesOf, contentOf, joinedOf, lastOffset, readFrames } from "./frames.ts";
+import { contentOf, hasCome, joinedOf, lastOffset, readFrames } from "./frames.ts";
 import { type NodeName, nodes } from "./jobs.ts";
 import { masksOf, toMasks } from "./masks.ts";
 import { requestBytes } from "./request.ts";
@@ -180,11 +180,7 @@ const enoughFor = (one: Case): ((body: Buffer) => boolean) | undefined => {
   const recorded = bodyOf(one);
   if (recorded === undefined) return undefined;
   if (!isFrames(one)) return (body) => recorded.length > 0 && body.length >= recorded.length;
-  const wanted = readFrames(recorded);
-  return (body) => {
-    const seen = readFrames(body);
-    return bytesOf(seen) >= bytesOf(wanted) && (wanted.heartbeats === 0 || seen.heartbeats > 0);
-  };
+  return hasCome(readFrames(recorded));
 };
 
 const replayHttp = async (one: Case, cluster: Cluster, script: Script): Promise<readonly Difference[]> => {

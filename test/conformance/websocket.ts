@@ -144,7 +144,7 @@ const parseHead = (text: string): Pick<Session, "status" | "headers"> => {
 const longestPauseMs = 450;
 /** How long a session that the recording left open is watched for more. */
 const quietMs = 400;
-const patienceMs = 10_000;
+const patienceMs = 30_000;
 
 /** The caller's end of a session: what came so far, and a way to wait for more. */
 class Caller {
