@@ -12,7 +12,7 @@ test("a socket that a test leaves open fails that test", async () => {
   await once(server, "listening");
   const at = server.address();
   assert.ok(at !== null && typeof at === "object");
-  const rig = await startRig();
+  const rig = await startRig({ leftPatienceMs: 300 });
   const left = connect(at.port, "127.0.0.1");
   await once(left, "connect");
   await assert.rejects(async () => rig[Symbol.asyncDispose](), /left behind by the rig/);

@@ -63,6 +63,8 @@ export interface RigOptions {
   readonly clock?: Clock;
   /** False: does not wait for the agents' allocations. */
   readonly settled?: boolean;
+  /** How long sockets and processes may take to be gone at the end. */
+  readonly leftPatienceMs?: number;
 }
 
 export interface Reply {
@@ -182,7 +184,7 @@ const opened = (): void => {
 };
 
 /** With the last rig gone, sockets and processes must be back at what they were. */
-const closed = async (): Promise<void> => {
+const closed = async (leftPatienceMs: number): Promise<void> => {
   open -= 1;
   if (open > 0) return;
   const left = (): string =>
@@ -190,7 +192,7 @@ const closed = async (): Promise<void> => {
       .filter(([kind, count]) => count > (atRest.get(kind) ?? 0))
       .map(([kind, count]) => `${count - (atRest.get(kind) ?? 0)} ${kind}`)
       .join(", ");
-  const until = performance.now() + 5_000;
+  const until = performance.now() + leftPatienceMs;
   while (left() !== "" && performance.now() < until) await wait(10);
   assert.equal(left(), "", "sockets or processes are left behind by the rig");
 };
@@ -373,9 +375,10 @@ const askOver =
 export const startRig = async (options: RigOptions = {}): Promise<Rig> => {
   const { agents: wanted = [], settings = {}, env = {}, settled = true } = options;
   const { announceIntervalMs = idleAnnounceMs, clock = systemClock } = options;
+  const { leftPatienceMs = 5_000 } = options;
   opened();
   await using stack = new AsyncDisposableStack();
-  stack.defer(closed);
+  stack.defer(() => closed(leftPatienceMs));
   const files = new Files(options);
   stack.defer(() => rmSync(files.directory, { recursive: true, force: true }));
 
