@@ -2,10 +2,11 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { once } from "node:events";
-import { readFileSync, writeFileSync } from "node:fs";
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createConnection } from "node:net";
+import { tmpdir } from "node:os";
 import path from "node:path";
-import { test } from "node:test";
+import { after, test } from "node:test";
 import { connect, type TLSSocket } from "node:tls";
 import { Agent, request } from "undici";
 import {
@@ -30,11 +31,14 @@ const certify = (directory: string, name: string, by?: string): void => {
   openssl("req", "-x509", ...key, ...own, ...subject, ...signer);
 };
 
-const authorities = (home: Home): void => {
-  certify(home.directory, "ca");
-  for (const name of ["one", "two", "client"]) certify(home.directory, name, "ca");
-  certify(home.directory, "stranger");
-};
+/** Made once: making keys takes longer than using them. */
+const made = mkdtempSync(path.join(tmpdir(), "serai-tls-"));
+after(() => rmSync(made, { recursive: true, force: true }));
+certify(made, "ca");
+for (const name of ["one", "two", "client"]) certify(made, name, "ca");
+certify(made, "stranger");
+
+const authorities = (home: Home): void => cpSync(made, home.directory, { recursive: true });
 
 const inHome = (home: Home, file: string): string => path.join(home.directory, file);
 const pem = (home: Home, file: string): string => readFileSync(inHome(home, file), "utf8");
