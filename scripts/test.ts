@@ -8,7 +8,12 @@ import { bringTools } from "./tools.ts";
 const tools = { nginx: "nginx-light", haproxy: "haproxy" };
 
 const named = process.argv.slice(2);
-const files = globSync(named.length > 0 ? named : ["test/**/*.test.ts"]).sort();
+/** Begun first: it takes the longest, and nobody waits for it at the end. */
+const longest = path.join("test", "package");
+const files = globSync(named.length > 0 ? named : ["test/**/*.test.ts"]).sort(
+  (one, other) =>
+    Number(other.startsWith(longest)) - Number(one.startsWith(longest)) || (one < other ? -1 : 1),
+);
 if (named.length === 0) bringTools(tools, "Some tests are skipped");
 const child = spawn(
   process.execPath,

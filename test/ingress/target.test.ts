@@ -75,12 +75,12 @@ test("whatever the target, it is a path, a redirect or a 400, and a path keeps i
 });
 
 test("a path of 16 KiB is judged without a stall", () => {
-  const startedAtMs = performance.now();
+  const before = process.cpuUsage();
   for (const piece of ["/a", "/%61", "/.", "//"])
     try {
       readTarget(piece.repeat(8_000).slice(0, 16_000));
     } catch (error) {
       assert.ok(error instanceof GatewayError);
     }
-  assert.ok(performance.now() - startedAtMs < 2_000);
+  assert.ok(process.cpuUsage(before).user < 2_000_000); // microseconds: others may have the core
 });

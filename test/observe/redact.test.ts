@@ -58,7 +58,7 @@ for (const text of [
   "https://".repeat(300),
 ])
   test(`a text made to be slow (${text.slice(0, 8)}...) is redacted in bounded time`, () => {
-    const startedMs = performance.now();
+    const before = process.cpuUsage();
     redactText(text);
-    assert.ok(performance.now() - startedMs < 1000);
+    assert.ok(process.cpuUsage(before).user < 1_000_000); // microseconds: others may have the core
   });
