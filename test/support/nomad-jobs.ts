@@ -3,13 +3,16 @@ import type { JsonObject } from "../../src/lib/json.ts";
 
 export const awkwardNames = ["awkward name & 100%.txt", "дорога.txt", "a+b=c?d#e.txt"] as const;
 export const largeFileBytes = 64 * 1024 * 1024;
+/** A PNG of one dot. */
+export const dot =
+  "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
 
 /** Writes the files first and says so, then a line to stdout and one to stderr five times a second. */
 const talk = `
 cd "$NOMAD_ALLOC_DIR/data"
 printf 'Hello from Nomad.\\n' > hello.txt; : > empty.txt; mkdir -p sub/deep; echo deep > sub/deep/file.txt
 ${awkwardNames.map((name) => `echo 'a name' > '${name}'`).join("; ")}
-ln -sf hello.txt link.txt; seq 1 20000 > numbers.txt
+ln -sf hello.txt link.txt; seq 1 20000 > numbers.txt; echo '${dot}' | base64 -d > dot.png
 [ -n "$LARGE" ] && head -c ${largeFileBytes} /dev/urandom > large.bin
 trap 'echo got USR1' USR1; trap 'echo goodbye; exit 0' TERM INT
 echo ready; echo ready >&2
