@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { request } from "undici";
+import { makeCertificates } from "../support/nomad-certificates.ts";
 import { type NomadCluster, noNomad, startNomad } from "../support/nomad-cluster.ts";
 import { talker } from "../support/nomad-jobs.ts";
 import { createHome, type GatewayProgram, type Home, until } from "../support/processes.ts";
@@ -15,6 +16,20 @@ const parsed = (text: string): unknown => {
   }
 };
 
+/** As the cluster's operator would give them. */
+const settingsOf = ({ certificates, servers, token }: NomadCluster) => {
+  const tls = {
+    ca_file: certificates?.caFile,
+    cert_file: certificates?.certFile("caller"),
+    key_file: certificates?.keyFile("caller"),
+  };
+  return {
+    registry: "nomad",
+    nomad: { addresses: [servers[0]?.origin], token, ...tls },
+    reach: { allow: ["127.0.0.0/8"], ...tls },
+  };
+};
+
 const patient = { timeout: 20_000 };
 
 describe("in front of a real cluster", { skip: noNomad, timeout: 120_000 }, () => {
@@ -23,6 +38,8 @@ describe("in front of a real cluster", { skip: noNomad, timeout: 120_000 }, () =
   /** Its agents are reached directly, and only through the servers. */
   let direct: GatewayProgram;
   let around: GatewayProgram;
+  /** Of an authority that signed nothing of the cluster's. */
+  let strangeCa = "";
   let allocation = "";
   let nodeId = "";
   const stack = new AsyncDisposableStack();
@@ -33,17 +50,8 @@ describe("in front of a real cluster", { skip: noNomad, timeout: 120_000 }, () =
     const job = await nomad.run(talker({ id: "talk", on: nomad.clients[0]?.name ?? "" }));
     allocation = job.allocations[0]?.id ?? "";
     nodeId = job.allocations[0]?.nodeId ?? "";
-    const { certificates } = nomad;
-    const tls = {
-      ca_file: certificates?.caFile,
-      cert_file: certificates?.certFile("caller"),
-      key_file: certificates?.keyFile("caller"),
-    };
-    const settings = {
-      registry: "nomad",
-      nomad: { addresses: [nomad.servers[0]?.origin], token: nomad.token, ...tls },
-      reach: { allow: ["127.0.0.0/8"], ...tls },
-    };
+    const settings = settingsOf(nomad);
+    strangeCa = makeCertificates(home.directory).caFile;
     direct = await home.gateway({ ...settings, data_dir: `${home.directory}/direct` });
     around = await home.gateway({
       ...settings,
@@ -111,6 +119,50 @@ describe("in front of a real cluster", { skip: noNomad, timeout: 120_000 }, () =
     await client.closed;
     assert.equal(client.output("stdout").toString(), "got it\n");
     assert.equal(client.exitCode(), 3);
+  });
+
+  test(
+    "an agent whose certificate is of an unknown authority is not reached",
+    patient,
+    async () => {
+      const settings = settingsOf(nomad);
+      const strange = await home.gateway({
+        ...settings,
+        data_dir: `${home.directory}/strange-agent`,
+        nomad: { ...settings.nomad, through_servers: false },
+        reach: { ...settings.reach, ca_file: strangeCa },
+      });
+      await until("ready", async () => (await fetch(`${strange.adminUrl}/readyz`)).ok);
+      const reply = await ask(strange, `/v1/client/fs/ls/${allocation}?path=/`);
+      assert.equal(reply.status, 502);
+      assert.equal(
+        reply.text,
+        `node ${nomad.clients[0]?.name} cannot be reached: its certificate is not trusted`,
+      );
+      assert.equal((await ask(strange, `/v1/allocation/${allocation}`)).status, 200);
+    },
+  );
+
+  test("a server whose certificate is of an unknown authority is not asked", patient, async () => {
+    const settings = settingsOf(nomad);
+    const strange = await home.gateway({
+      ...settings,
+      data_dir: `${home.directory}/strange-server`,
+      nomad: { ...settings.nomad, ca_file: strangeCa },
+    });
+    const text = await until("it says why", async () => {
+      const answer = await fetch(`${strange.adminUrl}/readyz?verbose`);
+      const said = await answer.text();
+      return !answer.ok && said.includes("authority") && said;
+    });
+    const origin = nomad.servers[0]?.origin;
+    assert.ok(
+      text.includes(
+        `the Nomad server at ${origin} shows a certificate of an authority that is not trusted: set nomad.ca_file to the cluster's CA`,
+      ),
+      text,
+    );
+    assert.equal((await ask(strange, "/v1/jobs")).status, 503);
   });
 
   test("another region has no path, over HTTP and as a WebSocket", patient, async () => {

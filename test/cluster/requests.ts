@@ -1,6 +1,6 @@
 /**
  * What is asked of Nomad directly and through serai: every route that serai carries itself with its refusals, and a wide
- * choice of what it passes on. `{words}` are the world's; `{side}` and `{mine}` differ between the two, for what changes things.
+ * choice of what it passes on. `{words}` are the world's; `{side}`, `{mine}` and `{collected}` differ between the two, for what changes things.
  */
 import type { TokenName } from "./world.ts";
 
@@ -108,6 +108,9 @@ const allocations: readonly Row[] = [
   { name: "restart: a task", path: "/v1/client/allocation/{mine}/restart", method: "PUT", body: { TaskName: "talk" }, changes: true },
   { name: "restart: all tasks", path: "/v1/client/allocation/{mine}/restart", method: "PUT", body: { AllTasks: true }, changes: true },
   { name: "gc: one that runs", path: "/v1/client/allocation/{mine}/gc", changes: true },
+  { name: "gc: one that has ended", path: "/v1/client/allocation/{collected}/gc", changes: true },
+  { name: "gc: one that was collected", path: "/v1/client/allocation/{collected}/gc", changes: true },
+  { name: "files of one that was collected", path: "/v1/client/fs/ls/{collected}?path=/", changes: true },
 ]; // biome-ignore format: a table
 
 const node: readonly Row[] = [

@@ -35,8 +35,8 @@ export interface World extends AsyncDisposable {
   readonly words: (side: Side) => Readonly<Record<string, string>>;
 }
 
-const batch: JsonObject = {
-  ...talker({ id: "report" }),
+const report = (id: string): JsonObject => ({
+  ...talker({ id }),
   Type: "batch",
   TaskGroups: [
     {
@@ -60,7 +60,7 @@ const batch: JsonObject = {
       ],
     },
   ],
-};
+});
 
 /** Says it has written its files. */
 const readyToRead = (nomad: NomadCluster, allocation: string): Promise<true> =>
@@ -128,8 +128,15 @@ export const startWorld = async (): Promise<World> => {
     run(talker({ id: "a/b" })),
     run(talker({ id: "apart", namespace: "other" })),
   ]);
-  await nomad.ask("/v1/jobs", { method: "PUT", body: { Job: batch } });
-  const done = await finished(nomad, "report");
+  const reported = async (id: string): Promise<string> => {
+    await nomad.ask("/v1/jobs", { method: "PUT", body: { Job: report(id) } });
+    return finished(nomad, id);
+  };
+  const done = await reported("report");
+  const collected = {
+    nomad: await reported("collected-there"),
+    serai: await reported("collected-through"),
+  };
   const serai = stack.use(await startSerai(nomad, [`http://${relay.address}`]));
   const tokens = new Map<TokenName, string>([
     ["management", nomad.token],
@@ -168,6 +175,7 @@ export const startWorld = async (): Promise<World> => {
       ...shared,
       side: `asked-${side === "nomad" ? "there" : "through"}`,
       ownNode: one.nodes[side === "nomad" ? 0 : 1] ?? "",
+      collected: collected[side],
       mine: two.ids[side === "nomad" ? 0 : 1] ?? "",
     }),
     [Symbol.asyncDispose]: () => running.disposeAsync(),
