@@ -43,11 +43,12 @@ job "${job}" {
     task "talk" {
       driver = "raw_exec"
       kill_timeout = "1s"
+      kill_signal = "SIGTERM"
       config {
         command = "/bin/sh"
         args = ["-c", <<SCRIPT
 cd "$NOMAD_ALLOC_DIR/data"; echo hello > hello.txt; echo name > 'awkward name & 100%.txt'; seq 1 20000 > numbers.txt
-trap 'echo got USR1' USR1; n=0; while :; do n=$((n+1)); echo line $n; sleep 0.1; done
+trap 'echo got USR1' USR1; trap 'echo got INT' INT; n=0; while :; do n=$((n+1)); echo line $n; sleep 0.1; done
 SCRIPT
         ]
       }
