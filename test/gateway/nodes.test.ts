@@ -9,7 +9,7 @@ import { test } from "node:test";
 import { request } from "undici";
 import { WebSocket } from "ws";
 import { isJsonObject } from "../../src/lib/json.ts";
-import { deadAddress } from "../support/faulty-agent.ts";
+import { freeAddress } from "../support/faulty-agent.ts";
 import { get, rawClient } from "../support/raw-client.ts";
 import { eventually, type Rig, type RunningAgent, startRig } from "../support/rig.ts";
 
@@ -74,7 +74,7 @@ const nodeRoutes: readonly NodeRoute[] = [
 ];
 
 test("a silent node is down: every route to it says so in Nomad's words, its documents still answer, and it comes back", async (t) => {
-  const listen = await deadAddress(); // free now
+  const listen = await freeAddress(); // free now
   const agent = { name: "quiet", workloads: [sleeper("j1")], listen };
   await using rig = await startRig({ settings: { node: { down_after: "1s" } }, agents: [agent] });
   const first = rig.agent();
@@ -176,7 +176,7 @@ const forward = async (port: number, to: string): Promise<Between> => {
 };
 
 test("a node that beats but cannot be dialled is a 502 that names it and says why; reachable again it works within a beat", async () => {
-  const [listen, advertise] = [await deadAddress(), await deadAddress()];
+  const [listen, advertise] = [await freeAddress(), await freeAddress()];
   await using rig = await startRig({
     agents: [{ name: "walled", workloads: [], listen, advertise }],
   });
@@ -212,7 +212,7 @@ test("a node that beats but cannot be dialled is a 502 that names it and says wh
 });
 
 test("an agent lost in the middle of an exec and a follow: close 1014 with the node's name, and a body that is cut", async () => {
-  const [listen, advertise] = [await deadAddress(), await deadAddress()];
+  const [listen, advertise] = [await freeAddress(), await freeAddress()];
   const between = await forward(Number(advertise.split(":")[1]), listen);
   try {
     await using rig = await startRig({

@@ -103,13 +103,18 @@ export const faultyAgent = async (script: Script): Promise<FaultyAgent> => {
   };
 };
 
-/** An address where nobody listens. */
-export const deadAddress = async (): Promise<string> => {
+const unusedOn = async (host: string): Promise<string> => {
   const server = createServer();
-  server.listen(0, "127.0.0.1");
+  server.listen(0, host);
   await once(server, "listening");
   const at = server.address();
   server.close();
   await once(server, "close");
-  return `127.0.0.1:${typeof at === "object" && at !== null ? at.port : 0}`;
+  return `${host}:${typeof at === "object" && at !== null ? at.port : 0}`;
 };
+
+/** An address where nobody listens yet. */
+export const freeAddress = (): Promise<string> => unusedOn("127.0.0.1");
+
+/** An address where nobody listens: on loopback too, but where no test takes a port meanwhile. */
+export const deadAddress = (): Promise<string> => unusedOn("127.77.0.1");
