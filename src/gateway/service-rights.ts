@@ -61,6 +61,10 @@ export const readAsked = (method: string, url: string, region: string): Asked =>
 /** The UI's files, and how a caller logs in: Nomad looks at no credential there. */
 const open = /^\/(?:ui(?:\/.*)?|v1\/acl\/(?:auth-methods|login|oidc\/[a-z-]+))?$/;
 
+/** What servers read at the end of a job's decoded path, whose id may hold slashes: then it is no job that is asked for. */
+const verbOfJob =
+  /\/(?:actions?|allocations|deployments?|dispatch|evaluate|evaluations|force|payload|plan|revert|scale|services|stable|submission|summary|tag|versions)$/;
+
 /** Where a manager reads other tokens' secrets, the service token's among them. */
 const tellsSecrets = /^\/v1\/(?:acl\/token\/|operator\/snapshot)/;
 
@@ -81,6 +85,15 @@ const checkNamespace = ({ acl }: Principal, { anyOf }: NamespaceRule, namespace:
 const forManagers = ({ method, path }: Asked): Shown => {
   if (method === "TRACE" || tellsSecrets.test(path)) throw denied();
   return "service";
+};
+
+/** Where the servers would read more out of a path than its row says, with the service token's rights. Throws. */
+const checkReach = ({ acl }: Principal, row: string, key: string): void => {
+  if (row === "job.read" && verbOfJob.test(key)) throw denied();
+  // `/v1/node/pools` lists what the service token may read of them
+  if (row === "node.read" && uuidFault(key) !== undefined) throw denied();
+  // the servers leave out what the token may not read
+  if (row === "node.allocations" && !acl.everywhere("read-job")) throw denied();
 };
 
 /** Throws `permission_denied`, and Nomad's words for an allocation that is not there. */
@@ -132,9 +145,8 @@ export const createServiceRights = (
         return onAllocation(principal, asked, "read-job", "alloc not found", signal);
       case "alloc.stop":
         return onAllocation(principal, asked, "alloc-lifecycle", "allocation not found", signal);
-      case "node.allocations": // the servers leave out what the token may not read, which is the service token here
-        if (!principal.acl.everywhere("read-job")) throw denied();
     }
+    checkReach(principal, row.name, asked.key);
     return byRule(principal, row, namespace);
   };
 };

@@ -16,7 +16,7 @@ import {
   pathOf,
   quiet,
 } from "../carry/front.ts";
-import { deadAddress, faultyAgent, type Script } from "../support/faulty-agent.ts";
+import { deadAddress, faultyAgent, freeAddress, type Script } from "../support/faulty-agent.ts";
 import { get, rawRequest } from "../support/raw-client.ts";
 
 const ok: Script = ({ socket }) => socket.write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
@@ -120,7 +120,7 @@ test("a change whose agent cannot be dialled is asked for once, with its body", 
 
 test("while a circuit is open the agent is left alone but for a try now and then, which finds it back", async () => {
   await using server = await faultyAgent(ok);
-  const address = await deadAddress();
+  const address = await freeAddress();
   await using cluster = await through([server.address], {
     route: "fs.ls",
     node: nodeAt(address),
