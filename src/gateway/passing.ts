@@ -47,18 +47,17 @@ export const openPassing = (
       });
     },
     upgrade: async (request, socket, head, context) => {
-      if (!vouching?.concerns(request)) {
-        const checkFirst = vouching?.checkFirst(request);
+      const checkFirst = vouching?.checkFirst(request);
+      if (!vouching?.concerns(request))
         return through.upgrade(request, socket, head, { ...context, checkFirst });
-      }
       let status = 0;
       await vouching.take(request, context, async (vouched) => {
-        status = await through.upgrade(request, socket, head, vouched);
+        status = await through.upgrade(request, socket, head, { ...vouched, checkFirst });
         return status;
       });
       return status;
     },
     isSocketTarget,
-    isAudited: (request) => vouching?.concerns(request) === true,
+    isAudited: (request) => vouching?.audits(request) === true,
   };
 };

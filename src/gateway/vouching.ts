@@ -25,8 +25,10 @@ export interface Vouched extends PassThroughContext {
 export type PassOn = (vouched: Vouched) => Promise<number | undefined>;
 
 export interface Vouching {
-  /** True for a request that bears such a JWT. */
+  /** True for a request that bears such a JWT, whether or not it counts. */
   concerns(request: IncomingMessage): boolean;
+  /** True when it is the one that counts: then `take` tells the audit log. */
+  audits(request: IncomingMessage): boolean;
   /** For a socket whose first message brings the token: it must not be such a JWT, which counts in the header alone. */
   checkFirst(request: IncomingMessage): ((message: string) => void) | undefined;
   /** Passes on what may be passed on. Rejects with a GatewayError, of its own or `passOn`'s. */
@@ -140,18 +142,20 @@ export const createVouching = (
       throw new GatewayError("permission_denied");
   };
 
+  const audits = (request: IncomingMessage): boolean => {
+    try {
+      return ofIssuer(readCredential(request).secret ?? "");
+    } catch {
+      return false; // two of one header are refused by the pass-through itself
+    }
+  };
+
   return {
     concerns(request) {
-      try {
-        const { authorization = "" } = request.headers;
-        return (
-          ofIssuer(readCredential(request).secret ?? "") ||
-          ofIssuer(authorization.replace(/^bearer[ \t]+/i, "").trim())
-        );
-      } catch {
-        return false; // two of one header are refused by the pass-through itself
-      }
+      const { authorization = "" } = request.headers;
+      return audits(request) || ofIssuer(authorization.replace(/^bearer[ \t]+/i, "").trim());
     },
+    audits,
     checkFirst: (request) => (shakesHands(request) ? checkHandshake : undefined),
     async take(request, context, passOn) {
       const credential = readCredential(request);

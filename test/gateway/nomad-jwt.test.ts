@@ -274,6 +274,8 @@ describe("a JWT of a configured issuer in front of a Nomad cluster", { timeout: 
     ["a write where any method reads", "/v1/job/web/summary", ["viewer"], 403, "PUT"],
     ["the nodes", "/v1/nodes", ["operator"], 200],
     ["the nodes without the right", "/v1/nodes", ["viewer"], 403],
+    ["a node", "/v1/node/:node", ["operator"], 200],
+    ["node pools as if that were a node", "/v1/node/pools", ["operator"], 403],
     ["a node's allocations, by the right to nodes alone", "/v1/node/:node/allocations", ["operator"], 403],
     ["a node's allocations, by both rights", "/v1/node/:node/allocations", ["operator", "everywhere"], 200],
     ["the agent", "/v1/agent/self", ["operator"], 200],
@@ -354,17 +356,23 @@ describe("a JWT of a configured issuer in front of a Nomad cluster", { timeout: 
   test("a job's action is a manager's alone", patient, async () => {
     const path = "/v1/job/web/action?action=greet&task=main&allocID=x&group=main";
     const heads: IncomingHttpHeaders[] = [];
-    world.rig.nomad.overrides.set("/v1/job/web/action", (asked, response) => {
-      heads.push(asked.headers);
-      response.writeHead(404).end("no such action");
-    });
-    const upgrade = async (token: string): Promise<string> => {
-      const socket = await rawUpgrade(Number(new URL(world.rig.url).port), path, token);
+    for (const target of ["/v1/job/web/action", "/v1/job/web%2Faction"])
+      world.rig.nomad.overrides.set(target, (asked, response) => {
+        heads.push(asked.headers);
+        response.writeHead(404).end("no such action");
+      });
+    const upgrade = async (token: string, target = path): Promise<string> => {
+      const socket = await rawUpgrade(Number(new URL(world.rig.url).port), target, token);
       const text = Buffer.concat(await socket.toArray()).toString();
       world.told.push(text);
       return text;
     };
-    assert.match(await upgrade(signed(["shell"])), /^HTTP\/1\.1 403 .*\r\n\r\nPermission denied$/s);
+    const forbidden = /^HTTP\/1\.1 403 .*\r\n\r\nPermission denied$/s;
+    assert.match(await upgrade(signed(["shell"])), forbidden);
+    assert.match(
+      await upgrade(signed(["viewer"]), path.replace("/action", "%2Faction")),
+      forbidden,
+    );
     assert.deepEqual(heads, []);
     assert.match(await upgrade(signed(["admins"], { sub: "actor" })), /^HTTP\/1\.1 404 .*/);
     assert.deepEqual(
@@ -381,6 +389,24 @@ describe("a JWT of a configured issuer in front of a Nomad cluster", { timeout: 
     assert.equal(status, 200);
     assert.equal(world.rig.nomad.asked(path).at(-1)?.headers.authorization, undefined);
     assert.equal(seenAt(world, path).at(-1), secrets.reader);
+  });
+
+  test("does not hide from the audit log what the token beside it changes", async () => {
+    const path = "/v1/job/beside";
+    world.rig.nomad.overrides.set(path, answers.json("{}"));
+    const headers = { authorization: `Bearer ${signed([], { key: foreignKey })}` };
+    await world.rig.ask({ path, method: "DELETE", token: "reader", headers });
+    const ended = await eventually("both records", () => {
+      const records = world.rig.audit().filter((one) => one["path"] === path);
+      return records.length === 2 ? records : undefined;
+    });
+    assert.deepEqual(
+      ended.map(({ audit, kind, accessor }) => [audit, kind, accessor]),
+      [
+        ["start", "change", "upstream decides"],
+        ["end", "change", "upstream decides"],
+      ],
+    );
   });
 
   test("a token that a login gave works as any other", async () => {
@@ -493,6 +519,7 @@ test(
   patient,
   async () => {
     const server = new WebSocketServer({ port: 0, host: "127.0.0.1" });
+    using _closed = { [Symbol.dispose]: () => server.close() };
     await once(server, "listening");
     const seen: string[] = [];
     server.on("connection", (socket) =>
@@ -506,18 +533,19 @@ test(
       servers: (nomad) => relayServer(nomad.origin, `127.0.0.1:${port}`),
     });
     const path = "/v1/job/web/action?action=greet&task=main&allocID=x&group=main&ws_handshake=true";
-    const shake = async (token: string) => {
-      const socket = new WebSocket(`${world.rig.url.replace("http", "ws")}${path}`);
+    const shake = async (token: string, headers = {}) => {
+      const socket = new WebSocket(`${world.rig.url.replace("http", "ws")}${path}`, { headers });
       await once(socket, "open");
       socket.send(JSON.stringify({ version: 1, auth_token: token }));
       const [code, reason] = await once(socket, "close");
       return `${code} ${reason}`;
     };
-    assert.equal(await shake(signed(["admins"])), "1011 Permission denied");
+    const manager = signed(["admins"]);
+    assert.equal(await shake(manager), "1011 Permission denied");
+    assert.equal(await shake(manager, { "x-nomad-token": manager }), "1011 Permission denied");
     assert.deepEqual(seen, []);
     assert.equal(await shake(secrets.reader), "1000 ");
     assert.deepEqual(seen, [JSON.stringify({ version: 1, auth_token: secrets.reader })]);
-    server.close();
   },
 );
 
