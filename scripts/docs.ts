@@ -3,6 +3,7 @@ import { spawnSync } from "node:child_process";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { agentDocument } from "../src/config/agent-schema.ts";
+import { connectDocument } from "../src/config/connect-schema.ts";
 import { settingsReference } from "../src/config/reference.ts";
 import { serverDocument } from "../src/config/server-schema.ts";
 import { type Route, routes } from "../src/routes.ts";
@@ -62,7 +63,7 @@ const readme = path.join(root, "README.md");
 const reference = path.join(root, "config/reference.md");
 const table = withTable(readIfThere(readme));
 const wanted: readonly (readonly [string, string])[] = [
-  [reference, settingsReference([serverDocument, agentDocument])],
+  [reference, settingsReference([serverDocument, agentDocument, connectDocument])],
   ...(table === undefined ? [] : [[readme, table] as const]),
 ];
 

@@ -8,6 +8,7 @@ const commands: Readonly<Record<string, () => Promise<Command>>> = {
   dev: async () => (await import("./cli/dev.ts")).devCommand(),
   server: async () => (await import("./cli/server.ts")).serverCommand(),
   agent: async () => (await import("./cli/agent.ts")).agentCommand(),
+  connect: async () => (await import("./cli/connect.ts")).connectCommand(),
   token: async () => (await import("./cli/token.ts")).tokenCommand(),
   config: async () => (await import("./cli/config.ts")).configCommand(),
 };

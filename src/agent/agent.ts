@@ -87,7 +87,7 @@ const openTunnel = (
   tunnels.length === 0
     ? undefined
     : createDialler(
-        { log, accept: (connection) => server.accept(connection) },
+        { log, accept: (incoming) => server.accept(incoming.take()) },
         { gateways: tunnels, nodeId, joinToken, ca },
       );
 

@@ -1,17 +1,27 @@
 /** `serai config check` and `serai config print`: looks at settings without starting anything. */
 import { Command, Option } from "commander";
-import { ConfigError, type Loaded, loadAgentConfig, loadServerConfig } from "../config/load.ts";
+import {
+  ConfigError,
+  type Loaded,
+  loadAgentConfig,
+  loadConnectConfig,
+  loadServerConfig,
+} from "../config/load.ts";
 import { printConfig } from "../config/print.ts";
 
 interface Options {
   readonly file?: string;
-  readonly kind: "server" | "agent";
+  readonly kind: "server" | "agent" | "connect";
 }
 
-const load = ({ file, kind }: Options): Loaded<unknown> => {
-  const sources = { file, env: process.env };
-  return kind === "server" ? loadServerConfig(sources) : loadAgentConfig(sources);
-};
+const loaders = {
+  server: loadServerConfig,
+  agent: loadAgentConfig,
+  connect: loadConnectConfig,
+} as const;
+
+const load = ({ file, kind }: Options): Loaded<unknown> =>
+  loaders[kind]({ file, env: process.env });
 
 /** Mistakes and warnings go to stderr, so that what is printed can be piped to a file. */
 const withLoaded =
@@ -34,7 +44,7 @@ const subcommand = (name: string, about: string, then: (loaded: Loaded<unknown>)
     .option("-f, --file <path>", "settings file; without it, environment and defaults alone")
     .addOption(
       new Option("-k, --kind <kind>", "whose settings")
-        .choices(["server", "agent"])
+        .choices(Object.keys(loaders))
         .default("server"),
     )
     .action(withLoaded(then));

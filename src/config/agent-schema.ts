@@ -1,7 +1,7 @@
 /** Every setting of `serai agent`, a row each. `workloads` becomes what src/agent/ports.ts calls WorkloadConfig. */
 import { hostname } from "node:os";
 import type { z } from "zod";
-import { isLoopback } from "../lib/addresses.ts";
+import { inTheClear } from "./connect-schema.ts";
 import {
   argumentList,
   duration,
@@ -181,14 +181,10 @@ const tunnelFaults = ({
   tunnelCleartext,
 }: AgentConfig["gateway"]): readonly string[] => {
   if (!tunnel || tunnelCleartext) return [];
-  const gateways = tunnelAddresses.length > 0 ? tunnelAddresses : [address];
-  return gateways
-    .map((gateway) => new URL(gateway))
-    .filter(({ protocol, hostname }) => protocol === "http:" && !isLoopback(hostname))
-    .map(
-      ({ host }) =>
-        `gateway.tunnel: ${host} is another machine; use https, or set gateway.tunnel_cleartext`,
-    );
+  return inTheClear(tunnelAddresses.length > 0 ? tunnelAddresses : [address]).map(
+    (host) =>
+      `gateway.tunnel: ${host} is another machine; use https, or set gateway.tunnel_cleartext`,
+  );
 };
 
 const agentFaults = (config: AgentConfig): readonly string[] => [

@@ -1,6 +1,7 @@
 /** Kinds of settings: how a value is written in a file or the environment, and what it becomes. Nothing is guessed. */
 import { BlockList, isIP } from "node:net";
 import { parseGoDurationMs } from "../lib/go.ts";
+import { isUuid } from "../lib/uuid.ts";
 
 /** `suffix` is the unit that the typed name bears: `idle` of a duration is `idleMs`. */
 export interface Kind<T, Suffix extends string = ""> {
@@ -48,6 +49,10 @@ export const filePath = textKind("a path", () => true);
 export const plainName = textKind(
   "a name of letters, digits, '.', '_' and '-', at most 128 characters",
   (value) => /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/.test(value),
+);
+
+export const nodeId = textKind("a node's id, as `nomad node status -self` prints it", (value) =>
+  isUuid(value.toLowerCase()),
 );
 
 export const secretText = textKind(

@@ -20,7 +20,7 @@ export interface Layered {
 
 /** What layering needs of a document. */
 export interface Outline {
-  readonly kind: "server" | "agent";
+  readonly kind: "server" | "agent" | "connect";
   readonly prefix: string;
   readonly root: { readonly rows: Rows };
 }

@@ -5,6 +5,7 @@
 import { readFileSync } from "node:fs";
 import type { z } from "zod";
 import { type AgentConfig, agentDocument } from "./agent-schema.ts";
+import { type ConnectConfig, connectDocument } from "./connect-schema.ts";
 import { type Layered, layersOf, type Sources, told } from "./layers.ts";
 import { type ServerConfig, serverDocument } from "./server-schema.ts";
 import type { Document, Rows } from "./settings.ts";
@@ -72,3 +73,6 @@ export const loadServerConfig = (sources: Sources): Loaded<ServerConfig> =>
 
 export const loadAgentConfig = (sources: Sources): Loaded<AgentConfig> =>
   load(agentDocument, sources);
+
+export const loadConnectConfig = (sources: Sources): Loaded<ConnectConfig> =>
+  load(connectDocument, sources);

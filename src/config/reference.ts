@@ -3,7 +3,7 @@ import { hasFile, isScalar } from "./layers.ts";
 import type { Row, Rows, Setting } from "./settings.ts";
 
 interface Documented {
-  readonly kind: "server" | "agent";
+  readonly kind: "server" | "agent" | "connect";
   readonly prefix: string;
   readonly root: { readonly rows: Rows };
 }
@@ -79,7 +79,11 @@ all mistakes are told at once. Each secret can also be read from a file: \`token
 is in force and where it is from.
 `;
 
-const titles = { server: "## `serai server`", agent: "## `serai agent`" } as const;
+const titles = {
+  server: "## `serai server`",
+  agent: "## `serai agent`",
+  connect: "## `serai connect`",
+} as const;
 
 /** The whole of config/reference.md. */
 export const settingsReference = (documents: readonly Documented[]): string =>

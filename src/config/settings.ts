@@ -155,7 +155,7 @@ export const list = <R extends Rows>(about: string, rows: R): List<Settled<R>> =
 
 /** One kind of file: its rows, and what no single row can say. */
 export interface Document<T> {
-  readonly kind: "server" | "agent";
+  readonly kind: "server" | "agent" | "connect";
   /** Of its variables in the environment. */
   readonly prefix: string;
   readonly root: Section<T>;

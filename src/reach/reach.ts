@@ -176,7 +176,8 @@ export const createReach = (
       const node = nodeOf(scope, exchange, options);
       const way = waysTo(node);
       const pool = way.pool(kindOf(exchange));
-      const reason = isTunnelled(node) ? undefined : way.circuit.refusal();
+      if (isTunnelled(node)) way.circuit.succeeded(); // what failed before it was there counts no more
+      const reason = way.circuit.refusal();
       if (reason !== undefined)
         throw new GatewayError("node_unreachable", { node: node.name, reason });
       return {

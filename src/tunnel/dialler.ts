@@ -8,14 +8,14 @@ import type { Duplex } from "node:stream";
 import { setTimeout as wait } from "node:timers/promises";
 import { errnoOf } from "../errors.ts";
 import type { Closer, Log } from "../ports.ts";
-import { heartbeatTimeoutMs, nodeHeader, tunnelPath, tunnelProtocol } from "./protocol.ts";
-import { type Served, serveTunnel } from "./serve.ts";
+import { nodeHeader, tunnelPath, tunnelProtocol } from "./protocol.ts";
+import { type Incoming, type Served, serveTunnel } from "./serve.ts";
 import type { VitalsOptions } from "./vitals.ts";
 
 export interface DiallerNeeds {
   readonly log: Log;
-  /** Takes a connection that the gateway opened. */
-  readonly accept: (connection: Duplex) => void;
+  /** Takes or refuses a connection that the gateway opens. */
+  readonly accept: (incoming: Incoming) => void;
   /** 0 to below 1. */
   readonly random?: () => number;
 }
@@ -30,6 +30,8 @@ export interface DiallerOptions extends Partial<VitalsOptions> {
   readonly firstRetryMs?: number;
   readonly maxRetryMs?: number;
   readonly refusedRetryMs?: number;
+  /** How long `close` lets open streams go on. */
+  readonly drainMs?: number;
 }
 
 export interface Dialler extends Closer {
@@ -38,7 +40,12 @@ export interface Dialler extends Closer {
   readonly streams: number;
 }
 
-const defaults = { firstRetryMs: 250, maxRetryMs: 30_000, refusedRetryMs: 60_000 } as const;
+const defaults = {
+  firstRetryMs: 250,
+  maxRetryMs: 30_000,
+  refusedRetryMs: 60_000,
+  drainMs: 10_000,
+} as const;
 const helloMs = 10_000;
 const maxWords = 300;
 /** A tunnel that held so long was a good one: the next is dialled soon. */
@@ -125,7 +132,7 @@ export const createDialler = (
     else
       log.error(
         about,
-        "THE GATEWAY REFUSES THE TUNNEL: check gateway.join_token and gateway.address",
+        "THE GATEWAY REFUSES THE TUNNEL: check the join token, the node's id and the gateway's address",
       );
   };
 
@@ -190,7 +197,7 @@ export const createDialler = (
     async close(signal) {
       closing.abort();
       for (const tunnel of tunnels) tunnel.finish();
-      const patience = AbortSignal.any([signal, AbortSignal.timeout(heartbeatTimeoutMs)]);
+      const patience = AbortSignal.any([signal, AbortSignal.timeout(options.drainMs)]);
       const cut = (): void => {
         for (const tunnel of tunnels) tunnel.end("the agent shuts down");
       };

@@ -7,6 +7,7 @@ import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { GatewayError } from "../errors.ts";
 import { connectHeaders, maxStreams, sessionOptions, sessionWindow } from "./protocol.ts";
+import { tapped } from "./tapped.ts";
 import { type VitalsOptions, watch } from "./vitals.ts";
 
 export interface LinkOptions extends Partial<VitalsOptions> {
@@ -38,20 +39,20 @@ const { NGHTTP2_CANCEL, NGHTTP2_NO_ERROR } = constants;
 const unreachable = (reason: string): GatewayError =>
   new GatewayError("node_unreachable", { reason });
 
+/** What a refused connection means. */
+const refusals: Readonly<Record<number, string>> = {
+  502: "its agent does not answer behind the tunnel",
+  503: "as many connections go through its tunnel as may",
+};
+
 /** A stream as a socket: what HTTP clients ask of one beyond a Duplex, and which a stream has no need of. */
-const asSocket = (stream: ClientHttp2Stream, counted: (bytes: number) => void): Duplex => {
-  const push = stream.push.bind(stream);
-  return Object.assign(stream, {
+const asSocket = (stream: ClientHttp2Stream, counted: (bytes: number) => void): Duplex =>
+  Object.assign(tapped(stream, counted), {
     setNoDelay: () => stream,
     setKeepAlive: () => stream,
     ref: () => stream,
     unref: () => stream,
-    push: (chunk: Buffer | null) => {
-      if (chunk !== null) counted(chunk.length);
-      return push(chunk);
-    },
   });
-};
 
 /** Takes the socket of an accepted hello. `ended` is told once why the tunnel is over. */
 export const createLink = (
@@ -93,6 +94,7 @@ export const createLink = (
   });
   session.on("stream", (stream: ClientHttp2Stream) => stream.close(NGHTTP2_CANCEL));
   session.once("close", over);
+  socket.once("end", () => socket.destroy()); // an upgraded socket may stay half open; a tunnel has no use for that
   socket.once("close", () => session.destroy());
 
   const open = (opened: Opened): (() => void) => {
@@ -117,8 +119,9 @@ export const createLink = (
       tell(unreachable("its agent does not answer behind the tunnel"), null);
     });
     stream.once("response", (headers: IncomingHttpHeaders & { readonly ":status"?: number }) => {
-      if (headers[":status"] === 200) return tell(null, asSocket(stream, vitals.counted));
-      tell(unreachable(`its tunnel answered ${headers[":status"]}`), null);
+      const status = headers[":status"] ?? 0;
+      if (status === 200) return tell(null, asSocket(stream, vitals.counted));
+      tell(unreachable(refusals[status] ?? `its tunnel answered ${status}`), null);
       stream.close(NGHTTP2_CANCEL);
     });
     return () => {

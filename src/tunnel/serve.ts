@@ -2,11 +2,20 @@
 import { constants, performServerHandshake, type ServerHttp2Stream } from "node:http2";
 import type { Duplex } from "node:stream";
 import { agentAuthority, sessionOptions, sessionWindow } from "./protocol.ts";
+import { tapped } from "./tapped.ts";
 import { type VitalsOptions, watch } from "./vitals.ts";
 
+/** A connection that the gateway opens and waits for: one of the two is called, once. */
+export interface Incoming {
+  /** It is HTTP/1.1 to the agent. Closed when the gateway gives up; has an error listener from the start. */
+  readonly connection: Duplex;
+  take(): Duplex;
+  /** The gateway then knows that the agent has heard nothing. */
+  refuse(status: 502 | 503): void;
+}
+
 export interface ServeNeeds {
-  /** Takes a connection that the gateway opened; it is HTTP/1.1 to the agent. */
-  readonly accept: (connection: Duplex) => void;
+  readonly accept: (incoming: Incoming) => void;
   /** The gateway asks to connect elsewhere; what is open goes on. */
   readonly draining: () => void;
 }
@@ -22,6 +31,20 @@ export interface Served {
 }
 
 const { NGHTTP2_REFUSED_STREAM } = constants;
+
+const incomingOf = (stream: ServerHttp2Stream): Incoming => {
+  const answer = (status: number, endStream: boolean): void => {
+    if (!stream.destroyed && !stream.closed) stream.respond({ ":status": status }, { endStream });
+  };
+  return {
+    connection: stream,
+    take: () => {
+      answer(200, false);
+      return stream;
+    },
+    refuse: (status) => answer(status, true),
+  };
+};
 
 const isConnect = (headers: { readonly [name: string]: unknown }): boolean =>
   headers[":method"] === "CONNECT" && headers[":authority"] === agentAuthority;
@@ -52,6 +75,7 @@ export const serveTunnel = (
     socket.destroy();
     resolve(reason);
   });
+  socket.once("end", () => socket.destroy()); // an upgraded socket may stay half open; a tunnel has no use for that
   socket.once("close", () => session.destroy());
   session.on("stream", (stream: ServerHttp2Stream, headers) => {
     stream.on("error", () => undefined); // whoever uses it hears 'close'
@@ -60,13 +84,7 @@ export const serveTunnel = (
     stream.once("close", () => {
       streams -= 1;
     });
-    const push = stream.push.bind(stream);
-    stream.push = (chunk: Buffer | null) => {
-      if (chunk !== null) vitals.counted(chunk.length);
-      return push(chunk);
-    };
-    stream.respond({ ":status": 200 });
-    accept(stream);
+    accept(incomingOf(tapped(stream, vitals.counted)));
   });
   return {
     ended: promise,

@@ -5,7 +5,8 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, test } from "node:test";
 import { agentRows } from "../../src/config/agent-schema.ts";
-import { loadAgentConfig, loadServerConfig } from "../../src/config/load.ts";
+import { connectRows } from "../../src/config/connect-schema.ts";
+import { loadAgentConfig, loadConnectConfig, loadServerConfig } from "../../src/config/load.ts";
 import { serverRows } from "../../src/config/server-schema.ts";
 import type { Rows } from "../../src/config/settings.ts";
 
@@ -26,6 +27,7 @@ const root = path.join(import.meta.dirname, "../..");
 const cases = [
   { file: path.join(root, "config/serai.example.yaml"), load: loadServerConfig, ...serverRows },
   { file: path.join(root, "config/agent.example.yaml"), load: loadAgentConfig, ...agentRows },
+  { file: path.join(root, "config/connect.example.yaml"), load: loadConnectConfig, ...connectRows },
 ];
 
 const keysOf = (rows: Rows): readonly string[] =>

@@ -1,12 +1,8 @@
 /** The way to a cluster's agents, end to end: direct, through a server, to where the agent is now, or a clear refusal. */
 import assert from "node:assert/strict";
 import { createHash, randomUUID } from "node:crypto";
-import { once } from "node:events";
-import { readFileSync } from "node:fs";
-import { connect, createServer, type Server, type Socket } from "node:net";
-import path from "node:path";
+import { createServer } from "node:net";
 import { after, before, describe, test } from "node:test";
-import { createServer as createTlsServer } from "node:tls";
 import { type Dispatcher, Agent as HttpAgent, request } from "undici";
 import { loadServerConfig } from "../../src/config/load.ts";
 import { openAgents } from "../../src/gateway/agents.ts";
@@ -20,6 +16,7 @@ import { limitedAgent } from "../support/limited-agent.ts";
 import { shellWorkload } from "../support/processes.ts";
 import { type RelayServer, relayServer } from "../support/relay-server.ts";
 import { eventually } from "../support/rig.ts";
+import { type Door, openDoor, pemFile, tlsDoor } from "../support/tls-door.ts";
 import { execClient, rawUpgrade } from "../support/ws-client.ts";
 
 type Options = Partial<Parameters<typeof startCluster>[0]>;
@@ -116,61 +113,8 @@ const placedOn = ({ id: nodeId }: NodeEntry): Placement => ({
   terminal: undefined,
 });
 
-interface Door extends AsyncDisposable {
-  readonly address: string;
-  /** Connections that were taken. */
-  readonly taken: () => number;
-}
-
-const openDoor = async (server: Server): Promise<Door> => {
-  const sockets = new Set<Socket>();
-  let taken = 0;
-  server.on("connection", (socket: Socket) => {
-    taken += 1;
-    sockets.add(socket);
-    socket.on("error", () => undefined);
-    socket.once("close", () => sockets.delete(socket));
-  });
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const at = server.address();
-  assert.ok(at !== null && typeof at === "object");
-  return {
-    address: `127.0.0.1:${at.port}`,
-    taken: () => taken,
-    async [Symbol.asyncDispose]() {
-      const closed = once(server, "close");
-      server.close();
-      for (const socket of sockets) socket.destroy();
-      await closed;
-    },
-  };
-};
-
 /** Takes connections and says nothing: a TLS handshake there never ends. */
 const silent = (): Promise<Door> => openDoor(createServer());
-
-const pemFile = (name: string): string => path.join(import.meta.dirname, "../reach/tls", name);
-const pem = (name: string): string => readFileSync(pemFile(name), "utf8");
-
-/** TLS in front of an agent, under the name `client.global.nomad`; who shows no certificate is refused. */
-const tlsDoor = (agentAddress: string): Promise<Door> => {
-  const [host, port] = agentAddress.split(":");
-  const cert = pem("cert.pem");
-  const server = createTlsServer(
-    { cert, key: pem("key.pem"), ca: cert, requestCert: true, rejectUnauthorized: true },
-    (caller) => {
-      const agent = connect(Number(port), host);
-      agent.on("error", () => caller.destroy());
-      caller.on("error", () => agent.destroy());
-      caller.once("close", () => agent.destroy());
-      agent.once("close", () => caller.destroy());
-      caller.pipe(agent).pipe(caller);
-    },
-  );
-  server.on("tlsClientError", () => undefined);
-  return openDoor(server);
-};
 
 describe("an agent that cannot be dialled", () => {
   let rig: ClusterRig;

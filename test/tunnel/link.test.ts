@@ -57,6 +57,18 @@ test("requests and answers pass, and each connection is a stream", async () => {
   await pool.close();
 });
 
+test("an agent that ends its connection ends the tunnel, and breaks what is live", async () => {
+  await using pair = await connectedPair();
+  behind(pair.far, (_request, response) => void response.write("begun"));
+  const { link, ended } = linkOn(pair.near);
+  const pool = poolOver(link);
+  const { body } = await pool.request({ method: "GET", path: "/x" });
+  pair.far.end();
+  await assert.rejects(body.text());
+  assert.equal(await ended, "the agent closed it");
+  await pool.destroy();
+});
+
 test("a stopped reader holds no more than its window, and stalls nobody", async () => {
   await using pair = await connectedPair();
   let written = 0;

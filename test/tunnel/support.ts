@@ -15,7 +15,7 @@ export interface Pair extends AsyncDisposable {
 
 /** Two ends of one TCP connection on loopback. */
 export const connectedPair = async (): Promise<Pair> => {
-  const server = createServer({ noDelay: true });
+  const server = createServer({ noDelay: true, allowHalfOpen: true }); // as an upgraded socket
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
   const address = server.address();
@@ -46,7 +46,7 @@ export const behind = (
   const server = createHttp(listener);
   return serveTunnel(
     socket,
-    { accept: (connection) => void server.emit("connection", connection), draining: () => {} },
+    { accept: (incoming) => void server.emit("connection", incoming.take()), draining: () => {} },
     options,
   );
 };

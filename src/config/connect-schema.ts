@@ -1,0 +1,81 @@
+/** Every setting of `serai connect`, a row each. */
+import { hostname } from "node:os";
+import type { z } from "zod";
+import { isLoopback } from "../lib/addresses.ts";
+import {
+  duration,
+  durationOrZero,
+  filePath,
+  flag,
+  hostPort,
+  integer,
+  nodeId,
+  origins,
+  plainName,
+  secretText,
+} from "./kinds.ts";
+import { logRows } from "./log-rows.ts";
+import {
+  type Document,
+  list,
+  optional,
+  required,
+  secret,
+  section,
+  setting,
+  shownAs,
+} from "./settings.ts";
+
+// biome-ignore format: a table
+export const connectRows = section("The connector: keeps a tunnel to a gateway for each Nomad agent beside it", {
+  name: shownAs("the host's name", setting(plainName, hostname(), "what its log calls it")),
+  gateways: required(origins, "gateways to keep a tunnel to, in turn"),
+  cleartext: setting(flag, false, "lets a tunnel to another machine go without TLS: whoever listens on the way can read and write everything"),
+  join_token: secret(optional(secretText, "proves that its nodes may be joined; `serai token join` prints one")),
+  ca_file: optional(filePath, "authorities of the gateways' certificates; the system's without it"),
+  agents: list("The agents that tunnels lead to, and nowhere else", {
+    node_id: required(nodeId, "the node's id; `nomad node status -self` prints it, and `client/client-id` in Nomad's data_dir holds it"),
+    address: setting(hostPort, "127.0.0.1:4646", "where the agent's HTTP API listens, as seen from here"),
+  }),
+  connect_timeout: setting(duration, "2s", "an agent that has not taken a connection by then gives none"),
+  max_connections: setting(integer(1, 1_000), 100, "connections to one agent; Nomad's own default is that it admits 100 of one address"),
+  drain: setting(durationOrZero, "10s", "how long open connections may go on at SIGTERM"),
+  log: logRows,
+});
+
+export type ConnectConfig = z.output<typeof connectRows.schema>;
+
+/** Hosts of those origins that are other machines without TLS. */
+export const inTheClear = (gateways: readonly string[]): readonly string[] =>
+  gateways
+    .map((gateway) => new URL(gateway))
+    .filter(({ protocol, hostname }) => protocol === "http:" && !isLoopback(hostname))
+    .map(({ host }) => host);
+
+const connectFaults = ({ gateways, cleartext, agents }: ConnectConfig): readonly string[] => {
+  const ids = agents.map(({ nodeId }) => nodeId.toLowerCase());
+  return [
+    ...(gateways.length === 0 ? ["gateways: needs at least one"] : []),
+    ...(cleartext ? [] : inTheClear(gateways)).map(
+      (host) => `gateways: ${host} is another machine; use https, or set cleartext`,
+    ),
+    ...(agents.length === 0 ? ["agents: needs at least one"] : []),
+    ...new Set(
+      ids.filter((id, at) => ids.indexOf(id) !== at).map((id) => `agents: two are node ${id}`),
+    ),
+    ...agents.flatMap(({ address }, at) =>
+      address.port === 0 ? [`agents.${at}.address: must have a port`] : [],
+    ),
+  ];
+};
+
+export const connectDocument: Document<ConnectConfig> = {
+  kind: "connect",
+  prefix: "SERAI_CONNECT",
+  root: connectRows,
+  faults: connectFaults,
+  warnings: ({ joinToken }) =>
+    joinToken === undefined
+      ? ["join_token is not set: the gateway will not let its nodes join"]
+      : [],
+};
