@@ -141,6 +141,7 @@ interface Flags {
   readonly dataDir: string;
   readonly agents: number;
   readonly workloads: string;
+  readonly tunnel?: boolean;
   readonly json?: boolean;
 }
 
@@ -152,14 +153,14 @@ const tellOfEnds = ({ agents, home }: Dev, stopping: AbortSignal): void => {
 };
 
 const liveDev = async (flags: Flags, life: Lifetime): Promise<void> => {
-  const { port, adminPort, json } = flags;
+  const { port, adminPort, tunnel = false, json } = flags;
   const directory = path.resolve(flags.dataDir);
   const workloads = readWorkloads(flags.workloads, flags.agents);
   const { stopping } = life;
   const release = await holdDirectory(directory, { onWait: say, stopping });
   try {
     if (stopping.aborted) return;
-    const dev = await startDev({ directory, port, adminPort, workloads }, stopping);
+    const dev = await startDev({ directory, port, adminPort, tunnel, workloads }, stopping);
     if (dev === undefined) return;
     const state = stateOf(dev);
     process.stdout.write(json ? `${toJsonLine(state)}\n` : toText(state));
@@ -182,6 +183,7 @@ export const devCommand = (): Command =>
       "a YAML list of workloads to run instead of the samples",
       sampleWorkloads,
     )
+    .option("--tunnel", "agents dial out to the gateway and have no port of their own")
     .option("--json", "print one line of JSON when ready, instead of text")
     .action(async (flags: Flags) => {
       const life = beginLifetime();

@@ -121,7 +121,7 @@ const devLine = z.strictObject({
     z.strictObject({
       ID: z.uuid(),
       Name: z.string(),
-      address: z.string().regex(/^127\.0\.0\.1:\d+$/),
+      address: z.string().regex(/^(?:127\.0\.0\.1:\d+|[0-9a-f-]{36}\.tunnel\.invalid:4646)$/),
     }),
   ),
   allocations: z.array(

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, test } from "node:test";
 import { parseDocument } from "yaml";
-import { loadAgentConfig, loadServerConfig } from "../../src/config/load.ts";
+import { loadAgentConfig, loadConnectConfig, loadServerConfig } from "../../src/config/load.ts";
 import { createMetrics } from "../../src/observe/metrics.ts";
 
 const root = path.join(import.meta.dirname, "../..");
@@ -122,8 +122,12 @@ test("the image's own environment is sound for gateway and agent", () => {
 const unit = (name: string): string => readFileSync(at("systemd", name), "utf8");
 const units = globSync("*.service", { cwd: at("systemd") });
 
+const nomadJob = readFileSync(at("nomad/serai-connect.nomad.hcl"), "utf8");
+const nomadArgs = /\bargs += \[(.+)\]/.exec(nomadJob)?.[1] ?? "";
+
 /** Everything these files have serai do, as its arguments. */
 const commands: readonly (readonly string[])[] = [
+  [...nomadArgs.matchAll(/"([^"]+)"/g)].map(([, word = ""]) => word),
   ...serai.map(([, { command }]) => command),
   ...[...(compose.services["secrets"]?.command.join("\n") ?? "").matchAll(/serai ([^>\n]+)/g)].map(
     ([, line = ""]) => line.trim().split(/\s+/),
@@ -136,6 +140,26 @@ const commands: readonly (readonly string[])[] = [
 ];
 
 const cli = path.join(root, "src/cli.ts");
+
+test("the Nomad job's braces and quotes are whole, and its settings are sound", () => {
+  const code = nomadJob.replaceAll(/^\s*#.*$/gm, "");
+  for (const [open = "", close = ""] of ["{}", "[]", "()"])
+    assert.equal(code.split(open).length, code.split(close).length, open + close);
+  const file = path.join(directory, "connect.json");
+  const [, template = ""] = /<<-EOT\n([\s\S]+?)\n\s*EOT$/m.exec(nomadJob) ?? [];
+  const text = template
+    .replace('{{ env "node.unique.name" }}', "node-1")
+    .replace('{{ env "node.unique.id" }}', "7d2d6b1e-63c9-4d5d-8f0b-2f6a1c9d3e55")
+    .replace(/\$\{jsonencode\(var\.gateways\)\}/, '["https://gateway-1:4646"]')
+    .replace(/\$\{var\.agent_address\}/, "127.0.0.1:4646");
+  writeFileSync(file, text);
+  const env = { SERAI_CONNECT_JOIN_TOKEN_FILE: secretFile };
+  const { config, warnings } = loadConnectConfig({ file, env });
+  assert.deepEqual(warnings, []);
+  const seconds = Number(/kill_timeout += "(\d+)s"/.exec(nomadJob)?.[1]);
+  assert.ok(seconds * 1000 > config.drainMs, "it is given longer to stop than it takes to drain");
+  assert.match(nomadJob, /SERAI_CONNECT_JOIN_TOKEN_FILE += "\$\{NOMAD_SECRETS_DIR\}/);
+});
 
 for (const command of new Set(commands.map((words) => words.join(" ")))) {
   const words = command.split(" ");

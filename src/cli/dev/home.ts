@@ -12,6 +12,8 @@ export interface DevOptions {
   readonly directory: string;
   readonly port: number;
   readonly adminPort: number;
+  /** Its agents dial out and have no port of their own. */
+  readonly tunnel: boolean;
 }
 
 export interface DevSecrets {
@@ -28,6 +30,7 @@ export interface DevHome {
   readonly gatewayFile: string;
   readonly logDirectory: string;
   readonly secrets: DevSecrets;
+  readonly tunnel: boolean;
 }
 
 const privateMode = 0o600;
@@ -168,7 +171,7 @@ export const prepareHome = (options: DevOptions): DevHome => {
     gatewayFile,
     stringify(gatewaySettings(options, gatewayDirectory, identity, logDirectory)),
   );
-  return { root, gatewayFile, logDirectory, secrets: identity.secrets };
+  return { root, gatewayFile, logDirectory, secrets: identity.secrets, tunnel: options.tunnel };
 };
 
 export interface AgentFiles {
@@ -179,7 +182,7 @@ export interface AgentFiles {
 
 /** Writes an agent's settings; it needs the gateway's real address, so it is called when that listens. */
 export const prepareAgent = (
-  { root, logDirectory, secrets }: DevHome,
+  { root, logDirectory, secrets, tunnel }: DevHome,
   at: number,
   gatewayUrl: string,
   workloads: readonly unknown[],
@@ -196,7 +199,7 @@ export const prepareAgent = (
       data_dir: directory,
       listen: "127.0.0.1:0",
       meta: { rack: `r${at}` },
-      gateway: { address: gatewayUrl, join_token: secrets.join },
+      gateway: { address: gatewayUrl, join_token: secrets.join, tunnel },
       log: { level: "info", file: log },
       workloads,
     }),
