@@ -17,6 +17,7 @@ import { authorityOf } from "../lib/addresses.ts";
 import { Counts } from "../lib/counts.ts";
 import type { Log } from "../ports.ts";
 import { isExecUpgrade } from "./exec-match.ts";
+import { inTurn } from "./in-turn.ts";
 import type { TlsContext } from "./tls.ts";
 import type { UpgradeListener } from "./upgrade.ts";
 
@@ -61,29 +62,18 @@ const refusalOf = (code: string | undefined): string => {
   return "400 Bad Request";
 };
 
-/** The answers of each connection that have begun and are not over. */
-const trackAnswers = (server: Server): ((socket: Socket) => readonly ServerResponse[]) => {
-  const answers = new WeakMap<Socket, Set<ServerResponse>>();
-  server.on("request", ({ socket }, response) => {
-    const open = answers.get(socket) ?? new Set<ServerResponse>();
-    answers.set(socket, open.add(response));
-    response.once("close", () => open.delete(response));
-  });
-  return (socket) => [...(answers.get(socket) ?? [])].filter(({ headersSent }) => headersSent);
-};
-
 /** Refuses what is no HTTP. Nothing is put into an answer that has begun: it goes out whole, or is cut. */
 const answerClientError = (
   error: Error & { readonly code?: string },
   socket: Socket,
-  begun: readonly ServerResponse[],
+  answer: ServerResponse | undefined,
 ): void => {
   if (!socket.writable || error.code === "ECONNRESET") {
     socket.destroy();
     return;
   }
-  if (begun.length > 0) {
-    if (begun.every(({ writableEnded }) => writableEnded)) socket.destroySoon();
+  if (answer?.headersSent) {
+    if (answer.writableEnded) socket.destroySoon();
     else socket.destroy();
     return;
   }
@@ -173,13 +163,13 @@ export const openListener = async (
   },
   options: ListenerOptions,
 ): Promise<Listener> => {
-  const server = create(options, onRequest);
+  const turns = inTurn(onRequest);
+  const server = create(options, turns.onRequest);
   const all = limitSockets(server, options, limited);
   server.maxHeadersCount = 0; // their size is bounded; dropped ones could hide a doubled credential
-  const begunOn = trackAnswers(server);
   server.on("clientError", (error: Error & { readonly code?: string }, socket: Socket) => {
     if (error.code === headerOverflow) limited("header");
-    answerClientError(error, socket, begunOn(socket));
+    answerClientError(error, socket, turns.answerOn(socket));
   });
   server.on("upgrade", onUpgrade);
   server.on("tlsClientError", (err: Error) => log.debug({ err }, "TLS handshake failed"));

@@ -294,6 +294,25 @@ describe("what is passed on to the servers", () => {
     assert.deepEqual(seen.pop()?.[2], size);
   });
 
+  test("what one connection pipelines is begun one after the other, and not after its caller has left", async () => {
+    const gone = Promise.withResolvers<void>();
+    let begun = 0;
+    world.rig.nomad.overrides.set("/v1/waits", (_request, response) => {
+      begun += 1;
+      response.once("close", () => gone.resolve());
+    });
+    const caller = rawClient(world.port, get("/v1/waits").repeat(3));
+    await eventually("the first is asked", () => begun > 0 || undefined);
+    listen("/v1/meanwhile");
+    assert.equal((await rawRequest(world.port, get("/v1/meanwhile"))).status, 200);
+    assert.equal(begun, 1);
+    caller.socket.destroy();
+    await gone.promise;
+    assert.equal((await rawRequest(world.port, get("/v1/meanwhile"))).status, 200);
+    assert.equal(begun, 1);
+    seen.length = 0;
+  });
+
   test("HEAD and OPTIONS are the servers' to answer", async () => {
     listen("/v1/any");
     for (const method of ["HEAD", "OPTIONS"]) {

@@ -1,0 +1,47 @@
+/**
+ * Requests of one connection, one after the other as Nomad takes them. Node would begin all that a caller pipelines at once:
+ * one connection could then hold any number of exchanges, and of its leaving Node tells the first of them alone.
+ */
+import type { RequestListener, ServerResponse } from "node:http";
+import type { Socket } from "node:net";
+
+/** Requests that may wait behind the one that is being answered; a caller that sends more is cut. */
+const maxWaiting = 16;
+
+interface Line {
+  readonly answer: ServerResponse;
+  readonly waiting: (() => void)[];
+}
+
+export interface Turns {
+  readonly onRequest: RequestListener;
+  /** The answer that a connection waits for. */
+  answerOn(socket: Socket): ServerResponse | undefined;
+}
+
+export const inTurn = (onRequest: RequestListener): Turns => {
+  const lines = new WeakMap<Socket, Line>();
+
+  const next = (socket: Socket, waiting: Line["waiting"]): void => {
+    const begin = socket.writable ? waiting.shift() : undefined;
+    if (begin === undefined) lines.delete(socket);
+    else begin();
+  };
+
+  return {
+    onRequest(request, response) {
+      const { socket } = request;
+      const line = lines.get(socket);
+      const waiting = line?.waiting ?? [];
+      const begin = (): void => {
+        lines.set(socket, { answer: response, waiting });
+        response.once("close", () => next(socket, waiting));
+        onRequest(request, response);
+      };
+      if (line === undefined) begin();
+      else if (waiting.length < maxWaiting) waiting.push(begin);
+      else socket.destroy();
+    },
+    answerOn: (socket) => lines.get(socket)?.answer,
+  };
+};
