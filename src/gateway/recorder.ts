@@ -2,7 +2,8 @@
 import { decodeCommand } from "../bodies.ts";
 import type { ErrorCode, GatewayError } from "../errors.ts";
 import type { Ending } from "../ingress/edge.ts";
-import { type EndReason, type Ledger, upstreamDecides } from "../live/ledger.ts";
+import type { EndReason } from "../live/entry.ts";
+import { type Ledger, upstreamDecides } from "../live/ledger.ts";
 import { pathTemplate } from "../nomad/path-template.ts";
 import type { Audit, AuditEntry, AuditResult, AuditSubject } from "../observe/audit.ts";
 import { streamKindOf } from "../observe/labels.ts";

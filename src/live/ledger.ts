@@ -4,26 +4,16 @@
  */
 import { type ErrorCode, GatewayError } from "../errors.ts";
 import { Counts } from "../lib/counts.ts";
-import type {
-  Authenticate, Clock, Closer, Exchange, Log, Principal, Scope,
-} from "../ports.ts"; // biome-ignore format: a row
-import type { Carriage, Route } from "../routes.ts";
+import type { Closer, Exchange, Principal, Scope } from "../ports.ts";
+import type { Carriage } from "../routes.ts";
+import type { EndReason, Entry } from "./entry.ts";
 import { createExpiry } from "./expiry.ts";
+import { createRechecks, ended, type RecheckOptions, type RightsNeeds } from "./rechecks.ts";
 
-/** Why an exchange ended: a closed set, the metric's label. */
-export type EndReason =
-  | "client" | "upstream" | "eof" | "expired" | "revoked" | "drained" | "slow" | "error"; // biome-ignore format: a row
-
-export interface LedgerOptions {
+export interface LedgerOptions extends RecheckOptions {
   /** Follows, downloads and sockets that one caller may hold. */
   readonly maxLivePerPrincipal: number;
-  /** Milliseconds between two checks of every right that lasts; 0: only when asked. */
-  readonly recheckMs: number;
-  /** Milliseconds that a right is honoured while its source is away. */
-  readonly uncheckedMs: number;
   readonly onEnd: (exchange: Exchange, reason: EndReason) => void;
-  /** Told for each exchange whose right was asked anew. */
-  readonly onRecheck: (result: "kept" | "ended" | "failed") => void;
 }
 
 const defaults: LedgerOptions = {
@@ -33,14 +23,6 @@ const defaults: LedgerOptions = {
   onEnd: () => undefined,
   onRecheck: () => undefined,
 };
-
-export interface LedgerNeeds {
-  readonly clock: Clock;
-  readonly log: Log;
-  readonly authenticate: Authenticate;
-  /** Throws `permission_denied`. */
-  readonly authorize: (principal: Principal, scope: Scope, exchange: Exchange) => void;
-}
 
 /** One line of /debug/live. No secret is in it. */
 export interface LiveRow {
@@ -71,27 +53,10 @@ export interface Ledger extends Closer {
   readonly counts: Readonly<Record<Carriage, number>>;
 }
 
-interface Entry {
-  readonly exchange: Exchange;
-  readonly scope: Scope;
-  readonly owner: string | undefined;
-  /** Undefined: the cluster's servers know. */
-  principal: Principal | undefined;
-  /** Monotonic: a step of the wall clock makes no right older. */
-  checkedAtMs: number;
-  ending: EndReason | undefined;
-}
-
 /** Who asks when only the servers know. */
 export const upstreamDecides = "upstream decides";
 
 const lasting: ReadonlySet<Carriage> = new Set<Carriage>(["follow", "download", "websocket"]);
-
-/** A blocking query waits for minutes, and answers with what its caller might see when it came. */
-const waits = ({ carriage, rule }: Route): boolean =>
-  carriage === "registry" && rule.on !== "nobody";
-
-const lasts = ({ owner, exchange }: Entry): boolean => owner !== undefined || waits(exchange.route);
 
 /** Whose share an exchange counts on: nobody knows who shares the anonymous name, so there the address decides. */
 const ownerOf = ({ client }: Exchange, { accessorId }: Principal): string =>
@@ -111,9 +76,6 @@ const reasons: Readonly<Partial<Record<ErrorCode, EndReason>>> = {
 const reasonOf = (error: GatewayError | undefined): EndReason =>
   error === undefined ? "eof" : (reasons[error.code] ?? "error");
 
-/** The right to an exchange has ended; `reason` is what its caller reads. */
-const ended = (reason: string): GatewayError => new GatewayError("right_ended", { reason });
-
 const emptyCounts = (): Record<Carriage, number> => ({
   unary: 0,
   download: 0,
@@ -125,7 +87,7 @@ const emptyCounts = (): Record<Carriage, number> => ({
 /** Milliseconds that cut exchanges get to say goodbye at the end of a drain. */
 const goodbyeMs = 2_000;
 
-export const createLedger = (needs: LedgerNeeds, given: Partial<LedgerOptions> = {}): Ledger => {
+export const createLedger = (needs: RightsNeeds, given: Partial<LedgerOptions> = {}): Ledger => {
   const options: LedgerOptions = { ...defaults, ...given };
   const entries = new Map<Exchange, Entry>();
   const shares = new Counts();
@@ -133,8 +95,6 @@ export const createLedger = (needs: LedgerNeeds, given: Partial<LedgerOptions> =
   const now = (): number => needs.clock.now();
   const monotonic = (): number => needs.clock.monotonic();
   let draining = false;
-  let rechecking: Promise<void> | undefined;
-  let following: Promise<void> | undefined;
   const emptied = new Set<() => void>();
 
   const end = (entry: Entry, ending: EndReason, error: GatewayError): void => {
@@ -165,91 +125,17 @@ export const createLedger = (needs: LedgerNeeds, given: Partial<LedgerOptions> =
     shares.add(owner);
   };
 
-  /* ---- rechecks ---- */
-
-  const unchecked = (entry: Entry): void => {
-    if (monotonic() - entry.checkedAtMs > options.uncheckedMs)
-      end(entry, "revoked", ended("the token cannot be checked any more"));
-  };
-
-  const judge = (entry: Entry, principal: Principal): void => {
-    try {
-      needs.authorize(principal, entry.scope, entry.exchange);
-    } catch (error) {
-      if (!(error instanceof GatewayError)) throw error;
-      options.onRecheck("ended");
-      end(entry, "revoked", ended("its policies do not allow it any more"));
-      return;
-    }
-    options.onRecheck("kept");
-    entry.principal = principal;
-    entry.checkedAtMs = monotonic();
-    if (principal.expiresAtMs !== undefined) expiry.by(principal.expiresAtMs);
-  };
-
-  const refused = (group: readonly Entry[], error: unknown): void => {
-    const gone = error instanceof GatewayError && error.code === "permission_denied";
-    for (const entry of group) {
-      options.onRecheck(gone ? "ended" : "failed");
-      if (gone) end(entry, "revoked", ended("the token was revoked"));
-      else unchecked(entry);
-    }
-  };
-
-  /** All exchanges of one credential: it is asked for once. */
-  const recheckGroup = async (group: readonly Entry[]): Promise<void> => {
-    const [first] = group;
-    if (first === undefined) return;
-    try {
-      const signal = AbortSignal.timeout(options.uncheckedMs);
-      const principal = await needs.authenticate(first.exchange.credential, signal);
-      for (const entry of group) if (entries.has(entry.exchange)) judge(entry, principal);
-    } catch (error) {
-      refused(group, error);
-      needs.log.debug({ err: error, exchanges: group.length }, "rights could not be renewed");
-    }
-  };
-
-  const maxAtOnce = 8;
-
-  const recheckAll = async (): Promise<void> => {
-    const open = [...entries.values()].filter(
-      (entry) => lasts(entry) && entry.ending === undefined,
-    );
-    const groups = [...Map.groupBy(open, ({ exchange }) => exchange.credential.secret).values()];
-    const work = async (): Promise<void> => {
-      for (let group = groups.pop(); group !== undefined; group = groups.pop())
-        await recheckGroup(group);
-    };
-    await Promise.all(Array.from({ length: Math.min(maxAtOnce, groups.length) }, work));
-    expireDue();
-  };
-
-  const recheck = (): Promise<void> => {
-    if (rechecking === undefined) {
-      rechecking = recheckAll().finally(() => {
-        rechecking = undefined;
-      });
-      return rechecking;
-    }
-    const next = (): Promise<void> => {
-      following = undefined;
-      return recheck();
-    };
-    following ??= rechecking.then(next, next); // what runs may have asked before that happened for which it is wanted
-    return following;
-  };
-
-  const timer =
-    options.recheckMs > 0
-      ? setInterval(() => {
-          if (rechecking !== undefined) return;
-          recheck().catch((error: unknown) =>
-            needs.log.error({ err: error }, "recheck of rights failed"),
-          );
-        }, options.recheckMs)
-      : undefined;
-  timer?.unref();
+  const rechecks = createRechecks(
+    {
+      ...needs,
+      entries: () => entries.values(),
+      isOpen: ({ exchange }) => entries.has(exchange),
+      end,
+      expireDue,
+      expiresAt: expiry.by,
+    },
+    options,
+  );
 
   /* ---- drain ---- */
 
@@ -310,7 +196,7 @@ export const createLedger = (needs: LedgerNeeds, given: Partial<LedgerOptions> =
         ageMs: needs.clock.monotonic() - exchange.startedAtMs,
         expiresAtMs: principal?.expiresAtMs,
       })),
-    recheck,
+    recheck: rechecks.recheck,
     async drain(graceMs) {
       draining = true;
       needs.log.info({ ...counts, graceMs }, "draining live exchanges");
@@ -320,7 +206,7 @@ export const createLedger = (needs: LedgerNeeds, given: Partial<LedgerOptions> =
     },
     async close(_signal) {
       draining = true;
-      clearInterval(timer);
+      rechecks.stop();
       expiry.stop();
       endAll();
     },

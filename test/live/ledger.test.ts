@@ -2,12 +2,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { GatewayError } from "../../src/errors.ts";
-import {
-  createLedger,
-  type EndReason,
-  type Ledger,
-  type LedgerOptions,
-} from "../../src/live/ledger.ts";
+import type { EndReason } from "../../src/live/entry.ts";
+import { createLedger, type Ledger, type LedgerOptions } from "../../src/live/ledger.ts";
 import type { Acl, Authenticate, Clock, Exchange, Log, Principal, Scope } from "../../src/ports.ts";
 import { routeNamed } from "../../src/routes.ts";
 
