@@ -48,20 +48,13 @@ export interface Arrival {
   readonly mayStay: () => boolean;
 }
 
-/** What a node's tunnel is doing, for people. */
-export type TunnelState =
-  | { readonly state: "open"; readonly link: Link }
-  | { readonly state: "lost"; readonly agoMs: number; readonly reason: string }
-  | { readonly state: "none" };
-
 export interface Hub extends Closer {
-  /** Throws `overloaded`, `draining`, or `too_many_requests` for a second swap. */
+  /** Throws `draining`, and `registry_unavailable` over the bound or for a second swap. */
   admit(nodeId: string): void;
   accept(arrival: Arrival): void;
   /** Opens a connection to a node's agent; returns how to give up. Waits for a tunnel that was lost a moment ago. */
   open(nodeId: string, opened: Opened): () => void;
   isOpen(nodeId: string): boolean;
-  stateOf(nodeId: string): TunnelState;
   /** Tells all agents to connect elsewhere, and takes no new ones. */
   drain(): void;
   readonly stats: { readonly tunnels: number; readonly streams: number; readonly waiting: number };
@@ -71,11 +64,6 @@ interface Held extends Arrival {
   readonly link: Link;
 }
 
-interface Lost {
-  readonly atMs: number;
-  readonly reason: string;
-}
-
 const revokedCheckMs = 5_000;
 const unreachable = (reason: string): GatewayError =>
   new GatewayError("node_unreachable", { reason });
@@ -83,7 +71,8 @@ const unreachable = (reason: string): GatewayError =>
 export const createHub = ({ clock, told }: HubNeeds, given: HubOptions = {}): Hub => {
   const options = { ...defaults, ...given };
   const held = new Map<string, Held>();
-  const lost = new Map<string, Lost>();
+  /** Tunnels that were there a moment ago. */
+  const lostAtMs = new Map<string, number>();
   const swappedAtMs = new Map<string, number>();
   const waiting = new Map<string, Set<() => void>>();
   let isDraining = false;
@@ -92,14 +81,14 @@ export const createHub = ({ clock, told }: HubNeeds, given: HubOptions = {}): Hu
   const ended = (nodeId: string, link: () => Link, reason: string): void => {
     if (held.get(nodeId)?.link !== link()) return; // another has taken its place, which was told
     held.delete(nodeId);
-    lost.set(nodeId, { atMs: now(), reason });
+    lostAtMs.set(nodeId, now());
     told({ kind: "tunnel_ended", nodeId, reason });
   };
 
   const sweep = setInterval(() => {
     for (const { link, mayStay } of [...held.values()])
       if (!mayStay()) link.end("its join token counts no more");
-    for (const [id, { atMs }] of lost) if (now() - atMs > options.missedMs) lost.delete(id);
+    for (const [id, atMs] of lostAtMs) if (now() - atMs > options.missedMs) lostAtMs.delete(id);
     for (const [id, atMs] of swappedAtMs)
       if (now() - atMs > options.swapGapMs) swappedAtMs.delete(id);
   }, revokedCheckMs);
@@ -136,10 +125,10 @@ export const createHub = ({ clock, told }: HubNeeds, given: HubOptions = {}): Hu
   };
 
   const wasJustThere = (nodeId: string): boolean => {
-    const gone = lost.get(nodeId);
+    const goneAtMs = lostAtMs.get(nodeId);
     const queue = waiting.get(nodeId)?.size ?? 0;
     return (
-      gone !== undefined && now() - gone.atMs <= options.missedMs && queue < options.maxWaiting
+      goneAtMs !== undefined && now() - goneAtMs <= options.missedMs && queue < options.maxWaiting
     );
   };
 
@@ -164,13 +153,9 @@ export const createHub = ({ clock, told }: HubNeeds, given: HubOptions = {}): Hu
         swappedAtMs.set(nodeId, now());
         told({ kind: "tunnel_replaced", nodeId, from });
       } else told({ kind: "tunnel_opened", nodeId, from });
-      const link: Link = createLink(
-        { nodeId, socket },
-        (reason) => ended(nodeId, () => link, reason),
-        options,
-      );
+      const link: Link = createLink(socket, (reason) => ended(nodeId, () => link, reason), options);
       held.set(nodeId, { ...arrival, link });
-      lost.delete(nodeId);
+      lostAtMs.delete(nodeId);
       rival?.link.end("a newer tunnel of its node has taken its place");
       for (const wake of [...(waiting.get(nodeId) ?? [])]) wake();
     },
@@ -182,14 +167,6 @@ export const createHub = ({ clock, told }: HubNeeds, given: HubOptions = {}): Hu
       return () => giveUp();
     },
     isOpen: (nodeId) => held.get(nodeId)?.link.isOpen ?? false,
-    stateOf(nodeId) {
-      const link = held.get(nodeId)?.link;
-      if (link) return { state: "open", link };
-      const gone = lost.get(nodeId);
-      return gone
-        ? { state: "lost", agoMs: now() - gone.atMs, reason: gone.reason }
-        : { state: "none" };
-    },
     drain() {
       isDraining = true;
       for (const { link } of held.values()) link.drain();

@@ -19,11 +19,8 @@ export interface LinkOptions extends Partial<VitalsOptions> {
 export type Opened = (error: GatewayError | null, connection: Duplex | null) => void;
 
 export interface Link {
-  readonly nodeId: string;
   /** Connections that are open or opening. */
   readonly streams: number;
-  readonly roundTripMs: number | undefined;
-  readonly startedAtMs: number;
   readonly isOpen: boolean;
   /** Opens a connection; returns how to give up. */
   open(opened: Opened): () => void;
@@ -56,7 +53,7 @@ const asSocket = (stream: ClientHttp2Stream, counted: (bytes: number) => void): 
 
 /** Takes the socket of an accepted hello. `ended` is told once why the tunnel is over. */
 export const createLink = (
-  { nodeId, socket }: { readonly nodeId: string; readonly socket: Duplex },
+  socket: Duplex,
   ended: (reason: string) => void,
   options: LinkOptions = {},
 ): Link => {
@@ -131,14 +128,9 @@ export const createLink = (
   };
 
   return {
-    nodeId,
     get streams() {
       return streams;
     },
-    get roundTripMs() {
-      return vitals.roundTripMs;
-    },
-    startedAtMs: performance.now(),
     get isOpen() {
       return !isOver && !isDraining && !session.destroyed && streams < maxStreams;
     },

@@ -9,15 +9,13 @@ export interface VitalsOptions {
   readonly maxOverhead: number;
 }
 
-export const vitalsDefaults: VitalsOptions = {
+const defaults: VitalsOptions = {
   heartbeatMs,
   heartbeatTimeoutMs,
   maxOverhead: 256 * 1024,
 };
 
 export interface Vitals {
-  /** Milliseconds of the last round trip; undefined before the first. */
-  readonly roundTripMs: number | undefined;
   /** Told of each byte of a stream's data that came in. */
   counted(bytes: number): void;
   stop(): void;
@@ -31,9 +29,8 @@ export const watch = (
   fail: (reason: string) => void,
   given: Partial<VitalsOptions> = {},
 ): Vitals => {
-  const options = { ...vitalsDefaults, ...given };
+  const options = { ...defaults, ...given };
   const { socket } = session;
-  let roundTripMs: number | undefined;
   let data = 0;
   let seen = { bytes: socket?.bytesRead ?? 0, data: 0 };
   let waiting: NodeJS.Timeout | undefined;
@@ -54,10 +51,9 @@ export const watch = (
       () => failed(`no answer to a heartbeat for ${options.heartbeatTimeoutMs / 1000} s`),
       options.heartbeatTimeoutMs,
     );
-    session.ping((error, durationMs) => {
+    session.ping(() => {
       clearTimeout(waiting);
       waiting = undefined;
-      if (error === null) roundTripMs = durationMs;
     });
   };
 
@@ -76,9 +72,6 @@ export const watch = (
   checks.unref();
   beat();
   return {
-    get roundTripMs() {
-      return roundTripMs;
-    },
     counted: (bytes) => {
       data += bytes;
     },
