@@ -7,9 +7,9 @@ import { loadAgentConfig } from "../config/load.ts";
 import { authorityOf } from "../lib/addresses.ts";
 import { systemClock } from "../lib/clock.ts";
 import { createProcessGuards } from "../observe/guards.ts";
-import { createLog } from "../observe/log.ts";
 import { holdDirectory } from "./hold.ts";
 import { beginLifetime, say } from "./lifetime.ts";
+import { openLog } from "./log.ts";
 
 const readText = (file: string | undefined): string | undefined =>
   file === undefined ? undefined : readFileSync(file, "utf8");
@@ -80,13 +80,7 @@ export const agentCommand = (): Command =>
       const flags = { listen, data_dir: dataDir };
       const { config, warnings } = loadAgentConfig({ file, env: process.env, flags });
       for (const warning of warnings) say(`warning: ${warning}`);
-      const { level, file: logFile, linesPerSecond } = config.log;
-      const log = createLog({
-        level,
-        destination: logFile ?? "stdout",
-        linesPerSecond,
-        base: { name: config.name },
-      });
+      const log = openLog(config);
       createProcessGuards({ log, exit: (code) => process.exit(code) });
       const { stopping } = life;
       const release = await holdDirectory(config.dataDir, { onWait: say, stopping });

@@ -4,9 +4,9 @@ import { Command } from "commander";
 import type { ConnectConfig } from "../config/connect-schema.ts";
 import { loadConnectConfig } from "../config/load.ts";
 import { createProcessGuards } from "../observe/guards.ts";
-import { createLog } from "../observe/log.ts";
 import { type ConnectorOptions, createTunnelConnector } from "../tunnel/connect.ts";
 import { beginLifetime, say } from "./lifetime.ts";
+import { openLog } from "./log.ts";
 
 const closePatienceMs = 2_000;
 
@@ -25,13 +25,7 @@ export const connectCommand = (): Command =>
       const life = beginLifetime();
       const { config, warnings } = loadConnectConfig({ file, env: process.env });
       for (const warning of warnings) say(`warning: ${warning}`);
-      const { level, file: logFile, linesPerSecond } = config.log;
-      const log = createLog({
-        level,
-        destination: logFile ?? "stdout",
-        linesPerSecond,
-        base: { name: config.name },
-      });
+      const log = openLog(config);
       createProcessGuards({ log, exit: (code) => process.exit(code) });
       const connector = createTunnelConnector({ log }, connectorOptions(config));
       log.info({ nodes: config.agents.length, gateways: config.gateways }, "connector runs");

@@ -5,9 +5,10 @@ import type { ServerConfig } from "../config/server-schema.ts";
 import type { Gateway } from "../gateway.ts";
 import { systemClock } from "../lib/clock.ts";
 import { createProcessGuards } from "../observe/guards.ts";
-import { createLog, type OpenLog } from "../observe/log.ts";
+import type { OpenLog } from "../observe/log.ts";
 import { holdDirectory } from "./hold.ts";
 import { beginLifetime, say } from "./lifetime.ts";
+import { openLog } from "./log.ts";
 import { version } from "./version.ts";
 
 export interface Running {
@@ -21,15 +22,8 @@ const closePatienceMs = 2_000;
 
 /** Starts a gateway of settings that are known to be sound. Rejects with what keeps it from starting. */
 export const startGateway = async (config: ServerConfig): Promise<Running> => {
-  const { level, file, linesPerSecond } = config.log;
   let suppressed: Gateway["suppressed"] = () => {};
-  const log = createLog({
-    level,
-    destination: file ?? "stdout",
-    linesPerSecond,
-    base: { name: config.name },
-    suppressed: (lines) => suppressed(lines),
-  });
+  const log = openLog(config, { suppressed: (lines) => suppressed(lines) });
   let count: Gateway["uncaught"] = () => {};
   createProcessGuards({ log, exit: (code) => process.exit(code), count: (kind) => count(kind) });
   try {
