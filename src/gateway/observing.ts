@@ -88,7 +88,7 @@ export const readGauges = (metrics: Metrics, parts: Observed): void => {
   metrics.read("index_last_event_timestamp_seconds", () => feed.lastChangeAtMs / 1_000);
   metrics.read("circuit_open_nodes", () => reaches.stats.openCircuits);
   metrics.read("pool_waiting", () => reaches.stats.waiting);
-  metrics.read("tunnels", () => hub.stats.tunnels);
+  metrics.readTunnels(() => hub.stats.tunnels);
   metrics.read("tunnel_streams", () => hub.stats.streams);
   metrics.read("tunnel_waiting", () => hub.stats.waiting);
   metrics.read("live_exchanges", () => ledger.list().length);

@@ -5,6 +5,7 @@ import { clientOf } from "../ingress/client.ts";
 import { addressTest } from "../lib/addresses.ts";
 import type { Closers } from "../lib/closers.ts";
 import type { Audit } from "../observe/audit.ts";
+import type { Metrics } from "../observe/metrics.ts";
 import type { Clock, Log } from "../ports.ts";
 import type { JoinTokens } from "../registry/embedded/announce.ts";
 import { createTunnelDoor, type TunnelDoor } from "../tunnel/door.ts";
@@ -19,6 +20,7 @@ export interface TunnelParts {
 interface TunnelNeeds {
   readonly clock: Clock;
   readonly log: Log;
+  readonly metrics: Metrics;
   readonly audit: Audit;
   readonly closers: Closers;
 }
@@ -27,7 +29,7 @@ interface TunnelNeeds {
 const nobodyJoins: JoinTokens = { claim: () => false };
 
 export const openTunnels = (
-  { clock, log, audit, closers }: TunnelNeeds,
+  { clock, log, metrics, audit, closers }: TunnelNeeds,
   { acl, http }: ServerConfig,
 ): TunnelParts => {
   const file = acl.joinTokensFile;
@@ -36,13 +38,14 @@ export const openTunnels = (
     audit.event(kind, facts);
     log.info({ event: kind, ...facts }, "tunnel");
   };
-  const hub = closers.own(createHub({ clock, told }));
+  const hub = closers.own(createHub({ clock, told }, { observe: metrics }));
   const isTrusted = addressTest(http.trustProxy);
   const door = createTunnelDoor({
     log,
     hub,
     claim: (secret, nodeId) => joinTokens.claim(secret, nodeId),
     told,
+    observe: metrics,
     addressOf: (request) => clientOf(request, isTrusted).address,
   });
   return { joinTokens, hub, door };

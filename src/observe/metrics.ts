@@ -9,6 +9,7 @@ import { createLoopWatch, type LoopWatch } from "./loop.ts";
 import { createPartMetrics, type PartMetrics } from "./part-metrics.ts";
 import { addProcessMetrics } from "./process-metrics.ts";
 import { createStreamMetrics, type StreamMetrics } from "./stream-metrics.ts";
+import { createTunnelMetrics, type TunnelMetrics } from "./tunnel-metrics.ts";
 
 // biome-ignore format: a table
 const readings = {
@@ -18,7 +19,6 @@ const readings = {
   index_lag_seconds:         "How far the directory is behind its feed",
   circuit_open_nodes:        "Nodes whose circuit is open",
   pool_waiting:              "Requests waiting for a connection to an agent",
-  tunnels:                   "Agents that hold a tunnel to this gateway",
   tunnel_streams:            "Connections to agents through tunnels",
   tunnel_waiting:            "Connections that wait for a tunnel to come back",
   live_exchanges:            "Exchanges in the ledger",
@@ -36,7 +36,7 @@ const readings = {
 
 export type Reading = keyof typeof readings;
 
-export interface Metrics extends HttpMetrics, StreamMetrics, PartMetrics {
+export interface Metrics extends HttpMetrics, StreamMetrics, PartMetrics, TunnelMetrics {
   /** A figure that its owner knows; asked at each scrape, undefined leaves it out. Named once. */
   read(reading: Reading, value: () => number | undefined): void;
   /** The figures' text; scrapes at the same time share one. */
@@ -100,6 +100,7 @@ export const createMetrics = ({ version, region }: MetricsOptions): Metrics => {
     ...createHttpMetrics(registry),
     ...createStreamMetrics(registry),
     ...createPartMetrics(registry),
+    ...createTunnelMetrics(registry),
     read: readers(registry),
     exposition,
     contentType: registry.contentType,

@@ -1,7 +1,8 @@
 /** What the parts behind the edge tell: identity, index, the way to agents, metadata, audit, reloads. */
-import { Counter, Gauge, Histogram, type Registry } from "prom-client";
+import { Counter, Gauge, type Registry } from "prom-client";
 import type { Route } from "../routes.ts";
 import { rightLabel } from "./labels.ts";
+import { counter, histogram, total } from "./meters.ts";
 import { cached } from "./series.ts";
 
 export type LookupResult = "hit" | "found" | "unknown" | "failed";
@@ -60,26 +61,6 @@ const dialBuckets = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5];
 const batchBuckets = [1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 5000];
 const listBuckets = [0.1, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300];
 const delayBuckets = [0.5, 1, 2, 5, 8, 10, 12, 15, 20, 30, 60];
-
-/** A counter with one label: its verb. */
-const counter = <Label extends string>(
-  registry: Registry,
-  [name, help, label]: readonly [name: string, help: string, label: string],
-  known: readonly Label[],
-): ((value: Label) => void) => {
-  const metric = new Counter({
-    name: `serai_${name}`,
-    help,
-    labelNames: [label],
-    registers: [registry],
-  });
-  const child = cached((value: Label) => metric.labels(value));
-  for (const value of known) child(value).inc(0);
-  return (value) => child(value).inc();
-};
-
-const histogram = (registry: Registry, name: string, help: string, buckets: number[]) =>
-  new Histogram({ name: `serai_${name}`, help, buckets, registers: [registry] });
 
 const createDecisions = (registry: Registry): PartMetrics["decided"] => {
   const metric = new Counter({
@@ -143,12 +124,6 @@ const createMetadata = (
     },
     metadataApplied: (delayMs) => delays.observe(delayMs / 1000),
   };
-};
-
-/** A counter without a label: its verb. `add` is one at a time unless it is said. */
-const total = (registry: Registry, name: string, help: string): ((add?: number) => void) => {
-  const metric = new Counter({ name: `serai_${name}`, help, registers: [registry] });
-  return (add = 1) => metric.inc(add);
 };
 
 const createFeed = (

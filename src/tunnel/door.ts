@@ -6,7 +6,8 @@ import { hasBody } from "../http/body.ts";
 import { bearerOf, readCredential } from "../http/credential.ts";
 import { canonicalUuid, isUuid } from "../lib/uuid.ts";
 import type { Log } from "../ports.ts";
-import type { Hub, HubEvent } from "./hub.ts";
+import { type Hub, type HubEvent, NotAdmitted } from "./hub.ts";
+import { type HelloRefusal, silentObserver, type TunnelObserver } from "./observer.ts";
 import { nodeHeader, tunnelPath, tunnelProtocol } from "./protocol.ts";
 
 export interface TunnelDoorNeeds {
@@ -17,6 +18,7 @@ export interface TunnelDoorNeeds {
   readonly told: (event: HubEvent) => void;
   /** Address after `trust_proxy`. */
   readonly addressOf: (request: IncomingMessage) => string;
+  readonly observe?: TunnelObserver;
 }
 
 export interface TunnelDoor {
@@ -46,6 +48,14 @@ const refuse = (socket: Duplex, status: number, words: string): void => {
 /** A hello in a version that this gateway does not speak. */
 class OtherVersion extends Error {}
 
+/** What a refused hello is counted as. */
+const refusalOf = (error: unknown): HelloRefusal => {
+  if (error instanceof OtherVersion) return "version";
+  if (error instanceof NotAdmitted) return error.why;
+  const { code } = toGatewayError(error);
+  return code === "permission_denied" || code === "identity_unavailable" ? code : "bad_request";
+};
+
 const protocolOf = ({ headers }: IncomingMessage): string =>
   headers.upgrade?.trim().toLowerCase() ?? "";
 
@@ -55,6 +65,7 @@ export const createTunnelDoor = ({
   claim,
   told,
   addressOf,
+  observe = silentObserver,
 }: TunnelDoorNeeds): TunnelDoor => {
   /** The node that the credential stands for. Throws. */
   const nodeOf = (request: IncomingMessage): { nodeId: string; secret: string } => {
@@ -96,7 +107,8 @@ export const createTunnelDoor = ({
       if (!mayJoin(secret, nodeId)) throw new GatewayError("permission_denied");
       hub.admit(nodeId);
     } catch (error) {
-      told({ kind: "tunnel_refused", nodeId, from, reason: toGatewayError(error).code });
+      const { code, facts } = toGatewayError(error);
+      told({ kind: "tunnel_refused", nodeId, from, reason: facts.reason ?? code });
       throw error;
     }
     socket.write(
@@ -114,6 +126,7 @@ export const createTunnelDoor = ({
           throw new GatewayError("bad_request", { text: "nothing may follow before the answer" });
         take(request, socket);
       } catch (error) {
+        observe.helloRefused(refusalOf(error));
         if (error instanceof OtherVersion)
           return refuse(socket, 426, `this gateway speaks ${tunnelProtocol}`);
         const { status, words } = toGatewayError(error);

@@ -6,6 +6,12 @@ import type { Duplex } from "node:stream";
 import { GatewayError } from "../errors.ts";
 import type { Clock, Closer } from "../ports.ts";
 import { createLink, type Link, type LinkOptions, type Opened } from "./link.ts";
+import {
+  type AdmitRefusal,
+  type StreamRefusal,
+  silentObserver,
+  type TunnelEnd,
+} from "./observer.ts";
 
 export interface HubEvent {
   readonly kind: "tunnel_opened" | "tunnel_replaced" | "tunnel_ended" | "tunnel_refused";
@@ -48,6 +54,13 @@ export interface Arrival {
   readonly mayStay: () => boolean;
 }
 
+export interface HubStats {
+  readonly tunnels: { readonly open: number; readonly draining: number };
+  readonly streams: number;
+  /** Requests that wait for a tunnel. */
+  readonly waiting: number;
+}
+
 export interface Hub extends Closer {
   /** Throws `draining`, and `registry_unavailable` over the bound or for a second swap. */
   admit(nodeId: string): void;
@@ -57,7 +70,7 @@ export interface Hub extends Closer {
   isOpen(nodeId: string): boolean;
   /** Tells all agents to connect elsewhere, and takes no new ones. */
   drain(): void;
-  readonly stats: { readonly tunnels: number; readonly streams: number; readonly waiting: number };
+  readonly stats: HubStats;
 }
 
 interface Held extends Arrival {
@@ -68,8 +81,18 @@ const revokedCheckMs = 5_000;
 const unreachable = (reason: string): GatewayError =>
   new GatewayError("node_unreachable", { reason });
 
+/** The refusal of a hello that was proved. */
+export class NotAdmitted extends GatewayError {
+  readonly why: AdmitRefusal;
+  constructor(why: AdmitRefusal, reason: string) {
+    super(why === "draining" ? "draining" : "registry_unavailable", { reason });
+    this.why = why;
+  }
+}
+
 export const createHub = ({ clock, told }: HubNeeds, given: HubOptions = {}): Hub => {
   const options = { ...defaults, ...given };
+  const { observe = silentObserver } = options;
   const held = new Map<string, Held>();
   /** Tunnels that were there a moment ago. */
   const lostAtMs = new Map<string, number>();
@@ -78,8 +101,9 @@ export const createHub = ({ clock, told }: HubNeeds, given: HubOptions = {}): Hu
   let isDraining = false;
   const now = (): number => clock.monotonic();
 
-  const ended = (nodeId: string, link: () => Link, reason: string): void => {
-    if (held.get(nodeId)?.link !== link()) return; // another has taken its place, which was told
+  const ended = (nodeId: string, link: Link, reason: string, kind: TunnelEnd): void => {
+    observe.tunnelEnded(kind);
+    if (held.get(nodeId)?.link !== link) return; // another has taken its place, which was told
     held.delete(nodeId);
     lostAtMs.set(nodeId, now());
     told({ kind: "tunnel_ended", nodeId, reason });
@@ -87,7 +111,7 @@ export const createHub = ({ clock, told }: HubNeeds, given: HubOptions = {}): Hu
 
   const sweep = setInterval(() => {
     for (const { link, mayStay } of [...held.values()])
-      if (!mayStay()) link.end("its join token counts no more");
+      if (!mayStay()) link.end("its join token counts no more", "revoked");
     for (const [id, atMs] of lostAtMs) if (now() - atMs > options.missedMs) lostAtMs.delete(id);
     for (const [id, atMs] of swappedAtMs)
       if (now() - atMs > options.swapGapMs) swappedAtMs.delete(id);
@@ -112,10 +136,13 @@ export const createHub = ({ clock, told }: HubNeeds, given: HubOptions = {}): Hu
     return done;
   };
 
-  const openNow = (nodeId: string, opened: Opened): (() => void) => {
+  const openNow = (nodeId: string, opened: Opened, missing: StreamRefusal): (() => void) => {
     const link = held.get(nodeId)?.link;
     try {
-      if (link === undefined) throw unreachable("its tunnel is not open");
+      if (link === undefined) {
+        observe.tunnelStreamRefused(missing);
+        throw unreachable("its tunnel is not open");
+      }
       return link.open(opened);
     } catch (error) {
       const refusal = error instanceof GatewayError ? error : unreachable(String(error));
@@ -134,35 +161,39 @@ export const createHub = ({ clock, told }: HubNeeds, given: HubOptions = {}): Hu
 
   return {
     admit(nodeId) {
-      if (isDraining) throw new GatewayError("draining");
       const rival = held.get(nodeId);
-      if (rival === undefined && held.size >= options.maxTunnels)
-        throw new GatewayError("registry_unavailable", {
-          reason: "the gateway holds as many tunnels as it may",
-        });
       const last = swappedAtMs.get(nodeId);
-      if (rival !== undefined && last !== undefined && now() - last < options.swapGapMs)
-        throw new GatewayError("registry_unavailable", {
-          reason: `node ${nodeId} dials from two places; one agent has to stop`,
-        });
+      if (isDraining) throw new NotAdmitted("draining", "the gateway is shutting down");
+      if (rival === undefined && held.size >= options.maxTunnels)
+        throw new NotAdmitted("full", "the gateway holds as many tunnels as it may");
+      if (rival !== undefined && last !== undefined && now() - last < options.swapGapMs) {
+        const reason = `node ${nodeId} dials from two places; one agent has to stop`;
+        throw new NotAdmitted("two_places", reason);
+      }
     },
     accept(arrival) {
       const { nodeId, socket, from } = arrival;
       const rival = held.get(nodeId);
+      observe.helloAccepted();
+      if (rival || lostAtMs.has(nodeId)) observe.tunnelReconnected();
       if (rival) {
         swappedAtMs.set(nodeId, now());
         told({ kind: "tunnel_replaced", nodeId, from });
       } else told({ kind: "tunnel_opened", nodeId, from });
-      const link: Link = createLink(socket, (reason) => ended(nodeId, () => link, reason), options);
+      const link: Link = createLink(
+        socket,
+        (reason, kind) => ended(nodeId, link, reason, kind),
+        options,
+      );
       held.set(nodeId, { ...arrival, link });
       lostAtMs.delete(nodeId);
-      rival?.link.end("a newer tunnel of its node has taken its place");
+      rival?.link.end("a newer tunnel of its node has taken its place", "replaced");
       for (const wake of [...(waiting.get(nodeId) ?? [])]) wake();
     },
     open(nodeId, opened) {
-      if (held.has(nodeId) || !wasJustThere(nodeId)) return openNow(nodeId, opened);
+      if (held.has(nodeId) || !wasJustThere(nodeId)) return openNow(nodeId, opened, "no_tunnel");
       let giveUp = whenThere(nodeId, () => {
-        giveUp = openNow(nodeId, opened);
+        giveUp = openNow(nodeId, opened, "not_back");
       });
       return () => giveUp();
     },
@@ -173,15 +204,19 @@ export const createHub = ({ clock, told }: HubNeeds, given: HubOptions = {}): Hu
     },
     get stats() {
       let streams = 0;
-      for (const { link } of held.values()) streams += link.streams;
+      let draining = 0;
+      for (const { link } of held.values()) {
+        streams += link.streams;
+        if (link.isDraining) draining += 1;
+      }
       let waits = 0;
       for (const queue of waiting.values()) waits += queue.size;
-      return { tunnels: held.size, streams, waiting: waits };
+      return { tunnels: { open: held.size - draining, draining }, streams, waiting: waits };
     },
     async close() {
       isDraining = true;
       clearInterval(sweep);
-      for (const { link } of [...held.values()]) link.end("the gateway shuts down");
+      for (const { link } of [...held.values()]) link.end("the gateway shuts down", "drained");
       for (const queue of [...waiting.values()]) for (const wake of [...queue]) wake();
     },
   };

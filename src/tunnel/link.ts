@@ -6,6 +6,12 @@ import { type ClientHttp2Stream, connect, constants, type IncomingHttpHeaders } 
 import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { GatewayError } from "../errors.ts";
+import {
+  type StreamRefusal,
+  silentObserver,
+  type TunnelEnd,
+  type TunnelObserver,
+} from "./observer.ts";
 import { connectHeaders, maxStreams, sessionOptions, sessionWindow } from "./protocol.ts";
 import { tapped } from "./tapped.ts";
 import { type VitalsOptions, watch } from "./vitals.ts";
@@ -13,6 +19,7 @@ import { type VitalsOptions, watch } from "./vitals.ts";
 export interface LinkOptions extends Partial<VitalsOptions> {
   /** Milliseconds until the agent has answered a CONNECT. */
   readonly openMs?: number;
+  readonly observe?: TunnelObserver;
 }
 
 /** Called once: with a connection to the agent, or with why there is none. */
@@ -22,12 +29,14 @@ export interface Link {
   /** Connections that are open or opening. */
   readonly streams: number;
   readonly isOpen: boolean;
+  /** Either side has told the other to go elsewhere. */
+  readonly isDraining: boolean;
   /** Opens a connection; returns how to give up. */
   open(opened: Opened): () => void;
   /** Tells the agent to connect elsewhere; what is open goes on. */
   drain(): void;
   /** Cuts everything. */
-  end(reason: string): void;
+  end(reason: string, kind: TunnelEnd): void;
 }
 
 const openMsDefault = 5_000;
@@ -37,10 +46,14 @@ const unreachable = (reason: string): GatewayError =>
   new GatewayError("node_unreachable", { reason });
 
 /** What a refused connection means. */
-const refusals: Readonly<Record<number, string>> = {
-  502: "its agent does not answer behind the tunnel",
-  503: "as many connections go through its tunnel as may",
+const refusals: Readonly<Record<number, readonly [StreamRefusal, string]>> = {
+  502: ["agent_unreachable", "its agent does not answer behind the tunnel"],
+  503: ["agent_full", "as many connections go through its tunnel as may"],
 };
+
+/** A peer that breaks HTTP/2, or a connection that broke under it. */
+const isProtocolFault = (error: Error): boolean =>
+  "code" in error && String(error.code).startsWith("ERR_HTTP2_");
 
 /** A stream as a socket: what HTTP clients ask of one beyond a Duplex, and which a stream has no need of. */
 const asSocket = (stream: ClientHttp2Stream, counted: (bytes: number) => void): Duplex =>
@@ -54,7 +67,7 @@ const asSocket = (stream: ClientHttp2Stream, counted: (bytes: number) => void): 
 /** Takes the socket of an accepted hello. `ended` is told once why the tunnel is over. */
 export const createLink = (
   socket: Duplex,
-  ended: (reason: string) => void,
+  ended: (reason: string, kind: TunnelEnd) => void,
   options: LinkOptions = {},
 ): Link => {
   // http2 takes any duplex stream that is connected; its types know net.Socket alone
@@ -62,30 +75,37 @@ export const createLink = (
     ...sessionOptions,
     createConnection: () => socket as Socket,
   });
-  const openMs = options.openMs ?? openMsDefault;
+  const { openMs = openMsDefault, observe = silentObserver } = options;
   let streams = 0;
   let reason = "the agent closed it";
+  let kind: TunnelEnd = "agent";
   let isOver = false;
   let isDraining = false;
+  let isTold = false;
 
   const over = (): void => {
     if (isOver) return;
     isOver = true;
     vitals.stop();
-    ended(reason);
+    ended(reason, kind);
   };
-  const end = (why: string): void => {
-    if (!isOver) reason = why;
+  const because = (why: string, cause: TunnelEnd): void => {
+    if (isOver) return;
+    reason = why;
+    kind = cause;
+  };
+  const end: Link["end"] = (why, cause) => {
+    because(why, cause);
     session.destroy();
     socket.destroy();
   };
-  const vitals = watch(session, end, options);
+  const vitals = watch(session, { fail: end, beat: observe.tunnelBeat }, options);
   session.once("connect", () => {
     if (!session.destroyed) session.setLocalWindowSize(sessionWindow);
   });
-  session.on("error", (error: Error) => {
-    if (!isOver) reason = error.message;
-  });
+  session.on("error", (error: Error) =>
+    because(error.message, isProtocolFault(error) ? "protocol" : "lost"),
+  );
   session.on("goaway", () => {
     isDraining = true;
   });
@@ -95,8 +115,10 @@ export const createLink = (
   socket.once("close", () => session.destroy());
 
   const open = (opened: Opened): (() => void) => {
-    if (isOver || session.destroyed || session.closed)
+    if (isOver || session.destroyed || session.closed) {
+      observe.tunnelStreamRefused("broken");
       throw unreachable(`its tunnel is over: ${reason}`);
+    }
     const stream = session.request(connectHeaders, { endStream: false });
     streams += 1;
     let isTold = false;
@@ -106,19 +128,26 @@ export const createLink = (
       clearTimeout(timer);
       opened(error, connection);
     };
+    const refuse = (why: StreamRefusal, words: string): void => {
+      if (!isTold) observe.tunnelStreamRefused(why);
+      tell(unreachable(words), null);
+    };
     const timer = setTimeout(() => {
-      tell(unreachable("its tunnel does not answer"), null);
+      refuse("silent", "its tunnel does not answer");
       stream.close(NGHTTP2_CANCEL);
     }, openMs);
-    stream.on("error", (error: Error) => tell(unreachable(error.message), null));
+    stream.on("error", (error: Error) => refuse("broken", error.message));
     stream.once("close", () => {
       streams -= 1;
-      tell(unreachable("its agent does not answer behind the tunnel"), null);
+      refuse("broken", "its agent does not answer behind the tunnel");
     });
     stream.once("response", (headers: IncomingHttpHeaders & { readonly ":status"?: number }) => {
       const status = headers[":status"] ?? 0;
-      if (status === 200) return tell(null, asSocket(stream, vitals.counted));
-      tell(unreachable(refusals[status] ?? `its tunnel answered ${status}`), null);
+      if (status === 200) {
+        if (!isTold) observe.tunnelStreamOpened();
+        return tell(null, asSocket(stream, vitals.counted));
+      }
+      refuse(...(refusals[status] ?? ["agent_other", `its tunnel answered ${status}`]));
       stream.close(NGHTTP2_CANCEL);
     });
     return () => {
@@ -131,15 +160,22 @@ export const createLink = (
     get streams() {
       return streams;
     },
+    get isDraining() {
+      return isDraining || isTold;
+    },
     get isOpen() {
       return !isOver && !isDraining && !session.destroyed && streams < maxStreams;
     },
     open(opened) {
-      if (streams >= maxStreams)
+      if (streams >= maxStreams) {
+        observe.tunnelStreamRefused("full");
         throw new GatewayError("overloaded", { reason: "its tunnel is full" });
+      }
       return open(opened);
     },
     drain: () => {
+      isTold = true;
+      because("its agent has gone elsewhere", "drained");
       if (!session.destroyed) session.goaway(NGHTTP2_NO_ERROR);
     },
     end,

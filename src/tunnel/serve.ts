@@ -64,7 +64,7 @@ export const serveTunnel = (
     session.destroy();
     socket.destroy();
   };
-  const vitals = watch(session, end, options);
+  const vitals = watch(session, { fail: end }, options);
   session.setLocalWindowSize(sessionWindow);
   session.on("error", (error: Error) => {
     reason = error.message;

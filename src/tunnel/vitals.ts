@@ -1,6 +1,14 @@
 /** Whether the other end of a tunnel is alive and sane. Either side watches; whoever fails is cut. */
 import type { Http2Session } from "node:http2";
+import type { TunnelEnd } from "./observer.ts";
 import { heartbeatMs, heartbeatTimeoutMs } from "./protocol.ts";
+
+export interface VitalsNeeds {
+  /** Called once, with what is wrong. */
+  readonly fail: (reason: string, kind: Extract<TunnelEnd, "heartbeat" | "flood">) => void;
+  /** Told how long each heartbeat took. */
+  readonly beat?: (roundTripMs: number) => void;
+}
 
 export interface VitalsOptions {
   readonly heartbeatMs: number;
@@ -23,10 +31,10 @@ export interface Vitals {
 
 const checkMs = 1_000;
 
-/** Watches until stopped. `fail` is called once, with what is wrong. */
+/** Watches until stopped. */
 export const watch = (
   session: Http2Session,
-  fail: (reason: string) => void,
+  needs: VitalsNeeds,
   given: Partial<VitalsOptions> = {},
 ): Vitals => {
   const options = { ...defaults, ...given };
@@ -40,20 +48,22 @@ export const watch = (
     clearInterval(checks);
     clearTimeout(waiting);
   };
-  const failed = (reason: string): void => {
+  const failed: VitalsNeeds["fail"] = (reason, kind) => {
     stop();
-    fail(reason);
+    needs.fail(reason, kind);
   };
 
   const beat = (): void => {
     if (waiting !== undefined || session.destroyed) return;
     waiting = setTimeout(
-      () => failed(`no answer to a heartbeat for ${options.heartbeatTimeoutMs / 1000} s`),
+      () =>
+        failed(`no answer to a heartbeat for ${options.heartbeatTimeoutMs / 1000} s`, "heartbeat"),
       options.heartbeatTimeoutMs,
     );
-    session.ping(() => {
+    session.ping((error, roundTripMs) => {
       clearTimeout(waiting);
       waiting = undefined;
+      if (error === null) needs.beat?.(roundTripMs);
     });
   };
 
@@ -63,7 +73,7 @@ export const watch = (
     const overhead = bytes - seen.bytes - (data - seen.data);
     const allowed = options.maxOverhead + (data - seen.data);
     seen = { bytes, data };
-    if (overhead > allowed) failed("a flood of frames that carry nothing");
+    if (overhead > allowed) failed("a flood of frames that carry nothing", "flood");
   };
 
   const beats = setInterval(beat, options.heartbeatMs);

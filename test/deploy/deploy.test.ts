@@ -219,6 +219,7 @@ test("every alert says what it means, and names metrics that the gateway exposes
     "tls_certificate_expiry_timestamp_seconds",
   ] as const)
     metrics.read(reading, () => 0);
+  metrics.readTunnels(() => ({ open: 0, draining: 0 }));
   const text = await metrics.exposition();
   metrics.close();
   const known = new Set([...text.matchAll(/^# TYPE (\S+)/gm)].map((match) => match[1]));

@@ -61,6 +61,8 @@ const named = [
   ["serai_audit_events_total", "result"], ["serai_audit_queue_bytes"],
   ["serai_metadata_batches_total", "result"], ["serai_metadata_batch_size_bucket", "le"], ["serai_metadata_pending_nodes"], ["serai_pending_stops"], ["serai_metadata_apply_delay_seconds_bucket", "le"],
   ["serai_rate_limited_total", "limit"], ["serai_config_reloads_total", "result"], ["serai_config_last_reload_successful"], ["serai_config_last_reload_success_timestamp_seconds"],
+  ["serai_tunnels", "state"], ["serai_tunnel_hellos_total", "result", "reason"], ["serai_tunnel_reconnects_total"], ["serai_tunnel_ends_total", "reason"],
+  ["serai_tunnel_streams"], ["serai_tunnel_streams_opened_total"], ["serai_tunnel_streams_refused_total", "reason"], ["serai_tunnel_waiting"], ["serai_tunnel_round_trip_seconds_bucket", "le"],
   ["serai_build_info", "version", "node", "region"], ["serai_errors_total", "code"], ["serai_open_sockets"], ["serai_live_exchanges"],
 ] as const;
 

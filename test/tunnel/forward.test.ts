@@ -110,7 +110,7 @@ test("a gateway that gives a connection up resets it at the agent", async () => 
 test("a tunnel that is lost resets its connections at the agent", async () => {
   await using tunnel = await beside();
   const [, agent] = await opened(tunnel);
-  tunnel.link.end("lost");
+  tunnel.link.end("lost", "lost");
   assert.equal(await endOf(agent), "broken: ");
 });
 

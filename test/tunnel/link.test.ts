@@ -133,7 +133,7 @@ test("an agent that answers no CONNECT costs a bounded wait", async () => {
   const { link } = linkOn(pair.near, { openMs: 100 });
   const error = await opening(link);
   assert.match(String(error), /its tunnel does not answer/);
-  link.end("over");
+  link.end("over", "drained");
 });
 
 const wrong: readonly { name: string; headers: Readonly<Record<string, string>> }[] = [

@@ -1,0 +1,29 @@
+/** Metrics as verbs: a counter or histogram is made once, and whoever counts calls a function. */
+import { Counter, Histogram, type Registry } from "prom-client";
+import { cached } from "./series.ts";
+
+/** A counter with one label: its verb. */
+export const counter = <Label extends string>(
+  registry: Registry,
+  [name, help, label]: readonly [name: string, help: string, label: string],
+  known: readonly Label[],
+): ((value: Label) => void) => {
+  const metric = new Counter({
+    name: `serai_${name}`,
+    help,
+    labelNames: [label],
+    registers: [registry],
+  });
+  const child = cached((value: Label) => metric.labels(value));
+  for (const value of known) child(value).inc(0);
+  return (value) => child(value).inc();
+};
+
+/** A counter without a label: its verb. `add` is one at a time unless it is said. */
+export const total = (registry: Registry, name: string, help: string): ((add?: number) => void) => {
+  const metric = new Counter({ name: `serai_${name}`, help, registers: [registry] });
+  return (add = 1) => metric.inc(add);
+};
+
+export const histogram = (registry: Registry, name: string, help: string, buckets: number[]) =>
+  new Histogram({ name: `serai_${name}`, help, buckets, registers: [registry] });
