@@ -25,6 +25,8 @@ import { type Audit, createAudit } from "./observe/audit.ts";
 import type { OpenLog } from "./observe/log.ts";
 import { createMetrics, type Metrics } from "./observe/metrics.ts";
 import type { Answer, Clock, Closer, Log } from "./ports.ts";
+import { explained } from "./reach/explained.ts";
+import { createReachAnswer } from "./reach/reach-answer.ts";
 import { createAnswers } from "./registry/answers/answers.ts";
 import { createAnnounceAnswer } from "./registry/embedded/announce.ts";
 import type { EmbeddedRegistry } from "./registry/embedded/registry.ts";
@@ -103,11 +105,16 @@ const assemble = async (
   closers.defer(identity.onChange(recheck));
 
   const self = { address: "" };
-  const answers =
-    home.embedded === undefined
-      ? {}
-      : ownAnswers(home.embedded, identity, { clock, version, config, self, draining });
-  const steps = createSteps({ clock, metrics, identity, home, ledger, recorder, answers }, config);
+  const ways = explained(home.ways);
+  const answers = {
+    ...(home.embedded &&
+      ownAnswers(home.embedded, identity, { clock, version, config, self, draining })),
+    "serai.reach": createReachAnswer(ways),
+  };
+  const steps = createSteps(
+    { clock, metrics, identity, home, ways, ledger, recorder, answers },
+    config,
+  );
   const door = await openDoor(
     {
       log,

@@ -26,7 +26,13 @@ export type Rule =
   | { readonly on: "nobody" };
 
 /** Where the routing key is: the allocation or node that the request is about. */
-export type Key = "allocation" | "allocation_namespace" | "node" | "namespace" | "none";
+export type Key =
+  | "allocation"
+  | "allocation_namespace"
+  | "node"
+  | "node_of_path"
+  | "namespace"
+  | "none";
 
 export type Carriage = "unary" | "download" | "follow" | "websocket" | "registry";
 
@@ -142,6 +148,7 @@ export const routes: readonly Route[] = [
   { ...answered, name: "acl.policy", path: "/v1/acl/policy/*id", rule: answerDecides, about: "one policy with its rules" },
   // serai's own
   { ...answered, name: "serai.announce", path: "/v1/serai/node/:id", methods: ["PUT"], rule: nobody, body: "announce", about: "an agent announces itself with its join token" },
+  { ...answered, name: "serai.reach", path: "/v1/serai/nodes/:id/reach", key: "node_of_path", rule: nodeRead, about: "the ways to a node: which there are, which one is taken, why the others are not" },
 ];
 
 /** The row for a method among those of one path; undefined is Nomad's 405. */

@@ -57,7 +57,8 @@ const namespaceOf = (scope: Scope | undefined): string | undefined => {
 
 const nodeOf = (exchange: Exchange, scope: Scope | undefined): string | undefined => {
   if (scope?.kind === "allocation") return scope.placement.nodeId;
-  return exchange.route.key === "node" ? exchange.key : undefined;
+  const { key } = exchange.route;
+  return key === "node" || key === "node_of_path" ? exchange.key : undefined;
 };
 
 /** Of a request that is passed on its path says what it is about; a socket's query says more. */

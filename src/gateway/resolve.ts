@@ -66,6 +66,7 @@ export const createResolve =
       case "allocation_namespace":
         return resolveAllocation(needs, exchange);
       case "node":
+      case "node_of_path":
         return resolveNode(needs, exchange);
       case "namespace":
         return { kind: "namespace", namespace: commonParameters(exchange.raw).namespace };

@@ -28,7 +28,7 @@ export interface Asked {
 const isKey = (part: string): boolean => /^[:*]id$/.test(part);
 
 const rows = routes
-  .filter(({ carriage, name }) => carriage === "registry" && name !== "serai.announce")
+  .filter(({ carriage, name }) => carriage === "registry" && !name.startsWith("serai."))
   .map((row) => ({ row, parts: row.path.split("/") }));
 
 /** A row that takes any method only reads: for a write somebody has to have said so. */

@@ -8,6 +8,7 @@ import type { Steps } from "../journey.ts";
 import type { Ledger } from "../live/ledger.ts";
 import type { Metrics } from "../observe/metrics.ts";
 import type { Answer, Answered, Clock, Exchange } from "../ports.ts";
+import type { Ways } from "../reach/reach.ts";
 import type { Identity } from "./identity.ts";
 import type { Recorder } from "./recorder.ts";
 import type { Home } from "./registry.ts";
@@ -18,6 +19,8 @@ export interface StepsNeeds {
   readonly metrics: Metrics;
   readonly identity: Identity;
   readonly home: Home;
+  /** To the agents. */
+  readonly ways: Ways;
   readonly ledger: Ledger;
   readonly recorder: Recorder;
   readonly answers: Readonly<Record<string, Answer>>;
@@ -45,7 +48,7 @@ const writeAnswer = ({ wire, pretty }: Exchange, answered: Answered): void => {
 };
 
 export const createSteps = (needs: StepsNeeds, { timeouts, limits }: ServerConfig): Steps => {
-  const { clock, metrics, identity, home, ledger, recorder, answers } = needs;
+  const { clock, metrics, identity, home, ways, ledger, recorder, answers } = needs;
   const carry = createCarry(
     { clock },
     {
@@ -69,7 +72,7 @@ export const createSteps = (needs: StepsNeeds, { timeouts, limits }: ServerConfi
       ledger.admit(exchange, principal, scope);
       recorder.admitted(exchange, principal, scope);
     },
-    reach: (scope, exchange) => home.ways.to(scope, exchange),
+    reach: (scope, exchange) => ways.to(scope, exchange),
     carry: async (exchange, principal, reach, tally) => {
       const credential = identity.shown(exchange.credential, principal);
       try {

@@ -29,6 +29,7 @@ const mayHaveMoved = ({ code }: GatewayError): boolean =>
   code === "node_unreachable" || code === "unknown_allocation";
 
 export const askingAnew = (ways: Ways, { anew, misplaced }: AskingNeeds): Ways => ({
+  ...ways,
   to: (scope, exchange) => ({
     ...ways.to(scope, exchange),
     next: async (error) => {

@@ -4,11 +4,12 @@
  */
 import { lookup as lookupName } from "node:dns";
 import { isIP, type LookupFunction, type Socket } from "node:net";
-import type { TLSSocket } from "node:tls";
+import { TLSSocket } from "node:tls";
 import { buildConnector } from "undici";
 import { type Facts, GatewayError, toGatewayError } from "../errors.ts";
 import type { HostPort, Policy } from "./address.ts";
 import { isTlsFault } from "./reasons.ts";
+import type { Step, Trail } from "./trail.ts";
 
 /** Who is dialled. */
 export interface Peer {
@@ -32,6 +33,8 @@ export interface ConnectorOptions {
   readonly tls: TlsOptions | undefined;
   /** Told how long it took to connect. */
   readonly dialled?: (durationMs: number) => void;
+  /** Told of each connection, and of each failure. */
+  readonly trail?: Trail | undefined;
 }
 
 export type Callback = (error: Error | null, socket: Socket | TLSSocket | null) => void;
@@ -76,12 +79,14 @@ export const unreachable = (error: unknown, { named }: Peer): GatewayError => {
   return new GatewayError("node_unreachable", { ...named, reason }, { cause: error });
 };
 
+const reasonOf = ({ facts, words }: GatewayError): string => facts.reason ?? words;
+
 const timedOut = (): Error => Object.assign(new Error("connect timed out"), { code: "ETIMEDOUT" });
 
 export const createConnector = (
   peer: Peer,
   { host, port }: HostPort,
-  { policy, connectTimeoutMs, tls, dialled }: ConnectorOptions,
+  { policy, connectTimeoutMs, tls, dialled, trail }: ConnectorOptions,
 ): Connector => {
   const build = buildConnector({
     timeout: 0, // the deadline is ours: undici's may be half a second late
@@ -101,28 +106,41 @@ export const createConnector = (
       const reason = isIP(host) === 0 ? undefined : policy.fault(host);
       if (reason !== undefined) {
         const error = unreachable(new GatewayError("node_unreachable", { reason }), peer);
+        trail?.failed("dial", reason);
         queueMicrotask(() => callback(error, null));
         return () => undefined;
       }
       let called = false;
       const startedMs = performance.now();
-      const done = (error: unknown, connected: Socket | TLSSocket | null): void => {
+      const failed = (error: unknown, step: Step): void => {
+        const refusal = unreachable(error, peer);
+        trail?.failed(step, reasonOf(refusal));
+        callback(refusal, null);
+      };
+      const done = (error: unknown, connected: Socket | TLSSocket | null, step: Step): void => {
         if (called) return;
         called = true;
         clearTimeout(timer);
-        if (connected) dialled?.(performance.now() - startedMs);
-        if (connected) callback(null, connected);
-        else callback(unreachable(error, peer), null);
+        if (error !== null || connected === null) {
+          failed(error, step);
+          return;
+        }
+        dialled?.(performance.now() - startedMs);
+        trail?.connected();
+        callback(null, connected);
       };
       // undici's connector returns its socket; its type says void
-      const socket: unknown = build(target, (error, connected) => done(error, connected));
+      const socket: unknown = build(target, (error, connected) =>
+        done(error, connected, isTlsFault(error) ? "TLS" : "dial"),
+      );
       const cut = (): void => {
         if (typeof socket === "object" && socket !== null && "destroy" in socket)
           if (typeof socket.destroy === "function") socket.destroy();
       };
       const timer = setTimeout(() => {
+        const hasDialled = socket instanceof TLSSocket && !socket.connecting;
         cut();
-        done(timedOut(), null);
+        done(timedOut(), null, hasDialled ? "TLS" : "dial");
       }, connectTimeoutMs);
       return () => {
         called = true;

@@ -12,6 +12,8 @@ import { type CircuitOptions, createCircuit } from "./circuit.ts";
 import { type Connector, createConnector, type Peer, type TlsOptions } from "./connector.ts";
 import { createWays, type Kind, type NodeWays, type WaysOptions } from "./node-ways.ts";
 import { nodeOf } from "./refusals.ts";
+import { directReport, type Obstacles, tunnelReport, type WayReport } from "./report.ts";
+import { createTrails, type Trail } from "./trail.ts";
 import { type Tunnels, tunnelled } from "./tunnelled.ts";
 
 export interface ReachOptions extends WaysOptions, CircuitOptions {
@@ -62,9 +64,11 @@ export interface ReachStats {
   readonly failures: Readonly<Partial<Record<ErrorCode, number>>>;
 }
 
-/** Gives a way to the agent that owns a scope. Throws what no agent can answer. */
 export interface Ways {
+  /** Gives a way to the agent that owns a scope. Throws what no agent can answer. */
   to(scope: Scope, exchange: Exchange): Reach;
+  /** The ways to a node as they are now, in the order in which they are tried. */
+  report(node: NodeEntry): readonly WayReport[];
 }
 
 export interface Reaches extends Ways, Closer {
@@ -81,6 +85,9 @@ const sweepMs = 60_000;
 const noHeaders = {};
 const draining = new GatewayError("draining");
 
+const faultOf = ({ facts, words }: GatewayError): string =>
+  facts.reason ?? (facts.limit === undefined ? words : `no answer within ${facts.limit}`);
+
 /** Owns every connection to agents; `close` ends them all, so exchanges are drained before. */
 export const createReach = (
   needs: { readonly clock: Clock; readonly log: Log; readonly random?: () => number },
@@ -91,6 +98,10 @@ export const createReach = (
   const now = (): number => needs.clock.monotonic();
   const random = needs.random ?? Math.random;
   const ways = new Map<string, NodeWays>();
+  const trails = {
+    tunnel: createTrails(now, options.maxNodes),
+    direct: createTrails(now, options.maxNodes),
+  };
   const failures: Partial<Record<ErrorCode, number>> = {};
   let closed = false;
 
@@ -119,7 +130,8 @@ export const createReach = (
         { cause: new GatewayError("node_unreachable", { reason: judged.reason }) },
       );
     }
-    return createConnector(peer, judged.value, { ...options, policy });
+    const trail = trails.direct(node.id);
+    return createConnector(peer, judged.value, { ...options, policy, trail });
   };
 
   const connectorTo = (node: NodeEntry, peer: Peer): Connector => {
@@ -133,6 +145,7 @@ export const createReach = (
       peer,
       direct: direct ? directTo(node, peer) : undefined,
       tls,
+      trail: trails.tunnel(node.id),
     });
   };
 
@@ -166,9 +179,26 @@ export const createReach = (
     return made;
   };
 
-  const failed = (error: GatewayError): void => {
+  /** What an agent did to an exchange; failures to connect are told by the connectors. */
+  const failed = (error: GatewayError, trail: Trail): void => {
     failures[error.code] = (failures[error.code] ?? 0) + 1;
+    if (error.code !== "node_unreachable") trail.failed("HTTP", faultOf(error));
   };
+
+  const obstaclesOf = ({ id, address }: NodeEntry): Obstacles => {
+    const judged = policy.check(address);
+    const known = ways.get(id);
+    const refusal = known?.address === address ? known.circuit.reason : undefined;
+    return {
+      refused: judged.ok ? undefined : judged.reason,
+      isOpenCircuit: refusal !== undefined,
+    };
+  };
+
+  options.tunnels?.onLeaving((id) => {
+    const old = ways.get(id);
+    if (old) drop(id, old); // its idle connections would hold the tunnel
+  });
 
   return {
     to(scope, exchange) {
@@ -176,7 +206,9 @@ export const createReach = (
       const node = nodeOf(scope, exchange, options);
       const way = waysTo(node);
       const pool = way.pool(kindOf(exchange));
-      if (isTunnelled(node)) way.circuit.succeeded(); // what failed before it was there counts no more
+      const throughTunnel = isTunnelled(node);
+      if (throughTunnel) way.circuit.succeeded(); // what failed before it was there counts no more
+      const trail = throughTunnel ? trails.tunnel(node.id) : trails.direct(node.id);
       const reason = way.circuit.refusal();
       if (reason !== undefined)
         throw new GatewayError("node_unreachable", { node: node.name, reason });
@@ -186,9 +218,26 @@ export const createReach = (
         dispatcher: pool,
         connect: way.connect,
         headers: noHeaders,
-        failed,
-        succeeded: way.circuit.succeeded,
+        failed: (error) => failed(error, trail),
+        succeeded: () => {
+          way.circuit.succeeded();
+          trail.answered();
+        },
       };
+    },
+    report(node) {
+      const { id, address } = node;
+      const isOnly = nodeOfTunnelAddress(address) !== undefined;
+      const dialled = isOnly ? undefined : address;
+      return [
+        tunnelReport(
+          options.tunnels?.status(id),
+          isTunnelled(node),
+          isOnly,
+          trails.tunnel(id).fared,
+        ),
+        directReport(dialled, obstaclesOf(node), trails.direct(id).fared),
+      ];
     },
     get stats() {
       const all = [...ways.values()].map(({ stats, circuit }) => ({

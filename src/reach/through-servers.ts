@@ -10,7 +10,9 @@ import { createConnector } from "./connector.ts";
 import { createWays, type NodeWays } from "./node-ways.ts";
 import { kindOf, type Ways } from "./reach.ts";
 import { type Obstacle, obstacleOf } from "./reasons.ts";
+import { serverReport } from "./report.ts";
 import { seldom } from "./seldom.ts";
+import { createTrails } from "./trail.ts";
 
 export interface ThroughServersNeeds {
   readonly clock: Clock;
@@ -38,6 +40,8 @@ const connections = {
 const peer = "the Nomad server";
 const toldEachMs = 30_000;
 const maxTold = 1_000;
+/** Nodes whose way through a server is remembered. */
+const maxNodes = 5_000;
 
 /** The operator has named the servers: no address of theirs is refused. */
 const anyAddress = { fault: () => undefined };
@@ -87,6 +91,7 @@ export const throughServers = (
   options: ThroughServersOptions,
 ): Ways & Closer => {
   const opened = new Map(servers.addresses.map((origin) => [origin, openWays(origin, options)]));
+  const trails = createTrails(() => clock.monotonic(), maxNodes);
   const isToTell = seldom({ clock }, { eachMs: toldEachMs, max: maxTold });
 
   const byServer = (detour: Detour): Reach => {
@@ -94,16 +99,20 @@ export const throughServers = (
     const way = origin === undefined ? undefined : opened.get(origin);
     if (origin === undefined || way === undefined) throw noneLeft(detour);
     const { node, exchange, obstacle } = detour;
+    const trail = trails(node.id);
     return {
       node,
       origin: way.origin,
       dispatcher: way.pool(kindOf(exchange)),
       connect: way.connect,
       headers: { "X-Serai-Reach": `servers; reason=${obstacle}` },
-      failed: () => undefined,
-      succeeded: () => undefined,
+      failed: (error) => {
+        if (error.code !== "node_unreachable") trail.failed("HTTP", error.words);
+      },
+      succeeded: () => trail.answered(),
       next: async (error) => {
         if (!isUnreachable(error)) return undefined;
+        trail.failed("dial", error.facts.reason ?? error.words);
         servers.failed(origin);
         log.warn({ origin, err: error }, "a Nomad server cannot be reached");
         return byServer(detour);
@@ -149,6 +158,7 @@ export const throughServers = (
         return detour(node, exchange, error);
       }
     },
+    report: (node) => [...ways.report(node), serverReport(trails(node.id).fared)],
     async close() {
       const draining = new GatewayError("draining");
       await Promise.all([...opened.values()].map((way) => way.destroy(draining)));

@@ -3,9 +3,8 @@
  * exchange has sent nothing until there is one.
  */
 import type { Socket } from "node:net";
-import type { Duplex } from "node:stream";
 import { buildConnector } from "undici";
-import type { GatewayError } from "../errors.ts";
+import type { Hub } from "../tunnel/hub.ts";
 import {
   type Connector,
   type Peer,
@@ -13,45 +12,53 @@ import {
   tlsOptions,
   unreachable,
 } from "./connector.ts";
+import type { Step, Trail } from "./trail.ts";
 
-/** The tunnels as far as reaching needs them; `src/tunnel/hub.ts` is one. */
-export interface Tunnels {
-  isOpen(nodeId: string): boolean;
-  open(
-    nodeId: string,
-    opened: (error: GatewayError | null, connection: Duplex | null) => void,
-  ): () => void;
-}
+/** The tunnels as far as reaching needs them. */
+export type Tunnels = Pick<Hub, "isOpen" | "open" | "status" | "onLeaving">;
 
 export interface TunnelledNeeds {
-  readonly tunnels: Tunnels;
+  readonly tunnels: Pick<Tunnels, "isOpen" | "open">;
   readonly nodeId: string;
   readonly peer: Peer;
   /** The way past the tunnel; undefined when the node has none. */
   readonly direct: Connector | undefined;
   readonly tls: TlsOptions | undefined;
+  /** Told of each connection through the tunnel, and of each failure. */
+  readonly trail?: Trail | undefined;
 }
 
 /** The name in a certificate decides; the address behind a tunnel is nobody's. */
 const hostname = "agent";
 
-export const tunnelled = ({ tunnels, nodeId, peer, direct, tls }: TunnelledNeeds): Connector => {
+export const tunnelled = (needs: TunnelledNeeds): Connector => {
+  const { tunnels, nodeId, peer, direct, tls, trail } = needs;
   const secure = peer.tls ? buildConnector({ allowH2: false, ...tlsOptions(tls) }) : undefined;
 
-  const through: Connector["connect"] = (callback) =>
-    tunnels.open(nodeId, (error, connection) => {
-      if (connection === null) return callback(unreachable(error, peer), null);
+  const through: Connector["connect"] = (callback) => {
+    const failed = (step: Step, error: unknown): void => {
+      const refusal = unreachable(error, peer);
+      trail?.failed(step, refusal.facts.reason ?? refusal.words);
+      callback(refusal, null);
+    };
+    const connected = (socket: Socket): void => {
+      trail?.connected();
+      callback(null, socket);
+    };
+    return tunnels.open(nodeId, (error, connection) => {
+      if (connection === null) return failed("dial", error);
       // undici and ws take any duplex stream; their types know sockets alone
       const raw = connection as Socket;
-      if (secure === undefined) return callback(null, raw);
+      if (secure === undefined) return connected(raw);
       secure(
         { hostname, host: hostname, protocol: "https:", port: "443", httpSocket: raw },
         (fault, secured) => {
-          if (secured) callback(null, secured);
-          else callback(unreachable(fault, peer), null);
+          if (secured) connected(secured);
+          else failed("TLS", fault);
         },
       );
     });
+  };
 
   return {
     connect(callback) {

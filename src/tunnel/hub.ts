@@ -67,17 +67,30 @@ export interface Hub extends Closer {
   accept(arrival: Arrival): void;
   /** Opens a connection to a node's agent; returns how to give up. Waits for a tunnel that was lost a moment ago. */
   open(nodeId: string, opened: Opened): () => void;
+  /** True when a connection can be opened now. */
   isOpen(nodeId: string): boolean;
+  /** Undefined when none has come from the node, or long ago. */
+  status(nodeId: string): TunnelStatus | undefined;
+  /** `listener` is told of nodes whose tunnel takes no new connections: those that are kept for later hold it open. */
+  onLeaving(listener: (nodeId: string) => void): void;
   /** Tells all agents to connect elsewhere, and takes no new ones. */
   drain(): void;
   readonly stats: HubStats;
 }
 
+/** A node's tunnel, for people. */
+export type TunnelStatus =
+  | { readonly state: "open"; readonly forMs: number; readonly streams: number }
+  | { readonly state: "ended"; readonly agoMs: number; readonly reason: string };
+
 interface Held extends Arrival {
   readonly link: Link;
+  readonly sinceMs: number;
 }
 
-const revokedCheckMs = 5_000;
+const sweepMs = 5_000;
+/** Why a tunnel ended is remembered for this long. */
+const rememberMs = 3_600_000;
 const unreachable = (reason: string): GatewayError =>
   new GatewayError("node_unreachable", { reason });
 
@@ -94,28 +107,46 @@ export const createHub = ({ clock, told }: HubNeeds, given: HubOptions = {}): Hu
   const options = { ...defaults, ...given };
   const { observe = silentObserver } = options;
   const held = new Map<string, Held>();
-  /** Tunnels that were there a moment ago. */
-  const lostAtMs = new Map<string, number>();
+  /** Tunnels that their agents leave: at most one a node. */
+  const leaving = new Map<string, Held>();
+  const lost = new Map<string, { readonly atMs: number; readonly reason: string }>();
   const swappedAtMs = new Map<string, number>();
   const waiting = new Map<string, Set<() => void>>();
+  const listeners = new Set<(nodeId: string) => void>();
   let isDraining = false;
   const now = (): number => clock.monotonic();
 
+  const lose = (nodeId: string, reason: string): void => {
+    held.delete(nodeId);
+    lost.delete(nodeId);
+    lost.set(nodeId, { atMs: now(), reason });
+    const [oldest] = lost.keys();
+    if (lost.size > options.maxTunnels && oldest !== undefined) lost.delete(oldest);
+  };
   const ended = (nodeId: string, link: Link, reason: string, kind: TunnelEnd): void => {
     observe.tunnelEnded(kind);
-    if (held.get(nodeId)?.link !== link) return; // another has taken its place, which was told
-    held.delete(nodeId);
-    lostAtMs.set(nodeId, now());
+    if (held.get(nodeId)?.link === link) lose(nodeId, reason);
+    else if (leaving.get(nodeId)?.link === link) leaving.delete(nodeId);
+    else return; // another has taken its place, which was told
     told({ kind: "tunnel_ended", nodeId, reason });
+  };
+  const left = (nodeId: string, link: Link): void => {
+    const tunnel = held.get(nodeId);
+    if (tunnel?.link !== link) return;
+    lose(nodeId, "its agent takes no new connections through it");
+    const before = leaving.get(nodeId);
+    leaving.set(nodeId, tunnel);
+    before?.link.end("the next one of its node is left too", "replaced");
+    for (const listener of listeners) listener(nodeId);
   };
 
   const sweep = setInterval(() => {
-    for (const { link, mayStay } of [...held.values()])
+    for (const { link, mayStay } of [...held.values(), ...leaving.values()])
       if (!mayStay()) link.end("its join token counts no more", "revoked");
-    for (const [id, atMs] of lostAtMs) if (now() - atMs > options.missedMs) lostAtMs.delete(id);
+    for (const [id, { atMs }] of lost) if (now() - atMs > rememberMs) lost.delete(id);
     for (const [id, atMs] of swappedAtMs)
       if (now() - atMs > options.swapGapMs) swappedAtMs.delete(id);
-  }, revokedCheckMs);
+  }, sweepMs);
   sweep.unref();
 
   /** Waits until a tunnel is there or the wait is over; returns how to give up. */
@@ -152,7 +183,7 @@ export const createHub = ({ clock, told }: HubNeeds, given: HubOptions = {}): Hu
   };
 
   const wasJustThere = (nodeId: string): boolean => {
-    const goneAtMs = lostAtMs.get(nodeId);
+    const goneAtMs = lost.get(nodeId)?.atMs;
     const queue = waiting.get(nodeId)?.size ?? 0;
     return (
       goneAtMs !== undefined && now() - goneAtMs <= options.missedMs && queue < options.maxWaiting
@@ -164,7 +195,7 @@ export const createHub = ({ clock, told }: HubNeeds, given: HubOptions = {}): Hu
       const rival = held.get(nodeId);
       const last = swappedAtMs.get(nodeId);
       if (isDraining) throw new NotAdmitted("draining", "the gateway is shutting down");
-      if (rival === undefined && held.size >= options.maxTunnels)
+      if (rival === undefined && held.size + leaving.size >= options.maxTunnels)
         throw new NotAdmitted("full", "the gateway holds as many tunnels as it may");
       if (rival !== undefined && last !== undefined && now() - last < options.swapGapMs) {
         const reason = `node ${nodeId} dials from two places; one agent has to stop`;
@@ -175,18 +206,21 @@ export const createHub = ({ clock, told }: HubNeeds, given: HubOptions = {}): Hu
       const { nodeId, socket, from } = arrival;
       const rival = held.get(nodeId);
       observe.helloAccepted();
-      if (rival || lostAtMs.has(nodeId)) observe.tunnelReconnected();
+      if (rival || lost.has(nodeId)) observe.tunnelReconnected();
       if (rival) {
         swappedAtMs.set(nodeId, now());
         told({ kind: "tunnel_replaced", nodeId, from });
       } else told({ kind: "tunnel_opened", nodeId, from });
       const link: Link = createLink(
         socket,
-        (reason, kind) => ended(nodeId, link, reason, kind),
+        {
+          ended: (reason, kind) => ended(nodeId, link, reason, kind),
+          leaving: () => left(nodeId, link),
+        },
         options,
       );
-      held.set(nodeId, { ...arrival, link });
-      lostAtMs.delete(nodeId);
+      held.set(nodeId, { ...arrival, link, sinceMs: now() });
+      lost.delete(nodeId);
       rival?.link.end("a newer tunnel of its node has taken its place", "replaced");
       for (const wake of [...(waiting.get(nodeId) ?? [])]) wake();
     },
@@ -198,25 +232,40 @@ export const createHub = ({ clock, told }: HubNeeds, given: HubOptions = {}): Hu
       return () => giveUp();
     },
     isOpen: (nodeId) => held.get(nodeId)?.link.isOpen ?? false,
+    status(nodeId) {
+      const tunnel = held.get(nodeId);
+      if (tunnel) {
+        const { link, sinceMs } = tunnel;
+        return { state: "open", forMs: now() - sinceMs, streams: link.streams };
+      }
+      const gone = lost.get(nodeId);
+      return gone && { state: "ended", agoMs: now() - gone.atMs, reason: gone.reason };
+    },
+    onLeaving(listener) {
+      listeners.add(listener);
+    },
     drain() {
       isDraining = true;
       for (const { link } of held.values()) link.drain();
     },
     get stats() {
       let streams = 0;
-      let draining = 0;
+      let draining = leaving.size;
+      for (const { link } of leaving.values()) streams += link.streams;
       for (const { link } of held.values()) {
         streams += link.streams;
         if (link.isDraining) draining += 1;
       }
       let waits = 0;
       for (const queue of waiting.values()) waits += queue.size;
-      return { tunnels: { open: held.size - draining, draining }, streams, waiting: waits };
+      const open = held.size + leaving.size - draining;
+      return { tunnels: { open, draining }, streams, waiting: waits };
     },
     async close() {
       isDraining = true;
       clearInterval(sweep);
-      for (const { link } of [...held.values()]) link.end("the gateway shuts down", "drained");
+      for (const { link } of [...held.values(), ...leaving.values()])
+        link.end("the gateway shuts down", "drained");
       for (const queue of [...waiting.values()]) for (const wake of [...queue]) wake();
     },
   };

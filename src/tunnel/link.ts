@@ -64,10 +64,17 @@ const asSocket = (stream: ClientHttp2Stream, counted: (bytes: number) => void): 
     unref: () => stream,
   });
 
-/** Takes the socket of an accepted hello. `ended` is told once why the tunnel is over. */
+export interface LinkNeeds {
+  /** Told once why the tunnel is over. */
+  readonly ended: (reason: string, kind: TunnelEnd) => void;
+  /** The agent takes no new connections through it; what is open goes on. */
+  readonly leaving: () => void;
+}
+
+/** Takes the socket of an accepted hello. */
 export const createLink = (
   socket: Duplex,
-  ended: (reason: string, kind: TunnelEnd) => void,
+  { ended, leaving }: LinkNeeds,
   options: LinkOptions = {},
 ): Link => {
   // http2 takes any duplex stream that is connected; its types know net.Socket alone
@@ -80,7 +87,6 @@ export const createLink = (
   let reason = "the agent closed it";
   let kind: TunnelEnd = "agent";
   let isOver = false;
-  let isDraining = false;
   let isTold = false;
 
   const over = (): void => {
@@ -106,8 +112,8 @@ export const createLink = (
   session.on("error", (error: Error) =>
     because(error.message, isProtocolFault(error) ? "protocol" : "lost"),
   );
-  session.on("goaway", () => {
-    isDraining = true;
+  session.once("goaway", () => {
+    if (!isOver) leaving();
   });
   session.on("stream", (stream: ClientHttp2Stream) => stream.close(NGHTTP2_CANCEL));
   session.once("close", over);
@@ -161,10 +167,10 @@ export const createLink = (
       return streams;
     },
     get isDraining() {
-      return isDraining || isTold;
+      return isTold;
     },
     get isOpen() {
-      return !isOver && !isDraining && !session.destroyed && streams < maxStreams;
+      return !isOver && !session.destroyed && streams < maxStreams;
     },
     open(opened) {
       if (streams >= maxStreams) {

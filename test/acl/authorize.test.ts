@@ -48,6 +48,7 @@ const scopeOf = ({ key }: Route, namespace: string): Scope => {
     case "allocation_namespace":
       return allocationIn(namespace);
     case "node":
+    case "node_of_path":
       return { kind: "node", nodeId: "n", node: undefined };
     case "namespace":
       return { kind: "namespace", namespace };

@@ -309,6 +309,7 @@ const cases: Readonly<Record<string, Case>> = {
   "acl.policies": { ok: 200 },
   "acl.policy": { key: () => "only-read-job", ok: 200 },
   // an ACL token, whichever, is no join token
+  "serai.reach": { key: ({ rig }) => rig.agent().nodeId, ok: 200 },
   "serai.announce": { key: () => randomUUID(), method: "PUT", body: () => ({}), ok: 403 },
 };
 

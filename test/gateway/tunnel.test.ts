@@ -4,6 +4,7 @@ import { createHash } from "node:crypto";
 import { connect, createServer, type Server, type Socket } from "node:net";
 import { after, before, describe, test } from "node:test";
 import { request } from "undici";
+import { isJsonObject, parseJson } from "../../src/lib/json.ts";
 import { tunnelPath, tunnelProtocol } from "../../src/tunnel/protocol.ts";
 import { eventually, type Rig, startRig } from "../support/rig.ts";
 import { execClient } from "../support/ws-client.ts";
@@ -187,6 +188,60 @@ describe("a tunnel that ends", () => {
     assert.equal((await shell.closed).code, 1014);
     const next = await rig.get(`/v1/client/fs/ls/${allocation}?path=/alloc/data`, token);
     assert.equal(next.status, 200, next.text);
+  });
+});
+
+describe("the ways to its node", () => {
+  const reach = async () => {
+    const reply = await rig.get(`/v1/serai/nodes/${node()}/reach`, token);
+    assert.equal(reply.status, 200, reply.text);
+    const report = parseJson(reply.text);
+    assert.ok(isJsonObject(report));
+    return report;
+  };
+  /** What is left of a report when the ages in it are left out. */
+  const ageless = (value: unknown): string =>
+    JSON.stringify(value, (key, inner: unknown) => (key.endsWith("AgoMs") ? typeof inner : inner));
+
+  test("are told: the tunnel is used, and it has no address", async () => {
+    const files = await rig.get(`/v1/client/fs/ls/${allocation}?path=/`, token);
+    assert.equal(files.status, 200, files.text);
+    const report = await reach();
+    assert.match(String(report["Description"]), /^its tunnel has been open for \d+ s: answered /);
+    assert.equal(report["Used"], "tunnel");
+    assert.match(
+      ageless(report["Ways"]),
+      /^\[\{"Way":"tunnel","State":"used",.*"LastError":.*\},\{"Way":"direct","State":"absent","Description":"it has no address, it dials out",/,
+    );
+  });
+
+  test("are told in the same words where a request is refused", async () => {
+    relay.hold();
+    for (const one of [...relay.sockets]) one.resetAndDestroy();
+    await eventually("its end is known", async () => (await reach())["Used"] === null || undefined);
+    const reply = await rig.get(`/v1/client/fs/ls/${allocation}?path=/`, token);
+    assert.equal(reply.status, 502, reply.text);
+    const { Description: words } = await reach();
+    assert.match(String(words), /^its tunnel ended (?:just now|\d+ s ago): \S/);
+    const plain = (text: string): string => text.replace(/(?:just now|\d+ s ago)/g, "then");
+    assert.equal(
+      plain(reply.text),
+      `node ${rig.agent().name} cannot be reached: ${plain(String(words))}`,
+    );
+    relay.release();
+    await eventually("it is back", async () => (await reach())["Used"] === "tunnel" || undefined);
+  });
+
+  test("are for those who may read nodes", async () => {
+    assert.equal((await rig.get(`/v1/serai/nodes/${node()}/reach`)).status, 403);
+    const unknown = await rig.get(
+      "/v1/serai/nodes/00000000-0000-4000-8000-000000000000/reach",
+      token,
+    );
+    assert.equal(
+      `${unknown.status} ${unknown.text}`,
+      "404 Unknown node 00000000-0000-4000-8000-000000000000",
+    );
   });
 });
 

@@ -48,7 +48,7 @@ const beside = async (given: Partial<ForwardOptions> = {}): Promise<Beside> => {
     },
   );
   const served = serveTunnel(pair.far, { accept, draining: () => undefined });
-  const link = createLink(pair.near, () => undefined);
+  const link = createLink(pair.near, { ended: () => undefined, leaving: () => undefined });
   const running = stack.move();
   return { link, taken, served, [Symbol.asyncDispose]: () => running.disposeAsync() };
 };

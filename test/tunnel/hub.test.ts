@@ -1,8 +1,10 @@
 /** Which tunnel counts: the newest, not too often; a request waits a little for one that was there. */
 import assert from "node:assert/strict";
+import type { Duplex } from "node:stream";
 import { test } from "node:test";
 import { systemClock } from "../../src/lib/clock.ts";
 import { createHub, type Hub, type HubEvent, type HubOptions } from "../../src/tunnel/hub.ts";
+import { until } from "../support/processes.ts";
 import { behind, connectedPair } from "./support.ts";
 
 const nodeId = "11111111-1111-4111-8111-111111111111";
@@ -76,6 +78,38 @@ test("the wait is bounded in time and in number", async () => {
     opening(hub).then(() => order.push("refused")),
   ]);
   assert.deepEqual(order, ["refused", "waited"]);
+  await hub.close(AbortSignal.abort());
+});
+
+test("a tunnel that its agent leaves lets what is open end, and the next one is waited for", async () => {
+  await using first = await connectedPair();
+  await using second = await connectedPair();
+  const { hub, told } = hubWith();
+  const left: string[] = [];
+  hub.onLeaving((id) => left.push(id));
+  const old = behind(first.far, (_request, response) => response.end());
+  hub.accept({ nodeId, socket: first.near, from: "a", mayStay: () => true });
+  const connection = await new Promise<Duplex>((resolve, reject) => {
+    hub.open(nodeId, (error, opened) => (opened ? resolve(opened) : reject(error)));
+  });
+  connection.on("error", () => undefined);
+  old.finish();
+  await until("it is left", () => hub.stats.tunnels.draining === 1);
+  assert.deepEqual(left, [nodeId]);
+  assert.equal(hub.isOpen(nodeId), false);
+  assert.match(JSON.stringify(hub.status(nodeId)), /takes no new connections/);
+  const asked = opening(hub);
+  behind(second.far, (_request, response) => response.end());
+  hub.admit(nodeId);
+  hub.accept({ nodeId, socket: second.near, from: "a", mayStay: () => true });
+  assert.equal(await asked, "open");
+  assert.equal(connection.destroyed, false, "what was open goes on");
+  assert.deepEqual(kinds(told), ["tunnel_opened", "tunnel_opened"], "it is no rival");
+  connection.destroy();
+  await old.ended;
+  await until("the old one is over", () => hub.stats.tunnels.draining === 0);
+  assert.equal(kinds(told).at(-1), "tunnel_ended");
+  assert.equal(hub.status(nodeId)?.state, "open");
   await hub.close(AbortSignal.abort());
 });
 

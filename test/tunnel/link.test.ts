@@ -28,7 +28,8 @@ const settings = frame(4, 0, 0, Buffer.alloc(0));
 
 const linkOn = (socket: Duplex, options: LinkOptions = {}): Open => {
   const { promise, resolve } = Promise.withResolvers<string>();
-  return { link: createLink(socket, resolve, options), ended: promise };
+  const needs = { ended: resolve, leaving: () => undefined };
+  return { link: createLink(socket, needs, options), ended: promise };
 };
 
 const poolOver = (link: Link): Pool =>
