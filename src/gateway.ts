@@ -80,7 +80,7 @@ const assemble = async (
   closers.defer(() => metrics.close());
   const { output } = config.audit;
   const audit = closers.own(createAudit({ clock, output, recorded: metrics.auditRecorded }));
-  const tunnels = openTunnels({ clock, log, metrics, audit, closers }, config);
+  const tunnels = openTunnels({ clock, log, metrics, audit }, config);
   const { hub, joinTokens } = tunnels;
   const agents = openAgents({ clock, log, metrics, closers, tunnels: hub }, config);
   const nextId = requestIds(randomBytes(requestIdPrefixBytes).toString("hex"));
@@ -136,6 +136,7 @@ const assemble = async (
     config,
   );
   closers.own(door.listener);
+  closers.own(hub);
   self.address = door.listener.address;
   readGauges(metrics, { ...home, ...door, reaches: agents.reaches, ledger, hub, audit, log });
   const { listen, token } = config.admin;

@@ -3,7 +3,6 @@ import { createJoinTokens } from "../acl/join-tokens.ts";
 import type { ServerConfig } from "../config/server-schema.ts";
 import { clientOf } from "../ingress/client.ts";
 import { addressTest } from "../lib/addresses.ts";
-import type { Closers } from "../lib/closers.ts";
 import type { Audit } from "../observe/audit.ts";
 import type { Metrics } from "../observe/metrics.ts";
 import type { Clock, Log } from "../ports.ts";
@@ -13,6 +12,7 @@ import { createHub, type Hub, type HubEvent } from "../tunnel/hub.ts";
 
 export interface TunnelParts {
   readonly joinTokens: JoinTokens;
+  /** Closed by who opened it, before the listener that its sockets belong to. */
   readonly hub: Hub;
   readonly door: TunnelDoor;
 }
@@ -22,14 +22,13 @@ interface TunnelNeeds {
   readonly log: Log;
   readonly metrics: Metrics;
   readonly audit: Audit;
-  readonly closers: Closers;
 }
 
 /** Without a file of join tokens no agent can join. */
 const nobodyJoins: JoinTokens = { claim: () => false };
 
 export const openTunnels = (
-  { clock, log, metrics, audit, closers }: TunnelNeeds,
+  { clock, log, metrics, audit }: TunnelNeeds,
   { acl, http }: ServerConfig,
 ): TunnelParts => {
   const file = acl.joinTokensFile;
@@ -38,7 +37,7 @@ export const openTunnels = (
     audit.event(kind, facts);
     log.info({ event: kind, ...facts }, "tunnel");
   };
-  const hub = closers.own(createHub({ clock, told }, { observe: metrics }));
+  const hub = createHub({ clock, told }, { observe: metrics });
   const isTrusted = addressTest(http.trustProxy);
   const door = createTunnelDoor({
     log,

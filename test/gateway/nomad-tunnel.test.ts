@@ -1,5 +1,6 @@
 /** In front of a cluster whose agents admit nobody: connectors beside them dial out, and tunnels come before all other ways. */
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { writeFileSync } from "node:fs";
 import path from "node:path";
 import { after, before, describe, test } from "node:test";
@@ -17,7 +18,7 @@ interface Firewalled extends AsyncDisposable {
   readonly relay: RelayServer;
   readonly web: string;
   /** Starts a connector in front of an address; resolves when its tunnel is open. */
-  connect(address: string): Promise<Program>;
+  connect(address: string, drain?: string): Promise<Program>;
 }
 
 /** A cluster whose agent's own address takes no connection, and a server that hands on to it. */
@@ -56,12 +57,12 @@ const startFirewalled = async (tls = false): Promise<Firewalled> => {
     rig,
     relay,
     web: rig.placement("web").id,
-    connect: async (agent) => {
+    connect: async (agent, drain = "200ms") => {
       const file = path.join(home.directory, "connect.json");
       const settings = {
         gateways: [rig.url],
         agents: [{ node_id: rig.agent.nodeId, address: agent }],
-        drain: "200ms",
+        drain,
       };
       writeFileSync(file, JSON.stringify(settings));
       const connector = home.spawn(["connect", "--config", file], {
@@ -153,6 +154,26 @@ describe("a Nomad agent behind a firewall", () => {
     assert.match(String(reach), /^servers; /);
     assert.deepEqual(connector.errors, []);
     assert.ok(!connector.output.join("").includes(secrets.reader));
+  });
+
+  test("lets its connector go at once when nothing is live, and what is live end first", async () => {
+    const idle = await cluster.connect(cluster.rig.agent.address, "60s");
+    await allKinds(cluster);
+    idle.kill("SIGTERM");
+    const patience = AbortSignal.timeout(20_000);
+    const tooLong = once(patience, "abort").then(() => "still there");
+    assert.deepEqual(await Promise.race([idle.ended, tooLong]), { code: 0, signal: null });
+
+    const busy = await cluster.connect(cluster.rig.agent.address, "60s");
+    const command = exec(cluster);
+    await command.opened;
+    busy.kill("SIGTERM");
+    const [status, , reach] = await ask(cluster, listPath(cluster.web));
+    assert.deepEqual([status, String(reach).split(";")[0]], [200, "servers"]);
+    command.stdin("on\n");
+    await command.seen("went on");
+    assert.equal((await command.closed).code, 1000);
+    assert.deepEqual(await Promise.race([busy.ended, tooLong]), { code: 0, signal: null });
   });
 
   test("is reached through a server when its connector finds no agent", async () => {
