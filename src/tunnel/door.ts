@@ -111,10 +111,21 @@ export const createTunnelDoor = ({
       told({ kind: "tunnel_refused", nodeId, from, reason: facts.reason ?? code });
       throw error;
     }
+    const begin = (): void => {
+      try {
+        hub.admit(nodeId); // again: time has passed
+        hub.accept({ nodeId, socket, from, mayStay: () => mayStay(secret, nodeId) });
+      } catch {
+        socket.destroy(); // it was let in, so its agent dials again, and is told then
+      }
+    };
+    // node aborts the process when HTTP/2 is given a socket that is still being written to, as one with TLS is
     socket.write(
       `HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: ${tunnelProtocol}\r\nX-Serai-Node: ${nodeId}\r\n\r\n`,
+      (error) => {
+        if (!error && !socket.destroyed) begin();
+      },
     );
-    hub.accept({ nodeId, socket, from, mayStay: () => mayStay(secret, nodeId) });
   };
 
   return {

@@ -64,7 +64,12 @@ export interface Home extends AsyncDisposable {
   readonly audit: () => readonly Line[];
   /** Settings beside the usual ones; `listen` fixes the port of an earlier start. */
   readonly gateway: (settings?: object, options?: Start) => Promise<GatewayProgram>;
-  readonly agent: (name: string, gateway: string, settings?: object) => Promise<Program>;
+  readonly agent: (
+    name: string,
+    gateway: string,
+    settings?: object,
+    options?: Start,
+  ) => Promise<Program>;
   readonly spawn: (argv: readonly string[], options?: Start) => Program;
 }
 
@@ -74,6 +79,8 @@ export interface Start {
   readonly node?: readonly string[];
   /** Its limit of open files. */
   readonly openFiles?: number;
+  /** A program with its arguments that becomes the one that is given behind them, as `env` or `ip netns exec` does. */
+  readonly by?: readonly string[];
 }
 
 const policies = {
@@ -143,9 +150,9 @@ const parsed = (line: string): Line | undefined => {
 
 const start = (
   argv: readonly string[],
-  { env = {}, node = [], openFiles }: Start = {},
+  { env = {}, node = [], openFiles, by = [] }: Start = {},
 ): Program => {
-  const command = [process.execPath, ...node, program, ...argv];
+  const command = [...by, process.execPath, ...node, program, ...argv];
   const [file = "", ...rest] =
     openFiles === undefined
       ? command
@@ -247,7 +254,7 @@ export const createHome = (): Home => {
         port: Number(at.port),
       };
     },
-    agent: async (name, gateway, settings = {}) => {
+    agent: async (name, gateway, settings = {}, options = {}) => {
       const usual = {
         name,
         data_dir: path.join(directory, "agents", name),
@@ -256,7 +263,7 @@ export const createHome = (): Home => {
         workloads: [],
       };
       mkdirSync(path.join(directory, "agents", name), { recursive: true });
-      const one = keep(start(["agent", "--config", settingsFile(merge(usual, settings))]));
+      const one = keep(start(["agent", "--config", settingsFile(merge(usual, settings))], options));
       await one.logged("announced to the gateway");
       return one;
     },
