@@ -174,7 +174,7 @@ export const connectionsAround = (pid: number, port: number): number =>
 
 const dial = `const net = require("node:net");
 for (const port of process.argv.slice(2)) {
-  const socket = net.connect({ host: process.argv[1], port, timeout: 1000 });
+  const socket = net.connect({ host: process.argv[1], port, timeout: 300 });
   const said = (word) => { console.log(port, word); socket.destroy(); };
   socket.once("connect", () => said("open")).once("timeout", () => said("silent")).once("error", ({ code }) => said(code));
 }`;

@@ -33,8 +33,8 @@ export interface Walled extends AsyncDisposable {
   /** The answer as it comes; rejects when it is broken off. */
   readonly follow: (path: string, signal?: AbortSignal) => Promise<AsyncIterable<Buffer>>;
   readonly exec: (allocation: string, command: readonly string[], tty?: boolean) => ExecClient;
-  /** A gauge or counter without labels. */
-  readonly figure: (name: string) => Promise<number>;
+  /** What the gateway's figures say of a series, written as there. */
+  readonly figure: (series: string) => Promise<number>;
   /** The id of the only allocation of a job, once it runs. */
   readonly running: (job: string) => Promise<string>;
 }
@@ -81,6 +81,7 @@ export const startWalled = async (workloads: readonly object[]): Promise<Walled>
       tls: { cert_file: cert, key_file: key },
       admin: { listen: `${gatewayHost}:${adminPort}` },
       reach: { allow: ["10.213.0.0/16"] },
+      metadata: { interval: "1s" },
     },
     { by: firewall.on("gateway"), env: { SERAI_ADMIN_TOKEN: adminToken } },
   );
@@ -141,13 +142,13 @@ export const startWalled = async (workloads: readonly object[]): Promise<Walled>
         tty,
         options: { createConnection: () => connect(at("door")) },
       }),
-    figure: async (name) => {
+    figure: async (series) => {
       const { body } = await request("http://gate/metrics", {
         dispatcher: reader,
         headers: { authorization: `Bearer ${adminToken}` },
       });
-      const found = new RegExp(`^${name} (\\S+)$`, "m").exec(await body.text());
-      return Number(found?.[1]);
+      const lines = (await body.text()).split("\n");
+      return Number(lines.find((line) => line.startsWith(`${series} `))?.split(" ")[1]);
     },
     running: (job) =>
       until(`${job} runs`, async () => {

@@ -4,7 +4,6 @@ import { after, before, describe, test } from "node:test";
 import { isJsonObject, parseJson } from "../../src/lib/json.ts";
 import {
   agentHost,
-  connectionsAround,
   dialled,
   gatewayHost,
   listeningAround,
@@ -41,11 +40,9 @@ describe("behind a firewall", { skip: whyNot ?? false }, () => {
     (await world.ask(`/v1/client/fs/logs/${allocation}?task=main&type=stdout&plain=true${more}`))
       .text;
 
-  test("nothing listens on the agent's side, and one connection of it leads to the gateway's side for the tunnel", () => {
+  test("nothing listens on the agent's side, and of the gateway's side two", () => {
     assert.deepEqual(listeningAround(world.agent.pid), []);
     assert.deepEqual(listeningAround(world.gateway.pid).toSorted(), [publicPort, adminPort]);
-    const count = connectionsAround(world.agent.pid, publicPort);
-    assert.ok(count >= 1 && count <= 3, `${count} connections`); // tunnel, announcements, rights
   });
 
   test("who dials out reaches the public port alone, and who dials in nobody", () => {
@@ -72,11 +69,11 @@ describe("behind a firewall", { skip: whyNot ?? false }, () => {
     { name: "logs, framed", path: fs("logs", "task=main&type=stdout"), shows: /"Data":"bGluZSAx/ },
     { name: "stats of the allocation", path: "/v1/client/allocation/ALLOC/stats", shows: /"ResourceUsage":/ },
     { name: "stats of the node", path: "/v1/client/stats?node_id=NODE", shows: /"Uptime":/ },
-    { name: "checks", path: "/v1/client/allocation/ALLOC/checks", shows: /^\{\}\s*$/ },
+    { name: "checks", path: "/v1/client/allocation/ALLOC/checks", shows: /^null$/ },
     { name: "node metadata, read", path: "/v1/client/metadata?node_id=NODE", shows: /"Meta":/ },
     { name: "gc of the node", method: "PUT", path: "/v1/client/gc?node_id=NODE", shows: /^$/ },
     { name: "gc of an allocation that runs", path: "/v1/client/allocation/ALLOC/gc", shows: /not eligible/ },
-    { name: "signal", method: "PUT", path: "/v1/client/allocation/ALLOC/signal", body: { Signal: "SIGUSR1", Task: "main" }, shows: /^\{\}\s*$/ },
+    { name: "signal", method: "PUT", path: "/v1/client/allocation/ALLOC/signal", body: { Signal: "SIGUSR1", Task: "main" }, shows: /^\{"Index":0\}$/ },
     { name: "allocations", path: "/v1/allocations", shows: /"JobID":"web"/ },
     { name: "an allocation", path: "/v1/allocation/ALLOC", shows: /"ClientStatus":"running"/ },
   ]; // biome-ignore format: a table
@@ -180,7 +177,7 @@ describe("behind a firewall", { skip: whyNot ?? false }, () => {
   });
 
   test("all of it went through one tunnel", async () => {
-    assert.equal(await world.figure("serai_tunnels"), 1);
+    assert.equal(await world.figure('serai_tunnels{state="open"}'), 1);
     assert.equal(world.home.audit().filter(({ event }) => event === "tunnel_opened").length, 1);
     assert.equal(world.home.audit().filter(({ event }) => event === "tunnel_ended").length, 0);
   });
