@@ -44,6 +44,7 @@ export const openAgents = (
     connectTimeoutMs: isNomad(registry) ? nomad.agentConnectMs : timeouts.connectMs,
     dialled: metrics.dialled,
     tunnels,
+    waitsForTunnels: isNomad(registry) && !nomad.throughServers,
     tls: {
       ca: readText(reach.caFile),
       cert: readText(reach.certFile),

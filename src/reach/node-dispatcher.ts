@@ -23,7 +23,7 @@ export const createNodeDispatcher = (options: NodeDispatcherOptions): Agent => {
     const nodeId = nodeOfTunnelAddress(host);
     return nodeId === undefined || tunnels === undefined
       ? createConnector(peer, { host, port }, { ...options, policy })
-      : tunnelled({ tunnels, nodeId, peer, direct: undefined, tls });
+      : tunnelled({ tunnels, nodeId, peer, direct: undefined, waits: true, tls });
   };
   return new Agent({
     allowH2: false,

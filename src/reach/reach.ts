@@ -23,6 +23,8 @@ export interface ReachOptions extends WaysOptions, CircuitOptions {
   readonly tls: TlsOptions | undefined;
   /** Of agents that dial out; undefined: none may. */
   readonly tunnels: Tunnels | undefined;
+  /** A node that cannot be dialled is waited for when its tunnel was there a moment ago: there is no way but these two. */
+  readonly waitsForTunnels: boolean;
   /** Told how long each connection took to open. */
   readonly dialled: (durationMs: number) => void;
   /** Nodes that their servers call down are tried all the same. */
@@ -38,6 +40,7 @@ const defaults: ReachOptions = {
   addresses: { allow: [], deny: [], loopback: false },
   tls: undefined,
   tunnels: undefined,
+  waitsForTunnels: false,
   dialled: () => undefined,
   tryDown: false,
   shortConnections: 24,
@@ -144,6 +147,7 @@ export const createReach = (
       nodeId: node.id,
       peer,
       direct: direct ? directTo(node, peer) : undefined,
+      waits: options.waitsForTunnels,
       tls,
       trail: trails.tunnel(node.id),
     });

@@ -3,6 +3,7 @@ import { failed, GatewayError, invalidRequest, notFound } from "../errors.ts";
 import { goQuote } from "../lib/go.ts";
 import { uuidFault } from "../lib/uuid.ts";
 import type { Exchange, NodeEntry, Scope } from "../ports.ts";
+import { nodeOfTunnelAddress } from "../tunnel/protocol.ts";
 
 /** Routes whose unknown node is a 500; of the others streams say 400 and the rest 404. */
 const failing: ReadonlySet<string> = new Set([
@@ -25,6 +26,13 @@ export interface RefusalOptions {
   readonly tryDown: boolean;
 }
 
+/**
+ * A node from before the gateway's start that was not heard yet: its tunnel proves who it is, and is waited for. What
+ * answers at an address from before the start may be anybody.
+ */
+const mayBeBack = ({ status, address }: NodeEntry): boolean =>
+  status === "initializing" && nodeOfTunnelAddress(address) !== undefined;
+
 /** The node to ask. Throws what Nomad answers when there is none. */
 export const nodeOf = (
   scope: Scope,
@@ -41,7 +49,7 @@ export const nodeOf = (
   const { node } = scope;
   if (node === undefined)
     throw unknownNode(exchange, scope.kind === "node" ? scope.nodeId : scope.placement.nodeId);
-  if (node.status !== "ready" && !tryDown)
+  if (node.status !== "ready" && !tryDown && !mayBeBack(node))
     throw new GatewayError("no_path_to_node", { node: node.name, reason: node.status });
   return node;
 };

@@ -15,14 +15,16 @@ import {
 import type { Step, Trail } from "./trail.ts";
 
 /** The tunnels as far as reaching needs them. */
-export type Tunnels = Pick<Hub, "isOpen" | "open" | "status" | "onLeaving">;
+export type Tunnels = Pick<Hub, "isOpen" | "isExpected" | "open" | "status" | "onLeaving">;
 
 export interface TunnelledNeeds {
-  readonly tunnels: Pick<Tunnels, "isOpen" | "open">;
+  readonly tunnels: Pick<Tunnels, "isOpen" | "isExpected" | "open">;
   readonly nodeId: string;
   readonly peer: Peer;
   /** The way past the tunnel; undefined when the node has none. */
   readonly direct: Connector | undefined;
+  /** True when there is no third way: a node that cannot be dialled is waited for when its tunnel is expected back. */
+  readonly waits: boolean;
   readonly tls: TlsOptions | undefined;
   /** Told of each connection through the tunnel, and of each failure. */
   readonly trail?: Trail | undefined;
@@ -31,8 +33,27 @@ export interface TunnelledNeeds {
 /** The name in a certificate decides; the address behind a tunnel is nobody's. */
 const hostname = "agent";
 
+/** The second way when the first gives no connection. */
+const inTurn = (
+  first: Connector["connect"],
+  second: Connector["connect"],
+): Connector["connect"] => {
+  return (callback) => {
+    let isOver = false;
+    let giveUp = first((_error, socket) => {
+      if (isOver) socket?.destroy();
+      else if (socket) callback(null, socket);
+      else giveUp = second(callback);
+    });
+    return () => {
+      isOver = true;
+      giveUp();
+    };
+  };
+};
+
 export const tunnelled = (needs: TunnelledNeeds): Connector => {
-  const { tunnels, nodeId, peer, direct, tls, trail } = needs;
+  const { tunnels, nodeId, peer, direct, waits, tls, trail } = needs;
   const secure = peer.tls ? buildConnector({ allowH2: false, ...tlsOptions(tls) }) : undefined;
 
   const through: Connector["connect"] = (callback) => {
@@ -63,17 +84,9 @@ export const tunnelled = (needs: TunnelledNeeds): Connector => {
   return {
     connect(callback) {
       if (direct === undefined) return through(callback);
-      if (!tunnels.isOpen(nodeId)) return direct.connect(callback);
-      let isOver = false;
-      let giveUp = through((_error, socket) => {
-        if (isOver) socket?.destroy();
-        else if (socket) callback(null, socket);
-        else giveUp = direct.connect(callback);
-      });
-      return () => {
-        isOver = true;
-        giveUp();
-      };
+      if (tunnels.isOpen(nodeId)) return inTurn(through, direct.connect)(callback);
+      if (waits && tunnels.isExpected(nodeId)) return inTurn(direct.connect, through)(callback);
+      return direct.connect(callback);
     },
   };
 };

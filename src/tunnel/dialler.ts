@@ -46,6 +46,8 @@ const defaults = {
   refusedRetryMs: 60_000,
   drainMs: 10_000,
 } as const;
+/** A gateway that was away is dialled again at the latest after about as long as it was away. */
+const retryGrowth = 1.5;
 const helloMs = 10_000;
 const maxWords = 300;
 /** A tunnel that held so long was a good one: the next is dialled soon. */
@@ -182,7 +184,7 @@ export const createDialler = (
       if (outcome === "steady") retryMs = options.firstRetryMs;
       const isLast = turn === gateways.length - 1;
       await pause(outcome === "refused" && isLast ? options.refusedRetryMs : retryMs);
-      retryMs = Math.min(retryMs * 2, options.maxRetryMs);
+      retryMs = Math.min(retryMs * retryGrowth, options.maxRetryMs);
     }
   };
 

@@ -1,6 +1,6 @@
 /**
  * THE HUB: the tunnels that are open, by node. The newest tunnel of a node wins; a request for a node whose tunnel was
- * there a moment ago waits for it, a little.
+ * there a moment ago waits for it, a little; just after the gateway's start that may be any node.
  */
 import type { Duplex } from "node:stream";
 import { GatewayError } from "../errors.ts";
@@ -33,6 +33,8 @@ export interface HubOptions extends LinkOptions {
   readonly waitMs?: number;
   /** What a moment ago is. */
   readonly missedMs?: number;
+  /** So long after the start any node may have had a tunnel a moment ago: its agent dialled a gateway that was here before. */
+  readonly graceMs?: number;
   /** Requests that wait for one node. */
   readonly maxWaiting?: number;
 }
@@ -42,6 +44,7 @@ const defaults = {
   swapGapMs: 10_000,
   waitMs: 3_000,
   missedMs: 60_000,
+  graceMs: 30_000,
   maxWaiting: 256,
 } as const;
 
@@ -69,6 +72,8 @@ export interface Hub extends Closer {
   open(nodeId: string, opened: Opened): () => void;
   /** True when a connection can be opened now. */
   isOpen(nodeId: string): boolean;
+  /** Its tunnel was there a moment ago, or may have been: `open` waits for it. */
+  isExpected(nodeId: string): boolean;
   /** Undefined when none has come from the node, or long ago. */
   status(nodeId: string): TunnelStatus | undefined;
   /** `listener` is told of nodes whose tunnel takes no new connections: those that are kept for later hold it open. */
@@ -88,7 +93,8 @@ interface Held extends Arrival {
   readonly sinceMs: number;
 }
 
-const sweepMs = 5_000;
+/** Tunnels of revoked tokens end in 5 s. */
+const sweepMs = 4_000;
 /** Why a tunnel ended is remembered for this long. */
 const rememberMs = 3_600_000;
 const unreachable = (reason: string): GatewayError =>
@@ -115,6 +121,7 @@ export const createHub = ({ clock, told }: HubNeeds, given: HubOptions = {}): Hu
   const listeners = new Set<(nodeId: string) => void>();
   let isDraining = false;
   const now = (): number => clock.monotonic();
+  const startedAtMs = now();
 
   const lose = (nodeId: string, reason: string): void => {
     held.delete(nodeId);
@@ -149,6 +156,10 @@ export const createHub = ({ clock, told }: HubNeeds, given: HubOptions = {}): Hu
   }, sweepMs);
   sweep.unref();
 
+  const wakeAll = (): void => {
+    for (const queue of [...waiting.values()]) for (const wake of [...queue]) wake();
+  };
+
   /** Waits until a tunnel is there or the wait is over; returns how to give up. */
   const whenThere = (nodeId: string, then: () => void): (() => void) => {
     const queue = waiting.get(nodeId) ?? new Set();
@@ -182,12 +193,12 @@ export const createHub = ({ clock, told }: HubNeeds, given: HubOptions = {}): Hu
     }
   };
 
-  const wasJustThere = (nodeId: string): boolean => {
+  const isExpected = (nodeId: string): boolean => {
+    if (isDraining || held.has(nodeId)) return false;
+    if ((waiting.get(nodeId)?.size ?? 0) >= options.maxWaiting) return false;
     const goneAtMs = lost.get(nodeId)?.atMs;
-    const queue = waiting.get(nodeId)?.size ?? 0;
-    return (
-      goneAtMs !== undefined && now() - goneAtMs <= options.missedMs && queue < options.maxWaiting
-    );
+    if (goneAtMs !== undefined && now() - goneAtMs <= options.missedMs) return true;
+    return now() - startedAtMs <= options.graceMs;
   };
 
   return {
@@ -225,13 +236,14 @@ export const createHub = ({ clock, told }: HubNeeds, given: HubOptions = {}): Hu
       for (const wake of [...(waiting.get(nodeId) ?? [])]) wake();
     },
     open(nodeId, opened) {
-      if (held.has(nodeId) || !wasJustThere(nodeId)) return openNow(nodeId, opened, "no_tunnel");
+      if (!isExpected(nodeId)) return openNow(nodeId, opened, "no_tunnel");
       let giveUp = whenThere(nodeId, () => {
         giveUp = openNow(nodeId, opened, "not_back");
       });
       return () => giveUp();
     },
     isOpen: (nodeId) => held.get(nodeId)?.link.isOpen ?? false,
+    isExpected,
     status(nodeId) {
       const tunnel = held.get(nodeId);
       if (tunnel) {
@@ -247,6 +259,7 @@ export const createHub = ({ clock, told }: HubNeeds, given: HubOptions = {}): Hu
     drain() {
       isDraining = true;
       for (const { link } of held.values()) link.drain();
+      wakeAll(); // what they wait for is taken elsewhere
     },
     get stats() {
       let streams = 0;
@@ -266,7 +279,7 @@ export const createHub = ({ clock, told }: HubNeeds, given: HubOptions = {}): Hu
       clearInterval(sweep);
       for (const { link } of [...held.values(), ...leaving.values()])
         link.end("the gateway shuts down", "drained");
-      for (const queue of [...waiting.values()]) for (const wake of [...queue]) wake();
+      wakeAll();
     },
   };
 };

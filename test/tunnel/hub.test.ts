@@ -59,7 +59,26 @@ test("a request waits for a tunnel that was lost a moment ago", async () => {
 });
 
 test("a request for a node without a tunnel is refused at once, in words", async () => {
+  const { hub } = hubWith({ graceMs: -1 });
+  assert.match(await opening(hub), /its tunnel is not open/);
+  await hub.close(AbortSignal.abort());
+});
+
+test("just after its start a gateway waits for any node: its agent may be on the way back", async () => {
+  await using pair = await connectedPair();
   const { hub } = hubWith();
+  const asked = opening(hub);
+  assert.equal(hub.stats.waiting, 1);
+  behind(pair.far, (_request, response) => response.end());
+  hub.accept({ nodeId, socket: pair.near, from: "a", mayStay: () => true });
+  assert.equal(await asked, "open");
+  await hub.close(AbortSignal.abort());
+});
+
+test("a gateway that drains lets nobody wait for a tunnel that it would not take", async () => {
+  const { hub } = hubWith();
+  hub.drain();
+  assert.equal(hub.isExpected(nodeId), false);
   assert.match(await opening(hub), /its tunnel is not open/);
   await hub.close(AbortSignal.abort());
 });
