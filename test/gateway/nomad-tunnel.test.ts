@@ -168,8 +168,11 @@ describe("a Nomad agent behind a firewall", () => {
     const command = exec(cluster);
     await command.opened;
     busy.kill("SIGTERM");
-    const [status, , reach] = await ask(cluster, listPath(cluster.web));
-    assert.deepEqual([status, String(reach).split(";")[0]], [200, "servers"]);
+    await eventually("the next go another way, and none fails", async () => {
+      const [status, , reach] = await ask(cluster, listPath(cluster.web));
+      assert.equal(status, 200);
+      return String(reach).startsWith("servers; ") || undefined;
+    });
     command.stdin("on\n");
     await command.seen("went on");
     assert.equal((await command.closed).code, 1000);
