@@ -2,7 +2,7 @@
  * Joins each connection that comes through a tunnel with one to the agent beside this process, and with nothing else. What
  * is reset on one side is reset on the other, never ended.
  */
-import { connect, type Socket } from "node:net";
+import { connect, type OnReadOpts, type Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { errnoOf } from "../errors.ts";
@@ -16,14 +16,30 @@ export interface ForwardOptions {
   readonly maxConnections: number;
 }
 
+/** What is read of the agent at once. */
+const pieceBytes = 128 * 1024;
+
+/** Passes on what the agent sends, in one buffer that is used again when it has been written: a long file leaves no garbage. */
+const passing = (connection: Duplex, resume: () => void): OnReadOpts => ({
+  buffer: Buffer.allocUnsafeSlow(pieceBytes),
+  callback: (bytes, buffer) => {
+    connection.write(buffer.subarray(0, bytes), resume);
+    return false; // until it has been written
+  },
+});
+
 /** Half-closed sides are kept; the first that breaks off breaks the other. */
-const join = async (connection: Duplex, socket: Socket): Promise<void> => {
+const join = (connection: Duplex, socket: Socket): void => {
   const reset = (): void => {
     if (!connection.readableEnded) socket.resetAndDestroy();
   };
   for (const broken of ["aborted", "error", "close"]) connection.once(broken, reset); // before `pipeline` hears it, which only closes
+  socket.once("end", () => connection.end());
+  socket.once("close", () => {
+    if (!socket.readableEnded) connection.destroy(new Error("the agent broke off"));
+  });
   // whichever breaks has destroyed both, so how it ended is told to both sides already
-  await Promise.allSettled([pipeline(connection, socket), pipeline(socket, connection)]);
+  pipeline(connection, socket).catch(() => undefined);
 };
 
 /** Takes what `serveTunnel` gives. */
@@ -46,7 +62,12 @@ export const createForward = (
     }
     open += 1;
     const { connection } = incoming;
-    const socket = connect({ ...address, noDelay: true, allowHalfOpen: true });
+    const socket = connect({
+      ...address,
+      noDelay: true,
+      allowHalfOpen: true,
+      onread: passing(connection, () => socket.resume()),
+    });
     const giveUp = (): void => void socket.destroy();
     const timer = setTimeout(
       () => socket.destroy(Object.assign(new Error("no answer"), { code: "ETIMEDOUT" })),
@@ -68,7 +89,7 @@ export const createForward = (
       connection.off("close", giveUp);
       socket.on("error", () => undefined); // `join` hears it too; alone it must not end the process
       tell(undefined);
-      void join(incoming.take(), socket);
+      join(incoming.take(), socket);
     });
   };
 };

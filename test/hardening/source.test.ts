@@ -44,6 +44,7 @@ const bounded: Readonly<Record<string, string>> = {
   "src/cli/lifetime.ts": "a line on stderr for people",
   "src/cli/config.ts": "prints once, then ends",
   "src/cli/dev.ts": "prints once",
+  "src/tunnel/forward.ts": "waits for the callback before it fills its one buffer again",
   "src/tunnel/door.ts": "one head on a connection that has asked for it",
 };
 

@@ -140,6 +140,39 @@ test("an agent that is written to and does not read holds the gateway's side up"
   gateway.destroy();
 });
 
+/** Each quarter of a KiB is numbered: what is mixed up, lost or there twice shows. */
+const numbered = (bytes: number): Buffer => {
+  const made = Buffer.alloc(bytes);
+  for (let at = 0; at < bytes; at += 256) made.writeUInt32BE(at, at);
+  return made;
+};
+
+test("a long answer comes whole though its reader stops in between, in larger pieces than frames", async () => {
+  await using tunnel = await beside();
+  const [gateway, agent] = await opened(tunnel);
+  const sent = numbered(8 * 1024 * 1024);
+  agent.end(sent);
+  await until("it is held up", () => gateway.readableLength >= gateway.readableHighWaterMark);
+  const came: Buffer[] = [];
+  for await (const chunk of gateway) came.push(chunk);
+  assert.ok(Buffer.concat(came).equals(sent));
+  const frames = sent.length / (16 * 1024);
+  assert.ok(came.length < frames / 2, `${came.length} pieces of ${frames} frames`);
+});
+
+for (const bytes of [1, 16 * 1024, 16 * 1024 + 1, 64 * 1024])
+  test(`what is sent is there at once, and does not wait for more: ${bytes} bytes`, async () => {
+    await using tunnel = await beside();
+    const [gateway, agent] = await opened(tunnel);
+    const sent = Buffer.alloc(bytes, "x");
+    let came = 0;
+    gateway.on("data", (chunk: Buffer) => {
+      came += chunk.length;
+    });
+    agent.write(sent);
+    await until("all of it is there", () => came === bytes);
+  });
+
 test("an agent that cannot be reached is a connection that was never open", async () => {
   const gone = createServer().listen(0, "127.0.0.1");
   await once(gone, "listening");
