@@ -63,6 +63,7 @@ test("a revoked join token ends the tunnel in 5 s, cuts what is live, and the ne
     () => records("tunnel_refused").length > 0 || undefined,
   );
   assert.equal(records("tunnel_refused")[0]?.["reason"], "permission_denied");
-  assert.match(rig.logText(), /"reason":"403 Permission denied".*THE GATEWAY REFUSES THE TUNNEL/);
+  const told = /"reason":"403 Permission denied".*THE GATEWAY REFUSES THE TUNNEL/;
+  await eventually("its agent says so", () => told.test(rig.logText()) || undefined);
   assert.ok(!rig.logText().includes(rig.joinSecret()));
 });
