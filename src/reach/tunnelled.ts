@@ -4,6 +4,7 @@
  */
 import type { Socket } from "node:net";
 import { buildConnector } from "undici";
+import { GatewayError } from "../errors.ts";
 import type { Hub } from "../tunnel/hub.ts";
 import {
   type Connector,
@@ -52,13 +53,18 @@ const inTurn = (
   };
 };
 
+const isFull = (error: unknown): error is GatewayError =>
+  error instanceof GatewayError && error.code === "overloaded";
+
 export const tunnelled = (needs: TunnelledNeeds): Connector => {
   const { tunnels, nodeId, peer, direct, waits, tls, trail } = needs;
   const secure = peer.tls ? buildConnector({ allowH2: false, ...tlsOptions(tls) }) : undefined;
 
   const through: Connector["connect"] = (callback) => {
     const failed = (step: Step, error: unknown): void => {
-      const refusal = unreachable(error, peer);
+      const refusal = isFull(error)
+        ? new GatewayError("overloaded", { ...peer.named, ...error.facts })
+        : unreachable(error, peer);
       trail?.failed(step, refusal.facts.reason ?? refusal.words);
       callback(refusal, null);
     };

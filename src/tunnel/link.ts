@@ -40,10 +40,14 @@ export interface Link {
 }
 
 const openMsDefault = 5_000;
+/** An agent may say that it goes, and later which stream was the last. */
+const maxGoaways = 8;
 const { NGHTTP2_CANCEL, NGHTTP2_NO_ERROR } = constants;
 
 const unreachable = (reason: string): GatewayError =>
   new GatewayError("node_unreachable", { reason });
+
+const full = (): GatewayError => new GatewayError("overloaded", { reason: "its tunnel is full" });
 
 /** What a refused connection means. */
 const refusals: Readonly<Record<number, readonly [StreamRefusal, string]>> = {
@@ -112,8 +116,19 @@ export const createLink = (
   session.on("error", (error: Error) =>
     because(error.message, isProtocolFault(error) ? "protocol" : "lost"),
   );
-  session.once("goaway", () => {
-    if (!isOver) leaving();
+  let goaways = 0;
+  session.on("goaway", () => {
+    goaways += 1;
+    if (goaways > maxGoaways) return end("it says again and again that it goes", "flood");
+    if (goaways === 1 && !isOver) leaving();
+  });
+  /** Streams that may be open at once: the agent may allow fewer than there could be. */
+  const most = (): number =>
+    Math.min(maxStreams, session.remoteSettings?.maxConcurrentStreams ?? maxStreams);
+  /** Gives up those that no answer has come for, the newest first: beyond the agent's bound they would wait in vain. */
+  const openings = new Set<() => void>();
+  session.on("remoteSettings", () => {
+    for (const giveUp of [...openings].reverse()) if (streams > most()) giveUp();
   });
   session.on("stream", (stream: ClientHttp2Stream) => stream.close(NGHTTP2_CANCEL));
   session.once("close", over);
@@ -132,20 +147,33 @@ export const createLink = (
       if (isTold) return;
       isTold = true;
       clearTimeout(timer);
+      openings.delete(tooMany);
       opened(error, connection);
     };
-    const refuse = (why: StreamRefusal, words: string): void => {
+    const refuse = (why: StreamRefusal, error: GatewayError): void => {
       if (!isTold) observe.tunnelStreamRefused(why);
-      tell(unreachable(words), null);
+      tell(error, null);
     };
+    const leave = (): void => {
+      if (!hasLeft) streams -= 1;
+      hasLeft = true;
+    };
+    let hasLeft = false;
+    const tooMany = (): void => {
+      leave(); // it is closed in a moment
+      refuse("full", full());
+      stream.close(NGHTTP2_CANCEL);
+    };
+    openings.add(tooMany);
     const timer = setTimeout(() => {
-      refuse("silent", "its tunnel does not answer");
+      refuse("silent", unreachable("its tunnel does not answer"));
       stream.close(NGHTTP2_CANCEL);
     }, openMs);
-    stream.on("error", (error: Error) => refuse("broken", error.message));
+    stream.on("error", (error: Error) => refuse("broken", unreachable(error.message)));
+    stream.once("headers", () => end("it answers before its answer", "protocol")); // no 1xx is asked for
     stream.once("close", () => {
-      streams -= 1;
-      refuse("broken", "its agent does not answer behind the tunnel");
+      leave();
+      refuse("broken", unreachable("its agent does not answer behind the tunnel"));
     });
     stream.once("response", (headers: IncomingHttpHeaders & { readonly ":status"?: number }) => {
       const status = headers[":status"] ?? 0;
@@ -153,7 +181,8 @@ export const createLink = (
         if (!isTold) observe.tunnelStreamOpened();
         return tell(null, asSocket(stream, vitals.counted));
       }
-      refuse(...(refusals[status] ?? ["agent_other", `its tunnel answered ${status}`]));
+      const [why, words] = refusals[status] ?? ["agent_other", `its tunnel answered ${status}`];
+      refuse(why, unreachable(words));
       stream.close(NGHTTP2_CANCEL);
     });
     return () => {
@@ -170,12 +199,12 @@ export const createLink = (
       return isTold;
     },
     get isOpen() {
-      return !isOver && !session.destroyed && streams < maxStreams;
+      return !isOver && !session.destroyed && streams < most();
     },
     open(opened) {
-      if (streams >= maxStreams) {
+      if (streams >= most()) {
         observe.tunnelStreamRefused("full");
-        throw new GatewayError("overloaded", { reason: "its tunnel is full" });
+        throw full();
       }
       return open(opened);
     },

@@ -15,21 +15,25 @@ export interface VitalsOptions {
   readonly heartbeatTimeoutMs: number;
   /** Bytes a second that are no stream's data; more is a flood. */
   readonly maxOverhead: number;
+  /** Frames a second that carry next to nothing; each costs as much work as a full one. */
+  readonly maxTinyFrames: number;
 }
 
 const defaults: VitalsOptions = {
   heartbeatMs,
   heartbeatTimeoutMs,
   maxOverhead: 256 * 1024,
+  maxTinyFrames: 8_192,
 };
 
 export interface Vitals {
-  /** Told of each byte of a stream's data that came in. */
+  /** Told of the bytes of each frame of a stream's data that came in. */
   counted(bytes: number): void;
   stop(): void;
 }
 
-const checkMs = 1_000;
+const checksPerSecond = 4;
+const tinyBytes = 16;
 
 /** Watches until stopped. */
 export const watch = (
@@ -41,6 +45,8 @@ export const watch = (
   const { socket } = session;
   let data = 0;
   let seen = { bytes: socket?.bytesRead ?? 0, data: 0 };
+  let overheadLeft = options.maxOverhead;
+  let tinyLeft = options.maxTinyFrames;
   let waiting: NodeJS.Timeout | undefined;
 
   const stop = (): void => {
@@ -48,7 +54,10 @@ export const watch = (
     clearInterval(checks);
     clearTimeout(waiting);
   };
+  let isOver = false;
   const failed: VitalsNeeds["fail"] = (reason, kind) => {
+    if (isOver) return;
+    isOver = true;
     stop();
     needs.fail(reason, kind);
   };
@@ -67,23 +76,32 @@ export const watch = (
     });
   };
 
+  const flooded = (): void => failed("a flood of frames that carry nothing", "flood");
+  const refilled = (left: number, most: number): number =>
+    Math.min(most, left + most / checksPerSecond);
+
   /** What came over the socket without being anybody's data: a little of it is framing, much of it is a flood. */
   const check = (): void => {
     const bytes = session.socket?.bytesRead ?? seen.bytes;
-    const overhead = bytes - seen.bytes - (data - seen.data);
-    const allowed = options.maxOverhead + (data - seen.data);
+    const carried = data - seen.data;
+    const overhead = bytes - seen.bytes - carried;
     seen = { bytes, data };
-    if (overhead > allowed) failed("a flood of frames that carry nothing", "flood");
+    overheadLeft = refilled(overheadLeft, options.maxOverhead) - Math.max(0, overhead - carried);
+    tinyLeft = refilled(tinyLeft, options.maxTinyFrames);
+    if (overheadLeft < 0) flooded();
   };
 
   const beats = setInterval(beat, options.heartbeatMs);
-  const checks = setInterval(check, checkMs);
+  const checks = setInterval(check, 1_000 / checksPerSecond);
   beats.unref();
   checks.unref();
   beat();
   return {
     counted: (bytes) => {
       data += bytes;
+      if (bytes >= tinyBytes) return;
+      tinyLeft -= 1;
+      if (tinyLeft < 0) flooded(); // at once: a thousand of them fit into one read
     },
     stop,
   };

@@ -113,7 +113,7 @@ const writeIdentity = (directory: string): Secrets => {
   };
   const join = mintJoinToken({
     node: "*",
-    uses: 100,
+    uses: 10_000,
     createdAtMs: Date.now(),
     expiresAtMs: undefined,
   });

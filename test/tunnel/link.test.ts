@@ -1,4 +1,4 @@
-/** The two ends of a tunnel: what passes, what is refused, and how each notices that the other is gone or mad. */
+/** The two ends of a tunnel: what passes, what is refused, and how each notices that the other is gone. */
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { connect as connectHttp2, performServerHandshake } from "node:http2";
@@ -8,23 +8,13 @@ import { test } from "node:test";
 import { Pool } from "undici";
 import { createLink, type Link, type LinkOptions } from "../../src/tunnel/link.ts";
 import { agentAuthority } from "../../src/tunnel/protocol.ts";
+import { settings } from "../support/frames.ts";
 import { behind, connectedPair } from "./support.ts";
 
 interface Open {
   readonly link: Link;
   readonly ended: Promise<string>;
 }
-
-/** `length`, type, flags, stream: RFC 9113 §4.1. */
-const frame = (type: number, flags: number, stream: number, payload: Buffer): Buffer => {
-  const head = Buffer.alloc(9);
-  head.writeUIntBE(payload.length, 0, 3);
-  head[3] = type;
-  head[4] = flags;
-  head.writeUInt32BE(stream, 5);
-  return Buffer.concat([head, payload]);
-};
-const settings = frame(4, 0, 0, Buffer.alloc(0));
 
 const linkOn = (socket: Duplex, options: LinkOptions = {}): Open => {
   const { promise, resolve } = Promise.withResolvers<string>();
@@ -113,7 +103,7 @@ test("an agent that is gone aborts the answer", async () => {
 test("an agent that says nothing more is given up by its heartbeat", async () => {
   await using pair = await connectedPair();
   const { ended } = linkOn(pair.near, { heartbeatMs: 20, heartbeatTimeoutMs: 100 });
-  pair.far.write(settings);
+  pair.far.write(settings());
   pair.far.resume(); // reads, and never answers
   assert.match(await ended, /no answer to a heartbeat for 0.1 s/);
 });
@@ -158,38 +148,3 @@ for (const { name, headers } of wrong)
   });
 
 test("the one place is reached by its name alone", () => assert.equal(agentAuthority, "agent"));
-
-const many = (one: Buffer): Buffer => Buffer.concat(Array.from({ length: 4_096 }, () => one));
-
-const floods: readonly { name: string; bytes: Buffer }[] = [
-  { name: "PING", bytes: many(frame(6, 0, 0, Buffer.alloc(8))) },
-  { name: "SETTINGS", bytes: many(settings) },
-  { name: "WINDOW_UPDATE", bytes: many(frame(8, 0, 0, Buffer.from([0, 0, 0, 1]))) },
-  { name: "PRIORITY", bytes: many(frame(2, 0, 1, Buffer.alloc(5))) },
-  { name: "RST_STREAM of idle streams", bytes: many(frame(3, 0, 1, Buffer.alloc(4))) },
-  { name: "an unknown type", bytes: many(frame(0xfa, 0, 0, Buffer.alloc(64))) },
-  { name: "streams of the agent's own", bytes: many(frame(1, 5, 2, Buffer.from([0x82]))) },
-  { name: "CONTINUATION", bytes: Buffer.concat([frame(1, 0, 2, Buffer.from([0x82])), many(frame(9, 0, 2, Buffer.from([0x82])))]) },
-  { name: "PUSH_PROMISE", bytes: many(frame(5, 4, 1, Buffer.from([0, 0, 0, 2, 0x82]))) },
-]; // biome-ignore format: a table
-for (const { name, bytes } of floods)
-  test(`an agent that floods with ${name} is cut, and costs no memory`, async () => {
-    await using pair = await connectedPair();
-    const { ended } = linkOn(pair.near);
-    const before = process.memoryUsage().rss;
-    pair.far.write(settings);
-    pair.far.resume();
-    let isOver = false;
-    const flood = async (): Promise<void> => {
-      while (!isOver && !pair.far.destroyed)
-        if (!pair.far.write(bytes))
-          await Promise.race([once(pair.far, "drain").catch(() => undefined), ended]);
-    };
-    const flooding = flood();
-    await ended;
-    isOver = true;
-    pair.far.destroy();
-    await flooding;
-    const added = process.memoryUsage().rss - before;
-    assert.ok(added < 64 * 1024 * 1024, String(added));
-  });
