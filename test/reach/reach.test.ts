@@ -5,6 +5,7 @@ import { GatewayError } from "../../src/errors.ts";
 import type { Exchange, NodeEntry, Scope } from "../../src/ports.ts";
 import { nodeOf } from "../../src/reach/refusals.ts";
 import { routeNamed, routes } from "../../src/routes.ts";
+import { tunnelAddress } from "../../src/tunnel/protocol.ts";
 import {
   allocationId,
   eventually,
@@ -75,6 +76,14 @@ for (const route of routes.filter(({ carriage }) => carriage !== "registry")) {
     }
   });
 }
+
+test("a node from before the gateway's start is asked through its tunnel, which proves who it is, and nowhere else", () => {
+  const of = (address: string, status: "initializing" | "down") =>
+    refusalOf("fs.ls", scopeOf(routeNamed("fs.ls"), nodeAt(address, { status })));
+  assert.equal(of(tunnelAddress(nodeId), "initializing"), "asks golden-3");
+  assert.equal(of(tunnelAddress(nodeId), "down"), "404 1008 No path to node");
+  assert.equal(of("10.0.0.1:4646", "initializing"), "404 1008 No path to node");
+});
 
 const placed = (terminal: "complete" | "failed" | "lost", node: NodeEntry | undefined): Scope => ({
   kind: "allocation",

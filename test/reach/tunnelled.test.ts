@@ -1,0 +1,52 @@
+/** A node that has an address and a tunnel that comes back: which way is taken, and when it is waited for. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { systemClock } from "../../src/lib/clock.ts";
+import { createPolicy } from "../../src/reach/address.ts";
+import { createConnector } from "../../src/reach/connector.ts";
+import { tunnelled } from "../../src/reach/tunnelled.ts";
+import { createHub, type Hub } from "../../src/tunnel/hub.ts";
+import { deadAddress } from "../support/faulty-agent.ts";
+import { until } from "../support/processes.ts";
+import { behind, connectedPair } from "../tunnel/support.ts";
+
+const nodeId = "11111111-1111-4111-8111-111111111111";
+
+/** What comes of a connection to a node whose address takes none. */
+const connecting = async (hub: Hub, waits: boolean): Promise<string> => {
+  const [host = "", port = ""] = (await deadAddress()).split(":");
+  const peer = { named: { node: "n" }, tls: false };
+  const policy = createPolicy({ allow: ["127.0.0.0/8"], deny: [], loopback: true });
+  const direct = createConnector(
+    peer,
+    { host, port: Number(port) },
+    { policy, connectTimeoutMs: 2_000, tls: undefined },
+  );
+  const connector = tunnelled({ tunnels: hub, nodeId, peer, direct, waits, tls: undefined });
+  return new Promise((resolve) => {
+    connector.connect((error, socket) => {
+      socket?.destroy();
+      resolve(error?.message ?? "connected");
+    });
+  });
+};
+
+test("where there is no third way, a node that cannot be dialled is waited for", async () => {
+  await using pair = await connectedPair();
+  const hub = createHub({ clock: systemClock, told: () => undefined });
+  const asked = connecting(hub, true);
+  behind(pair.far, (_request, response) => response.end());
+  await until("it waits", () => hub.stats.waiting === 1);
+  hub.accept({ nodeId, socket: pair.near, from: "a", mayStay: () => true });
+  assert.equal(await asked, "connected");
+  await hub.close(AbortSignal.abort());
+});
+
+test("where a server can be asked, or no tunnel is expected, nobody waits", async () => {
+  const patient = createHub({ clock: systemClock, told: () => undefined });
+  assert.match(await connecting(patient, false), /connection refused/);
+  await patient.close(AbortSignal.abort());
+  const old = createHub({ clock: systemClock, told: () => undefined }, { graceMs: -1 });
+  assert.match(await connecting(old, true), /connection refused/);
+  await old.close(AbortSignal.abort());
+});
