@@ -6,6 +6,7 @@ import { randomBytes } from "node:crypto";
 import { authorize } from "./acl/authorize.ts";
 import type { ServerConfig } from "./config/server-schema.ts";
 import { openAgents } from "./gateway/agents.ts";
+import { type Callers, openCallers } from "./gateway/callers.ts";
 import type { Opened } from "./gateway/cluster.ts";
 import { type Door, openDoor } from "./gateway/doors.ts";
 import { type Identity, openIdentity } from "./gateway/identity.ts";
@@ -14,7 +15,7 @@ import { createReadiness } from "./gateway/readiness.ts";
 import { createRecorder } from "./gateway/recorder.ts";
 import { type Home, type HomeNeeds, openEmbedded } from "./gateway/registry.ts";
 import { createSteps } from "./gateway/steps.ts";
-import { openTunnels } from "./gateway/tunnels.ts";
+import { openTunnels, type TunnelParts } from "./gateway/tunnels.ts";
 import { createAdmin } from "./ingress/admin.ts";
 import { requestIds } from "./ingress/exchange.ts";
 import { journey } from "./journey.ts";
@@ -30,7 +31,6 @@ import { createReachAnswer } from "./reach/reach-answer.ts";
 import { createAnswers } from "./registry/answers/answers.ts";
 import { createAnnounceAnswer } from "./registry/embedded/announce.ts";
 import type { EmbeddedRegistry } from "./registry/embedded/registry.ts";
-import type { Hub } from "./tunnel/hub.ts";
 
 export interface Gateway extends Closer {
   /** `http(s)://host:port` of the public listener, as bound. */
@@ -115,6 +115,7 @@ const assemble = async (
     { clock, metrics, identity, home, ways, ledger, recorder, answers },
     config,
   );
+  const callers = openCallers(log, config);
   const door = await openDoor(
     {
       log,
@@ -131,6 +132,7 @@ const assemble = async (
         },
       },
       tunnels: tunnels.door,
+      callers,
       nextId,
     },
     config,
@@ -163,7 +165,8 @@ const assemble = async (
     door,
     recheck,
     draining,
-    hub,
+    tunnels,
+    callers,
   };
   return {
     url: door.url,
@@ -246,7 +249,8 @@ interface Parts {
   readonly ledger: Ledger;
   readonly door: Door;
   readonly recheck: () => void;
-  readonly hub: Hub;
+  readonly tunnels: TunnelParts;
+  readonly callers: Callers;
   /** `is`: not ready; `isClosing`: nothing new is taken. */
   readonly draining: { is: boolean; isClosing: boolean };
 }
@@ -262,11 +266,14 @@ const reopened = (file: Pick<OpenLog, "reopen">, what: "log" | "audit log", log:
   }
 };
 
-const reload = async ({ identity, door, log, audit, metrics, recheck }: Parts): Promise<void> => {
+const reload = async (parts: Parts): Promise<void> => {
+  const { identity, door, log, audit, metrics, recheck, tunnels, callers } = parts;
   const read = await identity.reload();
   const taken = [
     read.ok,
     door.context?.reload() ?? true,
+    tunnels.reload(),
+    callers.reload(),
     reopened(log, "log", log),
     reopened(audit, "audit log", log),
   ];
@@ -276,12 +283,12 @@ const reload = async ({ identity, door, log, audit, metrics, recheck }: Parts): 
   recheck();
 };
 
-const drain = async ({ config, draining, door, ledger, home, hub }: Parts): Promise<void> => {
+const drain = async ({ config, draining, door, ledger, home, tunnels }: Parts): Promise<void> => {
   const { drainDelayMs, drainMs, firstByteMs } = config.timeouts;
   draining.is = true;
   await new Promise((resolve) => setTimeout(resolve, drainDelayMs));
   draining.isClosing = true;
-  hub.drain();
+  tunnels.hub.drain();
   home.embedded?.release();
   const cut = new AbortController();
   const closed = door.listener.close(cut.signal);

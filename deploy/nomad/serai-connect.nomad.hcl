@@ -3,6 +3,9 @@
 #
 #   nomad var put nomad/jobs/serai-connect join_token=<token>
 #   nomad job run -var 'gateways=["https://gateway-1:4646"]' deploy/nomad/serai-connect.nomad.hcl
+#
+# Nodes with certificates of their own (docs/tunnel.md, "Who may join") need no token: take its template and variable out, and
+# put "cert_file" and "key_file" into the entry of "agents" below.
 
 variable "gateways" {
   type        = list(string)

@@ -5,7 +5,7 @@ import { createAuthenticate } from "../acl/authenticate.ts";
 import { createGatewaySource } from "../acl/gateway-source.ts";
 import { authorityOf } from "../lib/addresses.ts";
 import type { Clock, Closer, Log } from "../ports.ts";
-import { createDialler, type Dialler } from "../tunnel/dialler.ts";
+import { createDialler, type Dialler, type DiallerOptions } from "../tunnel/dialler.ts";
 import { tunnelAddress } from "../tunnel/protocol.ts";
 import { type AnnounceState, createAnnouncer } from "./announce.ts";
 import { createPullSecrets } from "./api/secrets.ts";
@@ -46,6 +46,8 @@ export interface AgentOptions {
     readonly ca: string | undefined;
     /** Gateways to keep a tunnel to, one at a time; none: no tunnel. */
     readonly tunnels?: readonly string[];
+    /** The node's certificate for them. */
+    readonly certificate?: DiallerOptions["certificate"];
   };
   readonly tls: AgentTls | undefined;
   /** False lets everyone do everything. */
@@ -82,13 +84,13 @@ const secureContext = ({ cert, key, clientCa }: AgentTls): SecureContextOptions 
 const openTunnel = (
   { log, server }: { readonly log: Log; readonly server: AgentServer },
   nodeId: string,
-  { tunnels = [], joinToken, ca }: AgentOptions["gateway"],
+  { tunnels = [], joinToken, ca, certificate }: AgentOptions["gateway"],
 ): Dialler | undefined =>
   tunnels.length === 0
     ? undefined
     : createDialler(
         { log, accept: (incoming) => server.accept(incoming.take()) },
-        { gateways: tunnels, nodeId, joinToken, ca },
+        { gateways: tunnels, nodeId, joinToken, ca, certificate },
       );
 
 /** Runs until closed. Throws when the data directory or the address cannot be used. */

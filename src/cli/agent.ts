@@ -7,6 +7,7 @@ import { loadAgentConfig } from "../config/load.ts";
 import { authorityOf } from "../lib/addresses.ts";
 import { systemClock } from "../lib/clock.ts";
 import { createProcessGuards } from "../observe/guards.ts";
+import { certificateIn } from "./certificate.ts";
 import { holdDirectory } from "./hold.ts";
 import { beginLifetime, say } from "./lifetime.ts";
 import { openLog } from "./log.ts";
@@ -47,6 +48,7 @@ export const agentOptions = (config: AgentConfig): AgentOptions => ({
     joinToken: config.gateway.joinToken,
     ca: readText(config.gateway.caFile),
     tunnels: tunnelsOf(config),
+    certificate: certificateIn(config.gateway.tunnelCertFile, config.gateway.tunnelKeyFile),
   },
   tls: tlsOf(config),
   aclEnabled: config.acl.enabled,

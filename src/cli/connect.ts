@@ -5,6 +5,7 @@ import type { ConnectConfig } from "../config/connect-schema.ts";
 import { loadConnectConfig } from "../config/load.ts";
 import { createProcessGuards } from "../observe/guards.ts";
 import { type ConnectorOptions, createTunnelConnector } from "../tunnel/connect.ts";
+import { certificateIn } from "./certificate.ts";
 import { beginLifetime, say } from "./lifetime.ts";
 import { openLog } from "./log.ts";
 
@@ -13,7 +14,11 @@ const closePatienceMs = 2_000;
 /** What the settings say, with the file they name read. */
 const connectorOptions = (config: ConnectConfig): ConnectorOptions => ({
   ...config,
-  agents: config.agents.map(({ nodeId, address }) => ({ nodeId: nodeId.toLowerCase(), address })),
+  agents: config.agents.map(({ nodeId, address, certFile, keyFile }) => ({
+    nodeId: nodeId.toLowerCase(),
+    address,
+    certificate: certificateIn(certFile, keyFile),
+  })),
   ca: config.caFile === undefined ? undefined : readFileSync(config.caFile, "utf8"),
 });
 

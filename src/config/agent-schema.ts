@@ -1,7 +1,7 @@
 /** Every setting of `serai agent`, a row each. `workloads` becomes what src/agent/ports.ts calls WorkloadConfig. */
 import { hostname } from "node:os";
 import type { z } from "zod";
-import { inTheClear } from "./connect-schema.ts";
+import { inTheClear, withoutTls } from "./connect-schema.ts";
 import {
   argumentList,
   duration,
@@ -115,6 +115,8 @@ export const agentRows = section("The agent", {
     ca_file: optional(filePath, "authorities of the gateway's certificate; the system's without it"),
     tunnel: setting(flag, false, "dials out and keeps a tunnel open instead of listening; see docs/tunnel.md"),
     tunnel_addresses: setting(origins, [], "gateways to keep a tunnel to, in turn; `address` without them"),
+    tunnel_cert_file: optional(filePath, "the node's certificate, which proves it to the tunnel in place of the join token; read for each tunnel"),
+    tunnel_key_file: optional(filePath, "its private key"),
     tunnel_cleartext: setting(flag, false, "lets a tunnel to another machine go without TLS: whoever listens on the way can read and write everything"),
   }),
   tls: section("TLS of its listener; off without a certificate", {
@@ -174,14 +176,19 @@ const workloadFaults = (workload: Workload, index: number): readonly string[] =>
 
 const groupName = ({ namespace, job, group }: Workload): string => `${namespace}/${job}/${group}`;
 
-const tunnelFaults = ({
-  address,
-  tunnel,
-  tunnelAddresses,
-  tunnelCleartext,
-}: AgentConfig["gateway"]): readonly string[] => {
-  if (!tunnel || tunnelCleartext) return [];
-  return inTheClear(tunnelAddresses.length > 0 ? tunnelAddresses : [address]).map(
+const tunnelFaults = (gateway: AgentConfig["gateway"]): readonly string[] => {
+  const { address, tunnel, tunnelAddresses, tunnelCleartext, tunnelCertFile, tunnelKeyFile } =
+    gateway;
+  if ((tunnelCertFile === undefined) !== (tunnelKeyFile === undefined))
+    return ["gateway.tunnel_cert_file: needs gateway.tunnel_key_file, and the other way round"];
+  if (!tunnel) return [];
+  const gateways = tunnelAddresses.length > 0 ? tunnelAddresses : [address];
+  if (tunnelCertFile !== undefined)
+    return withoutTls(gateways).map(
+      (host) =>
+        `gateway.tunnel_cert_file: ${host} is without TLS, where no certificate can be shown`,
+    );
+  return (tunnelCleartext ? [] : inTheClear(gateways)).map(
     (host) =>
       `gateway.tunnel: ${host} is another machine; use https, or set gateway.tunnel_cleartext`,
   );

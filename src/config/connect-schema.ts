@@ -36,6 +36,8 @@ export const connectRows = section("The connector: keeps a tunnel to a gateway f
   agents: list("The agents that tunnels lead to, and nowhere else", {
     node_id: required(nodeId, "the node's id; `nomad node status -self` prints it, and `client/client-id` in Nomad's data_dir holds it"),
     address: setting(hostPort, "127.0.0.1:4646", "where the agent's HTTP API listens, as seen from here"),
+    cert_file: optional(filePath, "the node's certificate, which proves it in place of the join token; read for each tunnel"),
+    key_file: optional(filePath, "its private key"),
   }),
   connect_timeout: setting(duration, "2s", "an agent that has not taken a connection by then gives none"),
   max_connections: setting(integer(1, 1_000), 100, "connections to one agent; Nomad's own default is that it admits 100 of one address"),
@@ -52,6 +54,13 @@ export const inTheClear = (gateways: readonly string[]): readonly string[] =>
     .filter(({ protocol, hostname }) => protocol === "http:" && !isLoopback(hostname))
     .map(({ host }) => host);
 
+/** Hosts of those origins to which no certificate can be shown. */
+export const withoutTls = (gateways: readonly string[]): readonly string[] =>
+  gateways
+    .map((gateway) => new URL(gateway))
+    .filter(({ protocol }) => protocol === "http:")
+    .map(({ host }) => host);
+
 const connectFaults = ({ gateways, cleartext, agents }: ConnectConfig): readonly string[] => {
   const ids = agents.map(({ nodeId }) => nodeId.toLowerCase());
   return [
@@ -66,6 +75,14 @@ const connectFaults = ({ gateways, cleartext, agents }: ConnectConfig): readonly
     ...agents.flatMap(({ address }, at) =>
       address.port === 0 ? [`agents.${at}.address: must have a port`] : [],
     ),
+    ...agents.flatMap(({ certFile, keyFile }, at) =>
+      (certFile === undefined) === (keyFile === undefined)
+        ? []
+        : [`agents.${at}.cert_file: needs key_file beside it, and the other way round`],
+    ),
+    ...(agents.some(({ certFile }) => certFile !== undefined) ? withoutTls(gateways) : []).map(
+      (host) => `gateways: ${host} is without TLS, where no certificate can be shown`,
+    ),
   ];
 };
 
@@ -74,8 +91,13 @@ export const connectDocument: Document<ConnectConfig> = {
   prefix: "SERAI_CONNECT",
   root: connectRows,
   faults: connectFaults,
-  warnings: ({ joinToken }) =>
+  warnings: ({ joinToken, agents }) =>
     joinToken === undefined
-      ? ["join_token is not set: the gateway will not let its nodes join"]
+      ? agents
+          .filter(({ certFile }) => certFile === undefined)
+          .map(
+            ({ nodeId }) =>
+              `node ${nodeId} has neither join_token nor cert_file: the gateway will not let it join`,
+          )
       : [],
 };

@@ -48,6 +48,9 @@ export const serverRows = section("The gateway", {
     key_file: optional(filePath, "its private key in PEM"),
     client_ca_file: optional(filePath, "callers must show a certificate of these authorities"),
   }),
+  tunnel: section("Agents that dial out", {
+    client_ca_file: optional(filePath, "authorities of nodes' certificates, which prove a node in place of a join token; read again at SIGHUP, see docs/tunnel.md"),
+  }),
   admin: section("The listener for metrics and health", {
     listen: setting(hostPort, "127.0.0.1:9464", "where Prometheus and probes connect; off loopback a token is needed"),
     token: secret(optional(secretText, "asked for as `Authorization: Bearer` by all but /livez and /readyz")),
@@ -137,6 +140,10 @@ const faults: readonly Rule[] = [
     tls.clientCaFile !== undefined &&
     tls.certFile === undefined &&
     "tls.client_ca_file: needs tls.cert_file and tls.key_file",
+  ({ tls, tunnel }) =>
+    tunnel.clientCaFile !== undefined &&
+    tls.certFile === undefined &&
+    "tunnel.client_ca_file: needs tls.cert_file and tls.key_file",
   ({ reach }) =>
     (reach.certFile === undefined) !== (reach.keyFile === undefined) &&
     "reach.cert_file: needs reach.key_file, and the other way round",

@@ -14,6 +14,7 @@ import { openFilesLimit } from "../lib/open-files.ts";
 import type { Log } from "../ports.ts";
 import { registryParameterCheck } from "../registry/answers/parameter-check.ts";
 import type { TunnelDoor } from "../tunnel/door.ts";
+import { type Callers, everyone } from "./callers.ts";
 
 export interface Door {
   readonly listener: Listener;
@@ -29,6 +30,7 @@ type DoorNeeds = Pick<
   readonly log: Log;
   readonly limited: Limited & NonNullable<EdgeNeeds["limited"]>;
   readonly tunnels?: TunnelDoor;
+  readonly callers?: Callers;
 };
 
 /** Execs of its region are the gateway's; other WebSockets go to the cluster's servers where there are any. */
@@ -71,10 +73,13 @@ const tunnelsBefore =
     else others(request, socket, head);
   };
 
-const contextOf = (log: Log, { tls, http }: ServerConfig): TlsContext | undefined => {
+const contextOf = (log: Log, { tls, http, tunnel }: ServerConfig): TlsContext | undefined => {
   const { certFile, keyFile, clientCaFile } = tls;
   if (certFile !== undefined && keyFile !== undefined)
-    return createTlsContext({ log }, { certFile, keyFile, clientCaFile });
+    return createTlsContext(
+      { log },
+      { certFile, keyFile, clientCaFile, nodeCaFile: tunnel.clientCaFile },
+    );
   if (!isLoopback(http.listen.host))
     log.warn(
       { listen: http.listen.host },
@@ -101,7 +106,7 @@ const boundByDescriptors = (wanted: number, log: Log): number => {
 /** Rejects with the system's error when the address cannot be used. Whoever opens it closes its listener. */
 export const openDoor = async (needs: DoorNeeds, config: ServerConfig): Promise<Door> => {
   const { limits, timeouts, http, region } = config;
-  const { log } = needs;
+  const { log, callers = everyone } = needs;
   const edgeNeeds: EdgeNeeds = {
     ...needs,
     region,
@@ -119,12 +124,13 @@ export const openDoor = async (needs: DoorNeeds, config: ServerConfig): Promise<
     {
       log,
       limited: needs.limited,
-      onRequest: createEdge(edgeNeeds, edgeOptions),
+      onRequest: callers.only(createEdge(edgeNeeds, edgeOptions)),
       onUpgrade: tunnelsBefore(needs.tunnels, upgradesOf(edgeNeeds, edgeOptions, config)),
     },
     {
       ...http.listen,
-      isUpgrade: (request) => needs.tunnels?.isHello(request) || isSocket(request),
+      isUpgrade: (request) =>
+        needs.tunnels?.isHello(request) || (callers.isOne(request) && isSocket(request)),
       maxHeaderBytes: limits.maxHeaderBytes,
       headersTimeoutMs: timeouts.headersMs,
       // what is passed on may be large and its caller slow: there progress counts, not the whole time

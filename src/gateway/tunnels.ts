@@ -9,12 +9,16 @@ import type { Clock, Log } from "../ports.ts";
 import type { JoinTokens } from "../registry/embedded/announce.ts";
 import { createTunnelDoor, type TunnelDoor } from "../tunnel/door.ts";
 import { createHub, type Hub, type HubEvent } from "../tunnel/hub.ts";
+import { certifiedBy } from "../tunnel/node-certificate.ts";
+import { openAuthorities } from "./authorities.ts";
 
 export interface TunnelParts {
   readonly joinTokens: JoinTokens;
   /** Closed by who opened it, before the listener that its sockets belong to. */
   readonly hub: Hub;
   readonly door: TunnelDoor;
+  /** SIGHUP: false when the authorities of nodes' certificates are not sound, and those before stay. */
+  reload(): boolean;
 }
 
 interface TunnelNeeds {
@@ -29,7 +33,7 @@ const nobodyJoins: JoinTokens = { claim: () => false };
 
 export const openTunnels = (
   { clock, log, metrics, audit }: TunnelNeeds,
-  { acl, http }: ServerConfig,
+  { acl, http, tunnel }: ServerConfig,
 ): TunnelParts => {
   const file = acl.joinTokensFile;
   const joinTokens = file === undefined ? nobodyJoins : createJoinTokens({ clock }, { file });
@@ -38,14 +42,21 @@ export const openTunnels = (
     log.info({ event: kind, ...facts }, "tunnel");
   };
   const hub = createHub({ clock, told }, { observe: metrics });
+  const authorities = openAuthorities(log, tunnel.clientCaFile);
   const isTrusted = addressTest(http.trustProxy);
   const door = createTunnelDoor({
     log,
     hub,
     claim: (secret, nodeId) => joinTokens.claim(secret, nodeId),
+    certifiedBy: authorities && certifiedBy(clock, () => authorities.current),
     told,
     observe: metrics,
     addressOf: (request) => clientOf(request, isTrusted).address,
   });
-  return { joinTokens, hub, door };
+  const reload = (): boolean => {
+    const ok = authorities?.reload() ?? true;
+    hub.recheck();
+    return ok;
+  };
+  return { joinTokens, hub, door, reload };
 };

@@ -2,7 +2,7 @@
  * The certificate of a listener. It can be read again while sessions live on; a pair that does not fit is refused and
  * the old one stays.
  */
-import { createPrivateKey, X509Certificate } from "node:crypto";
+import { constants, createPrivateKey, X509Certificate } from "node:crypto";
 import { readFileSync } from "node:fs";
 import {
   createSecureContext,
@@ -10,6 +10,7 @@ import {
   type Server,
   type TlsOptions,
 } from "node:tls";
+import { readAuthorities } from "../lib/authorities.ts";
 import type { Log } from "../ports.ts";
 
 export interface TlsFiles {
@@ -17,6 +18,8 @@ export interface TlsFiles {
   readonly keyFile: string;
   /** Callers must show a certificate of these authorities. */
   readonly clientCaFile?: string | undefined;
+  /** Nodes may show a certificate of these authorities. */
+  readonly nodeCaFile?: string | undefined;
 }
 
 export interface TlsNeeds {
@@ -48,15 +51,26 @@ const firstCertificate = (chain: string): X509Certificate => {
 };
 
 /** Throws when the files cannot be read, do not parse or do not belong together. */
-const readPair = ({ certFile, keyFile, clientCaFile }: TlsFiles): Pair => {
+/** Each handshake proves its peer anew: a resumed session would carry on what was proved before, past its expiry. */
+const noResumption = { secureOptions: constants.SSL_OP_NO_TICKET } as const;
+
+const authoritiesIn = ({ clientCaFile, nodeCaFile }: TlsFiles): SecureContextOptions => {
+  const ca = [clientCaFile, nodeCaFile]
+    .filter((file) => file !== undefined)
+    .map((file) => readFileSync(file, "utf8"));
+  for (const pem of ca) readAuthorities(pem);
+  return ca.length === 0 ? {} : { ca, ...noResumption };
+};
+
+const readPair = (files: TlsFiles): Pair => {
+  const { certFile, keyFile } = files;
   const cert = readFileSync(certFile, "utf8");
   const key = readFileSync(keyFile, "utf8");
-  const ca = clientCaFile === undefined ? {} : { ca: readFileSync(clientCaFile, "utf8") };
+  const authorities = authoritiesIn(files);
   const certificate = firstCertificate(cert);
   if (!certificate.checkPrivateKey(createPrivateKey(key)))
     throw new Error(`the key of ${keyFile} is not the one of the certificate in ${certFile}`);
-  if ("ca" in ca) firstCertificate(ca.ca);
-  const secure: SecureContextOptions = { cert, key, ...ca, minVersion: "TLSv1.2" };
+  const secure: SecureContextOptions = { cert, key, ...authorities, minVersion: "TLSv1.2" };
   createSecureContext(secure); // what OpenSSL refuses is refused here, not in a handshake
   return { secure, expiresAtMs: certificate.validToDate.getTime() };
 };
@@ -89,8 +103,12 @@ export const createTlsContext = (needs: TlsNeeds, files: TlsFiles): TlsContext =
 
   return {
     get options() {
-      const asks = files.clientCaFile !== undefined;
-      return { ...pair.secure, requestCert: asks, rejectUnauthorized: asks };
+      const isRequired = files.clientCaFile !== undefined;
+      return {
+        ...pair.secure,
+        requestCert: isRequired || files.nodeCaFile !== undefined,
+        rejectUnauthorized: isRequired,
+      };
     },
     get expiresAtMs() {
       return pair.expiresAtMs;

@@ -6,7 +6,8 @@ import { createForward, type ForwardOptions } from "./forward.ts";
 export interface ConnectorOptions
   extends Pick<DiallerOptions, "gateways" | "joinToken" | "ca">,
     Pick<ForwardOptions, "connectTimeoutMs" | "maxConnections"> {
-  readonly agents: readonly Pick<ForwardOptions, "nodeId" | "address">[];
+  readonly agents: readonly (Pick<ForwardOptions, "nodeId" | "address"> &
+    Pick<DiallerOptions, "certificate">)[];
   /** How long `close` lets open connections go on. */
   readonly drainMs: number;
 }
@@ -26,7 +27,7 @@ export const createTunnelConnector = (
   const diallers = agents.map((agent) =>
     createDialler(
       { log, accept: createForward({ log }, { ...options, ...agent }) },
-      { ...options, nodeId: agent.nodeId },
+      { ...options, nodeId: agent.nodeId, certificate: agent.certificate },
     ),
   );
   return {

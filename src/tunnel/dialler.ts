@@ -20,11 +20,19 @@ export interface DiallerNeeds {
   readonly random?: () => number;
 }
 
+/** PEM texts that prove the node in the TLS handshake. */
+export interface NodeCertificate {
+  readonly cert: string;
+  readonly key: string;
+}
+
 export interface DiallerOptions extends Partial<VitalsOptions> {
   /** `http(s)://host:port` of the gateways, at least one. */
   readonly gateways: readonly string[];
   readonly nodeId: string;
   readonly joinToken: string | undefined;
+  /** Read for each dial, so that a renewed one is taken. May throw. */
+  readonly certificate?: (() => NodeCertificate) | undefined;
   /** PEM text of the authorities of their certificates. */
   readonly ca: string | undefined;
   readonly firstRetryMs?: number;
@@ -72,15 +80,36 @@ const refusalOf = (status: number, text: string): Hello => {
   return { kind: status >= 500 || passing.has(status) ? "away" : "refused", reason };
 };
 
-const hello = (
+const hello = async (
   gateway: string,
-  { nodeId, joinToken, ca }: DiallerOptions,
+  { certificate, ...options }: DiallerOptions,
+  signal: AbortSignal,
+): Promise<Hello> => {
+  try {
+    return await ask(gateway, { ...options, ...certificate?.() }, signal);
+  } catch (error) {
+    return { kind: "away", reason: wordsOf(`the node's certificate: ${errorWords(error)}`) };
+  }
+};
+
+const errorWords = (error: unknown): string =>
+  error instanceof Error ? error.message : String(error);
+
+const ask = (
+  gateway: string,
+  {
+    nodeId,
+    joinToken,
+    ca,
+    cert,
+    key,
+  }: Omit<DiallerOptions, "certificate"> & Partial<NodeCertificate>,
   signal: AbortSignal,
 ): Promise<Hello> =>
   new Promise((resolve) => {
     const url = new URL(tunnelPath, gateway);
-    const ask = url.protocol === "https:" ? httpsRequest : httpRequest;
-    const sent = ask(url, {
+    const request = url.protocol === "https:" ? httpsRequest : httpRequest;
+    const sent = request(url, {
       agent: false,
       signal: AbortSignal.any([signal, AbortSignal.timeout(helloMs)]),
       headers: {
@@ -90,6 +119,7 @@ const hello = (
         ...(joinToken === undefined ? {} : { authorization: `Bearer ${joinToken}` }),
       },
       ...(ca === undefined ? {} : { ca }),
+      ...(cert === undefined ? {} : { cert, key }),
     });
     sent.setNoDelay(true);
     sent.on("error", (error) => resolve({ kind: "away", reason: errnoOf(error) ?? error.message }));
@@ -134,7 +164,7 @@ export const createDialler = (
     else
       log.error(
         about,
-        "THE GATEWAY REFUSES THE TUNNEL: check the join token, the node's id and the gateway's address",
+        "THE GATEWAY REFUSES THE TUNNEL: check the join token or certificate, the node's id and the gateway's address",
       );
   };
 

@@ -6,7 +6,8 @@ import { hasBody } from "../http/body.ts";
 import { bearerOf, readCredential } from "../http/credential.ts";
 import { canonicalUuid, isUuid } from "../lib/uuid.ts";
 import type { Log } from "../ports.ts";
-import { type Hub, type HubEvent, NotAdmitted } from "./hub.ts";
+import { type Arrival, type Hub, type HubEvent, NotAdmitted } from "./hub.ts";
+import type { CertifiedBy } from "./node-certificate.ts";
 import { type HelloRefusal, silentObserver, type TunnelObserver } from "./observer.ts";
 import { nodeHeader, tunnelPath, tunnelProtocol } from "./protocol.ts";
 
@@ -15,11 +16,16 @@ export interface TunnelDoorNeeds {
   readonly hub: Hub;
   /** True when a node may join with this secret. Throws when its source is away. */
   readonly claim: (secret: string, nodeId: string) => boolean;
+  /** Given where nodes may show a certificate; one that is shown decides alone. */
+  readonly certifiedBy?: CertifiedBy | undefined;
   readonly told: (event: HubEvent) => void;
   /** Address after `trust_proxy`. */
   readonly addressOf: (request: IncomingMessage) => string;
   readonly observe?: TunnelObserver;
 }
+
+/** The node that a credential stands for. */
+interface Proof extends Pick<Arrival, "nodeId" | "credential" | "mayStay"> {}
 
 export interface TunnelDoor {
   isHello(request: IncomingMessage): boolean;
@@ -59,26 +65,29 @@ const refusalOf = (error: unknown): HelloRefusal => {
 const protocolOf = ({ headers }: IncomingMessage): string =>
   headers.upgrade?.trim().toLowerCase() ?? "";
 
+/** The id that the agent gives itself, if it gives one. Throws when it is none. */
+const namedBy = ({ headers }: IncomingMessage): string | undefined => {
+  const named = headers[nodeHeader];
+  if (named === undefined) return undefined;
+  const nodeId = typeof named === "string" ? canonicalUuid(named.trim()) : "";
+  if (!isUuid(nodeId))
+    throw new GatewayError("bad_request", { text: `${nodeHeader} must be a node's id` });
+  return nodeId;
+};
+
 export const createTunnelDoor = ({
   log,
   hub,
   claim,
+  certifiedBy = () => undefined,
   told,
   addressOf,
   observe = silentObserver,
 }: TunnelDoorNeeds): TunnelDoor => {
-  /** The node that the credential stands for. Throws. */
-  const nodeOf = (request: IncomingMessage): { nodeId: string; secret: string } => {
+  const checkForm = (request: IncomingMessage): void => {
     if (protocolOf(request) !== tunnelProtocol) throw new OtherVersion();
     if (request.method !== "GET" || hasBody(request))
       throw new GatewayError("bad_request", { text: "a tunnel begins with a GET without a body" });
-    const named = request.headers[nodeHeader];
-    const nodeId = typeof named === "string" ? canonicalUuid(named.trim()) : "";
-    if (!isUuid(nodeId))
-      throw new GatewayError("bad_request", { text: `${nodeHeader} must be a node's id` });
-    const secret = bearerOf(readCredential(request));
-    if (secret === undefined) throw new GatewayError("permission_denied");
-    return { nodeId, secret };
   };
 
   const mayJoin = (secret: string, nodeId: string): boolean => {
@@ -100,21 +109,54 @@ export const createTunnelDoor = ({
     }
   };
 
-  const take = (request: IncomingMessage, socket: Duplex): void => {
-    const { nodeId, secret } = nodeOf(request);
-    const from = addressOf(request);
+  /** The node's id is the certificate's, or one that the join token is good for. Throws. */
+  const prove = (request: IncomingMessage, socket: Duplex, named: string | undefined): Proof => {
+    const node = certifiedBy(socket);
+    if (node !== undefined) {
+      if (named !== undefined && named !== node.nodeId) {
+        const reason = `the node's certificate is of node ${node.nodeId}, not of the one in ${nodeHeader}`;
+        throw new GatewayError("permission_denied", { reason });
+      }
+      return { ...node, credential: "node certificate" };
+    }
+    if (named === undefined)
+      throw new GatewayError("bad_request", { text: `${nodeHeader} must be a node's id` });
+    const secret = bearerOf(readCredential(request));
+    if (secret === undefined || !mayJoin(secret, named))
+      throw new GatewayError("permission_denied");
+    return {
+      nodeId: named,
+      credential: "join token",
+      mayStay: () => mayStay(secret, named),
+    };
+  };
+
+  /** Throws what the hello is refused with; it is told. */
+  const admit = (request: IncomingMessage, socket: Duplex, from: string): Proof => {
+    const named = namedBy(request);
+    let nodeId = named;
     try {
-      if (!mayJoin(secret, nodeId)) throw new GatewayError("permission_denied");
+      const proof = prove(request, socket, named);
+      nodeId = proof.nodeId;
       hub.admit(nodeId);
+      return proof;
     } catch (error) {
       const { code, facts } = toGatewayError(error);
-      told({ kind: "tunnel_refused", nodeId, from, reason: facts.reason ?? code });
+      if (code !== "bad_request")
+        told({ kind: "tunnel_refused", nodeId: nodeId ?? "", from, reason: facts.reason ?? code });
       throw error;
     }
+  };
+
+  const take = (request: IncomingMessage, socket: Duplex): void => {
+    checkForm(request);
+    const from = addressOf(request);
+    const proof = admit(request, socket, from);
+    const { nodeId } = proof;
     const begin = (): void => {
       try {
         hub.admit(nodeId); // again: time has passed
-        hub.accept({ nodeId, socket, from, mayStay: () => mayStay(secret, nodeId) });
+        hub.accept({ ...proof, socket, from });
       } catch {
         socket.destroy(); // it was let in, so its agent dials again, and is told then
       }

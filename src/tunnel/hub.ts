@@ -53,6 +53,8 @@ export interface Arrival {
   readonly nodeId: string;
   readonly socket: Duplex;
   readonly from: string;
+  /** What proved the node; a join token where it is not said. */
+  readonly credential?: "join token" | "node certificate";
   /** False when the credential counts no more. */
   readonly mayStay: () => boolean;
 }
@@ -78,6 +80,8 @@ export interface Hub extends Closer {
   status(nodeId: string): TunnelStatus | undefined;
   /** `listener` is told of nodes whose tunnel takes no new connections: those that are kept for later hold it open. */
   onLeaving(listener: (nodeId: string) => void): void;
+  /** Ends the tunnels whose credential counts no more, as is done each few seconds. */
+  recheck(): void;
   /** Tells all agents to connect elsewhere, and takes no new ones. */
   drain(): void;
   readonly stats: HubStats;
@@ -147,9 +151,15 @@ export const createHub = ({ clock, told }: HubNeeds, given: HubOptions = {}): Hu
     for (const listener of listeners) listener(nodeId);
   };
 
+  const recheck = (): void => {
+    for (const { link, mayStay, credential = "join token" } of [
+      ...held.values(),
+      ...leaving.values(),
+    ])
+      if (!mayStay()) link.end(`its ${credential} counts no more`, "revoked");
+  };
   const sweep = setInterval(() => {
-    for (const { link, mayStay } of [...held.values(), ...leaving.values()])
-      if (!mayStay()) link.end("its join token counts no more", "revoked");
+    recheck();
     for (const [id, { atMs }] of lost) if (now() - atMs > rememberMs) lost.delete(id);
     for (const [id, atMs] of swappedAtMs)
       if (now() - atMs > options.swapGapMs) swappedAtMs.delete(id);
@@ -256,6 +266,7 @@ export const createHub = ({ clock, told }: HubNeeds, given: HubOptions = {}): Hu
     onLeaving(listener) {
       listeners.add(listener);
     },
+    recheck,
     drain() {
       isDraining = true;
       for (const { link } of held.values()) link.drain();

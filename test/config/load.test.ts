@@ -164,6 +164,7 @@ const refused: readonly (readonly [string, string, RegExp])[] = [
   ["a limit without a value", "limits:\n  max_body:\n", /limits.max_body: must be a size/],
   ["a bomb of aliases", `a: &a [x]\n${[..."bcdefghij"].map((k, i) => `${k}: &${k} [${Array(9).fill(`*${"abcdefghij"[i]}`).join(",")}]`).join("\n")}\n`, /alias/i],
   ["a certificate without its key", "tls:\n  cert_file: a\n", /tls.cert_file: needs tls.key_file/],
+  ["nodes' certificates without TLS", "tunnel:\n  client_ca_file: a\n", /tunnel.client_ca_file: needs tls.cert_file/],
   ["headers slower than the request", "timeouts:\n  headers: 31s\n", /timeouts.headers: must not be longer/],
   ["the admin listener on the public one's address", "admin:\n  listen: 127.0.0.1:4646\n", /admin.listen: must differ/],
   ["the admin listener off loopback without a token", "admin:\n  listen: 0.0.0.0:9464\n", /admin.token: is required when/],

@@ -1,0 +1,62 @@
+/**
+ * Where callers must show a certificate (`tls.client_ca_file`) and nodes may (`tunnel.client_ca_file`), one listener trusts
+ * both authorities: a node's certificate opens a tunnel there, and is no caller's.
+ */
+import type { IncomingMessage, RequestListener } from "node:http";
+import type { Socket } from "node:net";
+import { writeError } from "../answer.ts";
+import type { ServerConfig } from "../config/server-schema.ts";
+import { GatewayError } from "../errors.ts";
+import { isIssuedBy } from "../lib/authorities.ts";
+import type { Log } from "../ports.ts";
+import { namedNodes, shownOn } from "../tunnel/node-certificate.ts";
+import { openAuthorities } from "./authorities.ts";
+
+export interface Callers {
+  isOne(request: IncomingMessage): boolean;
+  /** Refuses the requests of others. */
+  only(listener: RequestListener): RequestListener;
+  /** SIGHUP: false when the authorities are not sound, and those before stay. */
+  reload(): boolean;
+}
+
+/** Without authorities of both kinds a certificate tells callers and nodes apart nowhere. */
+export const everyone: Callers = {
+  isOne: () => true,
+  only: (listener) => listener,
+  reload: () => true,
+};
+
+const reason = "the certificate is no caller's (tls.client_ca_file); a node's opens a tunnel alone";
+
+export const openCallers = (log: Log, { tls, tunnel }: ServerConfig): Callers => {
+  const authorities = openAuthorities(log, tls.clientCaFile);
+  if (authorities === undefined || tunnel.clientCaFile === undefined) return everyone;
+  const known = new WeakMap<Socket, boolean>();
+
+  const look = (socket: Socket): boolean => {
+    const certificate = shownOn(socket);
+    return (
+      certificate !== undefined &&
+      namedNodes(certificate).length === 0 &&
+      isIssuedBy(certificate, authorities.current)
+    );
+  };
+  const isOne = ({ socket }: IncomingMessage): boolean => {
+    const before = known.get(socket);
+    if (before !== undefined) return before;
+    const is = look(socket);
+    known.set(socket, is);
+    if (!is) log.info({ client: socket.remoteAddress }, "a certificate that is no caller's");
+    return is;
+  };
+  return {
+    isOne,
+    only: (listener) => (request, response) => {
+      if (isOne(request)) return listener(request, response);
+      response.setHeader("Connection", "close");
+      writeError(response, new GatewayError("permission_denied", { reason }));
+    },
+    reload: () => authorities.reload(),
+  };
+};
