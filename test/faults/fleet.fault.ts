@@ -18,6 +18,7 @@ for (const signal of ["SIGTERM", "SIGKILL"] as const)
     const backMs = Math.max(...fleet.openedAtMs.values()) - listensAtMs;
     const cpu = cpuSeconds(fleet.gateway().pid);
     const hellos = await fleet.figure('serai_tunnel_hellos_total{result="accepted",reason="none"}');
+    const refused = await fleet.figure('serai_tunnel_hellos_total{result="refused"');
     const asked = await callers.stop();
 
     const failed = asked.filter(({ status }) => status !== 200);
@@ -34,7 +35,7 @@ for (const signal of ["SIGTERM", "SIGKILL"] as const)
       `it took ${endedAtMs - signalledAtMs} ms to end and ${listensAtMs - endedAtMs} ms to start; all ${agents} back ${backMs} ms after it listened`,
     );
     t.diagnostic(
-      `${hellos} hellos taken, ${cpu.toFixed(2)} s of processor in the new gateway by then`,
+      `${hellos} hellos taken, ${refused} refused, ${cpu.toFixed(2)} s of processor in the new gateway by then`,
     );
     t.diagnostic(
       `${asked.length} requests, the slowest ${Math.max(...asked.map(({ tookMs }) => tookMs))} ms, ${failed.length} failed`,

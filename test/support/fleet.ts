@@ -27,7 +27,7 @@ export interface Fleet extends AsyncDisposable {
   readonly openedAtMs: ReadonlyMap<string, number>;
   /** What agents were told loudly. */
   readonly faults: readonly string[];
-  /** The figures of the gateway that runs now. */
+  /** The sum of the series that begin so, of the gateway that runs now. */
   figure(series: string): Promise<number>;
   /** Ends the gateway with the signal and starts it anew at once: same port, same data. When it ended, and listened again. */
   restart(
@@ -92,9 +92,9 @@ export const startFleet = async (agents: number): Promise<Fleet> => {
 
   const figure = async (series: string): Promise<number> => {
     const { body } = await request(`${gateway.adminUrl}/metrics`);
-    const line = (await body.text()).split("\n").find((text) => text.startsWith(`${series} `));
-    assert.ok(line !== undefined, `${series} is there`);
-    return Number(line.slice(series.length + 1));
+    const lines = (await body.text()).split("\n").filter((text) => text.startsWith(series));
+    assert.ok(lines.length > 0, `${series} is there`);
+    return lines.reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(" ") + 1)), 0);
   };
   const whole = async (withinMs: number): Promise<void> => {
     const open = 'serai_tunnels{state="open"}';
@@ -102,10 +102,11 @@ export const startFleet = async (agents: number): Promise<Fleet> => {
   };
   await whole(60_000 + agents * 10);
   const saved = path.join(home.directory, "gateway/nodes.json");
-  await until("all nodes are on disk", () => {
+  const areSaved = (): boolean => {
     const text = existsSync(saved) ? readFileSync(saved, "utf8") : "";
     return nodes.every((nodeId) => text.includes(nodeId));
-  });
+  };
+  await until("all nodes are on disk", areSaved, 60_000);
   const running = stack.move();
   return {
     home,
