@@ -1,10 +1,10 @@
-/** What proves a connector's nodes: what is missing or half is said, node by node. */
+/** What proves the nodes of connectors and agents that dial out: what is missing or half is said, node by node. */
 import assert from "node:assert/strict";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, test } from "node:test";
-import { loadConnectConfig } from "../../src/config/load.ts";
+import { loadAgentConfig, loadConnectConfig } from "../../src/config/load.ts";
 
 const directory = mkdtempSync(path.join(tmpdir(), "serai-connect-"));
 after(() => rmSync(directory, { recursive: true, force: true }));
@@ -36,4 +36,24 @@ test("a certificate needs its key, and TLS to be shown in", () => {
     () => load(whole),
     /gateways: 127\.0\.0\.1:4646 is without TLS, where no certificate can be shown/,
   );
+});
+
+test("an agent's certificate for its tunnel needs its key and TLS, and spares no join token", () => {
+  const file = path.join(directory, "agent.json");
+  const loadAgent = (gateway: object) => {
+    writeFileSync(file, JSON.stringify({ gateway: { tunnel: true, ...gateway } }));
+    return loadAgentConfig({ file, env: {} });
+  };
+  const own = { tunnel_cert_file: "/node.crt", tunnel_key_file: "/node.key" };
+  assert.throws(
+    () => loadAgent({ tunnel_cert_file: "/node.crt" }),
+    /gateway\.tunnel_cert_file: needs gateway\.tunnel_key_file/,
+  );
+  assert.throws(
+    () => loadAgent({ ...own, address: "http://127.0.0.1:4646" }),
+    /gateway\.tunnel_cert_file: 127\.0\.0\.1:4646 is without TLS/,
+  );
+  assert.deepEqual(loadAgent({ ...own, address: "https://gate.example" }).warnings, [
+    "gateway.join_token is not set: the gateway will not let this agent join",
+  ]);
 });

@@ -4,13 +4,15 @@ import { once } from "node:events";
 import { writeFileSync } from "node:fs";
 import path from "node:path";
 import { after, before, describe, test } from "node:test";
+import { createServer as createTlsServer } from "node:tls";
 import { request } from "undici";
+import { createCertificates } from "../support/certificates.ts";
 import { type ClusterRig, secrets, startCluster } from "../support/cluster-rig.ts";
 import { deadAddress } from "../support/faulty-agent.ts";
 import { createHome, type Home, type Program, shellWorkload } from "../support/processes.ts";
 import { type RelayServer, relayServer } from "../support/relay-server.ts";
 import { eventually } from "../support/rig.ts";
-import { pemFile, tlsDoor } from "../support/tls-door.ts";
+import { type Door, openDoor, pemFile, tlsDoor } from "../support/tls-door.ts";
 import { execClient } from "../support/ws-client.ts";
 
 interface Firewalled extends AsyncDisposable {
@@ -194,4 +196,39 @@ test("a Nomad agent with TLS is asked through the tunnel under its region's name
   await cluster.connect(served.address);
   await allKinds(cluster);
   assert.ok(served.taken() > 0);
+});
+
+/** An agent as the cluster's look, whose certificate another authority has made. */
+const startImpostor = (heard: string[]): Promise<Door> => {
+  using certificates = createCertificates();
+  const { make, pair, cert } = certificates;
+  make("foreign", { authority: true });
+  make("agent", { by: "foreign", names: ["DNS:client.global.nomad"], purpose: "serverAuth" });
+  const server = createTlsServer({ ...pair("agent"), ca: cert("foreign") }, (caller) => {
+    caller.on("error", () => undefined);
+    caller.on("data", (chunk: Buffer) => heard.push(chunk.toString("latin1")));
+  });
+  server.on("tlsClientError", () => undefined);
+  return openDoor(server);
+};
+
+test("what is no agent of the cluster gets no request, though a tunnel leads there", async () => {
+  await using cluster = await startFirewalled(true);
+  const heard: string[] = [];
+  await using impostor = await startImpostor(heard);
+  for (const address of [impostor.address, cluster.rig.agent.address]) {
+    const connector = await cluster.connect(address);
+    const [status, text, reach] = await ask(cluster, listPath(cluster.web));
+    assert.equal(status, 200, text);
+    assert.match(String(reach), /^servers; /);
+    const report = await request(
+      `${cluster.rig.url}/v1/serai/nodes/${cluster.rig.agent.nodeId}/reach`,
+      { headers: { "x-nomad-token": secrets.management } },
+    );
+    assert.match(await report.body.text(), /"Way":"tunnel",[^}]*\{[^}]*"Step":"TLS"/);
+    connector.kill("SIGTERM");
+    await connector.ended;
+  }
+  assert.ok(impostor.taken() > 0, "the tunnel led there");
+  assert.deepEqual(heard, [], "nothing was said to it");
 });
