@@ -48,7 +48,6 @@ job "serai-connect" {
 
       env {
         NODE_ENV                      = "production"
-        NODE_OPTIONS                  = "--max-semi-space-size=1" # less memory
         SERAI_CONNECT_JOIN_TOKEN_FILE = "${NOMAD_SECRETS_DIR}/join-token"
       }
 

@@ -1,10 +1,11 @@
 /** What `npm i -g` of the built package gives: the commands, the samples, and one clear line under a Node that is too old. */
 import assert from "node:assert/strict";
 import { type SpawnSyncReturns, spawnSync } from "node:child_process";
-import { accessSync, constants, globSync } from "node:fs";
+import { accessSync, constants, globSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { test } from "node:test";
 import { allGone, ready, root, run, temporaryDirectory } from "../cli/support.ts";
+import { until } from "../support/processes.ts";
 
 const patienceMs = 110_000;
 
@@ -113,6 +114,23 @@ test("the built package installs, runs, and says which Node it needs", {
       assert.deepEqual(await dev.ended, { code: 0, signal: null });
       await allGone(data);
     }
+  });
+
+  await t.test("serai connect is a small process, and reads its settings in another", async (t) => {
+    const settings = {
+      SERAI_CONNECT_GATEWAYS: "http://127.0.0.1:1",
+      SERAI_CONNECT_JOIN_TOKEN: "0123456789abcdef0123456789abcdef",
+    };
+    const file = path.join(directory.path, "connect.yaml");
+    writeFileSync(file, "agents: [{node_id: 7d2d6b1e-63c9-4d5d-8f0b-2f6a1c9d3e55}]\n");
+    const connector = run(program, ["connect", "--config", file], { env: { ...env, ...settings } });
+    await until("it has dialled", () => connector.stdout().includes("no tunnel to the gateway"));
+    const status = readFileSync(`/proc/${connector.child.pid}/status`, "utf8");
+    const megabytes = Number(/VmRSS:\s+(\d+)/.exec(status)?.[1]) / 1_000;
+    t.diagnostic(`VmRSS ${megabytes.toFixed(1)} MB`);
+    assert.ok(megabytes < 80, `${megabytes} MB`); // 63 idle when this was written, 86 with all that reading settings takes
+    connector.child.kill("SIGTERM");
+    assert.deepEqual(await connector.ended, { code: 0, signal: null });
   });
 
   await t.test("under an older Node it is one line, and exit status 1", (t) => {
