@@ -9,8 +9,11 @@ import { test } from "node:test";
 import { connect, createServer, type TLSSocket } from "node:tls";
 import { readAuthorities } from "../../src/lib/authorities.ts";
 import { systemClock } from "../../src/lib/clock.ts";
+import { createDialler } from "../../src/tunnel/dialler.ts";
 import { certifiedBy } from "../../src/tunnel/node-certificate.ts";
 import { createCertificates } from "../support/certificates.ts";
+import { deadAddress } from "../support/faulty-agent.ts";
+import { eventually } from "../support/rig.ts";
 import { openDoor } from "../support/tls-door.ts";
 
 const node = "7d2d6b1e-63c9-4d5d-8f0b-2f6a1c9d3e55";
@@ -76,4 +79,39 @@ test("an intermediate authority counts when it is in the file itself, and no nod
     await shownTo(pair("node"), cert("between"), pair("node")),
     /was not verified: UNABLE_TO_GET_ISSUER_CERT/,
   );
+});
+
+test("files that are half renewed are told of, and read again for the next dial", async () => {
+  using certificates = createCertificates();
+  const { make, pair } = certificates;
+  make("old", {});
+  make("new", {});
+  const attempts: (() => Pair)[] = [
+    () => {
+      throw new Error("ENOENT: node.crt is not there");
+    },
+    () => ({ cert: pair("new").cert, key: pair("old").key }),
+  ];
+  const reasons: string[] = [];
+  const ignored = (): void => undefined;
+  const warn = (about: object): void => {
+    if ("reason" in about) reasons.push(String(about.reason));
+  };
+  let dials = 0;
+  const dialler = createDialler(
+    { log: { debug: ignored, info: ignored, error: ignored, warn }, accept: ignored },
+    {
+      gateways: [`https://${await deadAddress()}`],
+      nodeId: node,
+      joinToken: undefined,
+      ca: undefined,
+      certificate: () => attempts[dials++]?.() ?? pair("new"),
+      firstRetryMs: 5,
+    },
+  );
+  await eventually("all three dials", () => reasons.length >= 3 || undefined);
+  await dialler.close(AbortSignal.abort());
+  assert.match(reasons[0] ?? "", /^the node's certificate: ENOENT/);
+  assert.match(reasons[1] ?? "", /key values mismatch/);
+  assert.equal(reasons[2], "ECONNREFUSED");
 });
