@@ -17,10 +17,14 @@ export const streamWindow = mib;
 export const sessionWindow = 64 * mib;
 export const maxStreams = 1_000;
 
-/** Both sides ask this often whether the other is there. */
+/** Both sides send a heartbeat this often, whether or not the one before it was answered. */
 export const heartbeatMs = 5_000;
-/** A heartbeat that is not answered in this time ends the tunnel. */
+/** No byte from the other side for this time ends the tunnel. */
 export const heartbeatTimeoutMs = 10_000;
+/** The same while the line takes nothing of what is written: 64 KiB of a stream may take it 16 s at 4 KiB/s. */
+export const stuckTimeoutMs = 18_000;
+/** As many heartbeats may be on their way: on a slow line they stand behind what was written before. */
+const maxHeartbeats = 1_000;
 
 /** For either side's session: small heads, no pushes, and a peer that misbehaves is soon cut by nghttp2 itself. */
 export const sessionOptions = {
@@ -33,7 +37,7 @@ export const sessionOptions = {
   },
   maxDeflateDynamicTableSize: 4 * kib,
   maxHeaderListPairs: 32,
-  maxOutstandingPings: 4,
+  maxOutstandingPings: maxHeartbeats,
   maxSendHeaderBlockLength: 8 * kib,
   maxSessionInvalidFrames: 32,
   maxSessionMemory: 64,

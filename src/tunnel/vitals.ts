@@ -1,7 +1,8 @@
 /** Whether the other end of a tunnel is alive and sane. Either side watches; whoever fails is cut. */
 import type { Http2Session } from "node:http2";
 import type { TunnelEnd } from "./observer.ts";
-import { heartbeatMs, heartbeatTimeoutMs } from "./protocol.ts";
+import { heartbeatMs, heartbeatTimeoutMs, stuckTimeoutMs } from "./protocol.ts";
+import { looksInTimeout, Pulse } from "./pulse.ts";
 
 export interface VitalsNeeds {
   /** Called once, with what is wrong. */
@@ -13,6 +14,8 @@ export interface VitalsNeeds {
 export interface VitalsOptions {
   readonly heartbeatMs: number;
   readonly heartbeatTimeoutMs: number;
+  /** The same while the line takes nothing of what is written. */
+  readonly stuckTimeoutMs: number;
   /** Bytes a second that are no stream's data; more is a flood. */
   readonly maxOverhead: number;
   /** Frames a second that carry next to nothing; each costs as much work as a full one. */
@@ -22,6 +25,7 @@ export interface VitalsOptions {
 const defaults: VitalsOptions = {
   heartbeatMs,
   heartbeatTimeoutMs,
+  stuckTimeoutMs,
   maxOverhead: 256 * 1024,
   maxTinyFrames: 8_192,
 };
@@ -47,12 +51,11 @@ export const watch = (
   let seen = { bytes: socket?.bytesRead ?? 0, data: 0 };
   let overheadLeft = options.maxOverhead;
   let tinyLeft = options.maxTinyFrames;
-  let waiting: NodeJS.Timeout | undefined;
 
   const stop = (): void => {
     clearInterval(beats);
+    clearInterval(looks);
     clearInterval(checks);
-    clearTimeout(waiting);
   };
   let isOver = false;
   const failed: VitalsNeeds["fail"] = (reason, kind) => {
@@ -62,18 +65,32 @@ export const watch = (
     needs.fail(reason, kind);
   };
 
+  const pulse = new Pulse(session);
   const beat = (): void => {
-    if (waiting !== undefined || session.destroyed) return;
-    waiting = setTimeout(
-      () =>
-        failed(`no answer to a heartbeat for ${options.heartbeatTimeoutMs / 1000} s`, "heartbeat"),
-      options.heartbeatTimeoutMs,
-    );
-    session.ping((error, roundTripMs) => {
-      clearTimeout(waiting);
-      waiting = undefined;
-      if (error === null) needs.beat?.(roundTripMs);
+    if (session.destroyed) return;
+    const isSent = session.ping((error, roundTripMs) => {
+      if (error !== null) return;
+      pulse.answered();
+      needs.beat?.(roundTripMs);
     });
+    if (isSent) pulse.sent();
+  };
+
+  const lookMs = options.heartbeatTimeoutMs / looksInTimeout;
+  const fatal = (): string | undefined => {
+    switch (pulse.look()) {
+      case "alive":
+        return undefined;
+      case "silent":
+        return `no answer to a heartbeat for ${options.heartbeatTimeoutMs / 1000} s`;
+      case "stuck":
+        if (pulse.silentLooks * lookMs < options.stuckTimeoutMs) return undefined;
+        return `nothing could be sent for ${options.stuckTimeoutMs / 1000} s`;
+    }
+  };
+  const look = (): void => {
+    const reason = session.destroyed ? undefined : fatal();
+    if (reason !== undefined) failed(reason, "heartbeat");
   };
 
   const flooded = (): void => failed("a flood of frames that carry nothing", "flood");
@@ -92,9 +109,9 @@ export const watch = (
   };
 
   const beats = setInterval(beat, options.heartbeatMs);
+  const looks = setInterval(look, lookMs);
   const checks = setInterval(check, 1_000 / checksPerSecond);
-  beats.unref();
-  checks.unref();
+  for (const timer of [beats, looks, checks]) timer.unref();
   beat();
   return {
     counted: (bytes) => {
