@@ -82,14 +82,18 @@ const secureContext = ({ cert, key, clientCa }: AgentTls): SecureContextOptions 
 
 /** With gateways to dial, keeps a tunnel open; what comes through it is served like any connection. */
 const openTunnel = (
-  { log, server }: { readonly log: Log; readonly server: AgentServer },
+  {
+    log,
+    server,
+    opened,
+  }: { readonly log: Log; readonly server: AgentServer; readonly opened: () => void },
   nodeId: string,
   { tunnels = [], joinToken, ca, certificate }: AgentOptions["gateway"],
 ): Dialler | undefined =>
   tunnels.length === 0
     ? undefined
     : createDialler(
-        { log, accept: (incoming) => server.accept(incoming.take()) },
+        { log, opened, accept: (incoming) => server.accept(incoming.take()) },
         { gateways: tunnels, nodeId, joinToken, ca, certificate },
       );
 
@@ -177,7 +181,7 @@ export const createAgent = async (
         : { intervalMs: options.announceIntervalMs }),
     },
   );
-  const dialler = openTunnel({ log, server }, nodeId, gateway);
+  const dialler = openTunnel({ log, server, opened: () => announcer.soon() }, nodeId, gateway);
   log.info({ node: nodeId, name: node.name, address, tls: tls !== undefined }, "agent listens");
 
   return {

@@ -42,6 +42,8 @@ export interface Announcer extends Closer {
   readonly now: AnnounceState;
   /** Resolves at the first good answer, or when the signal aborts. */
   announced(signal: AbortSignal): Promise<void>;
+  /** The way to the gateway is there again: announces at once, unless it has just done so. */
+  soon(): void;
 }
 
 const defaultIntervalMs = 10_000;
@@ -50,6 +52,8 @@ const minIntervalMs = 100;
 const firstRetryMs = 250;
 const maxRetryMs = 10_000;
 const answerTimeoutMs = 10_000;
+/** A beat so young is not begun anew. */
+const freshMs = 1_000;
 const maxAnswerBytes = 64 * 1024;
 const minSecretLength = 16;
 
@@ -106,8 +110,11 @@ export const createAnnouncer = (needs: AnnouncerNeeds, options: AnnouncerOptions
   const first = Promise.withResolvers<void>();
   let current: AnnounceState = { state: "starting" };
   let retryMs = firstRetryMs;
+  /** A beat and the wait behind it. */
+  let turn = new AbortController();
+  let beganMs = 0;
 
-  const beat = async (): Promise<Outcome> => {
+  const beat = async (signal: AbortSignal): Promise<Outcome> => {
     const node = document();
     try {
       const { statusCode, body } = await request(
@@ -119,7 +126,7 @@ export const createAnnouncer = (needs: AnnouncerNeeds, options: AnnouncerOptions
             ...(joinToken === undefined ? {} : { authorization: `Bearer ${joinToken}` }),
           },
           body: stringifyJson(node),
-          signal: AbortSignal.any([closing.signal, AbortSignal.timeout(answerTimeoutMs)]),
+          signal: AbortSignal.any([signal, AbortSignal.timeout(answerTimeoutMs)]),
           ...(dispatcher === undefined ? {} : { dispatcher }),
         },
       );
@@ -180,10 +187,13 @@ export const createAnnouncer = (needs: AnnouncerNeeds, options: AnnouncerOptions
 
   const run = async (): Promise<void> => {
     while (!closing.signal.aborted) {
-      const outcome = await beat();
-      if (closing.signal.aborted) return;
+      turn = new AbortController();
+      beganMs = clock.monotonic();
+      const signal = AbortSignal.any([closing.signal, turn.signal]);
+      const outcome = await beat(signal);
+      if (signal.aborted) continue;
       apply(outcome);
-      await wait(pauseAfter(outcome), undefined, { signal: closing.signal }).catch(() => undefined);
+      await wait(pauseAfter(outcome), undefined, { signal }).catch(() => undefined);
     }
   };
 
@@ -198,6 +208,11 @@ export const createAnnouncer = (needs: AnnouncerNeeds, options: AnnouncerOptions
         if (signal.aborted) resolve();
         else signal.addEventListener("abort", () => resolve(), { once: true });
       }),
+    soon() {
+      if (clock.monotonic() - beganMs < freshMs) return;
+      retryMs = firstRetryMs;
+      turn.abort();
+    },
     async close() {
       closing.abort();
       await running;

@@ -19,6 +19,8 @@ export interface DiallerNeeds {
   readonly log: Log;
   /** Takes or refuses a connection that the gateway opens. */
   readonly accept: (incoming: Incoming) => void;
+  /** Told of each tunnel that opens. */
+  readonly opened?: () => void;
   /** 0 to below 1. */
   readonly random?: () => number;
 }
@@ -29,7 +31,19 @@ export interface NodeCertificate {
   readonly key: string;
 }
 
-export interface DiallerOptions extends Partial<VitalsOptions> {
+interface Tempo {
+  readonly firstRetryMs: number;
+  readonly maxRetryMs: number;
+  /** The same while nothing answers, for `soonForMs` after a tunnel was open: what is lost on a cut line troubles nobody. */
+  readonly maxUnansweredRetryMs: number;
+  readonly soonForMs: number;
+  readonly dialTimeoutMs: number;
+  readonly refusedRetryMs: number;
+  /** How long `close` lets open streams go on. */
+  readonly drainMs: number;
+}
+
+export interface DiallerOptions extends Partial<VitalsOptions>, Partial<Tempo> {
   /** `http(s)://host:port` of the gateways, at least one. */
   readonly gateways: readonly string[];
   readonly nodeId: string;
@@ -38,11 +52,6 @@ export interface DiallerOptions extends Partial<VitalsOptions> {
   readonly certificate?: (() => NodeCertificate) | undefined;
   /** PEM text of the authorities of their certificates. */
   readonly ca: string | undefined;
-  readonly firstRetryMs?: number;
-  readonly maxRetryMs?: number;
-  readonly refusedRetryMs?: number;
-  /** How long `close` lets open streams go on. */
-  readonly drainMs?: number;
 }
 
 export interface Dialler extends Closer {
@@ -51,15 +60,19 @@ export interface Dialler extends Closer {
   readonly streams: number;
 }
 
-const defaults = {
+const defaults: Tempo = {
   firstRetryMs: 250,
   maxRetryMs: 30_000,
+  maxUnansweredRetryMs: 2_000,
+  soonForMs: 600_000,
+  dialTimeoutMs: 2_500,
   refusedRetryMs: 60_000,
   drainMs: 10_000,
-} as const;
+};
 /** A gateway that was away is dialled again at the latest after about as long as it was away. */
 const retryGrowth = 1.5;
-const helloMs = 10_000;
+/** Shorter than the pauses in which a kernel that hears nothing sends again: a line that is back is used soon. */
+const helloMs = 8_000;
 const maxWords = 300;
 /** A tunnel that held so long was a good one: the next is dialled soon. */
 const steadyMs = 5_000;
@@ -67,6 +80,8 @@ const steadyMs = 5_000;
 type Hello =
   | { readonly kind: "open"; readonly socket: Duplex }
   | { readonly kind: "away"; readonly reason: string }
+  /** Nobody was there to say no: the line is cut, or the gateway's machine is gone. */
+  | { readonly kind: "unanswered"; readonly reason: string }
   | { readonly kind: "refused"; readonly reason: string };
 
 const oldGateway = "404: the gateway knows no tunnels; it is too old, or something else";
@@ -83,9 +98,21 @@ const refusalOf = (status: number, text: string): Hello => {
   return { kind: status >= 500 || passing.has(status) ? "away" : "refused", reason };
 };
 
+const unansweredCodes: ReadonlySet<string> = new Set([
+  "ETIMEDOUT", "EHOSTUNREACH", "ENETUNREACH", "EHOSTDOWN", "ENETDOWN", "EADDRNOTAVAIL", "EAI_AGAIN",
+]); // biome-ignore format: a list
+
+const timedOut = (): Error => Object.assign(new Error("no answer"), { code: "ETIMEDOUT" });
+
+const failureOf = (error: Error): Hello => {
+  const code = errnoOf(error);
+  const kind = code !== undefined && unansweredCodes.has(code) ? "unanswered" : "away";
+  return { kind, reason: code ?? error.message };
+};
+
 const hello = async (
   gateway: string,
-  { certificate, ...options }: DiallerOptions,
+  { certificate, ...options }: DiallerOptions & Tempo,
   signal: AbortSignal,
 ): Promise<Hello> => {
   try {
@@ -106,7 +133,8 @@ const ask = (
     ca,
     cert,
     key,
-  }: Omit<DiallerOptions, "certificate"> & Partial<NodeCertificate>,
+    dialTimeoutMs,
+  }: Omit<DiallerOptions, "certificate"> & Partial<NodeCertificate> & Tempo,
   signal: AbortSignal,
 ): Promise<Hello> =>
   new Promise((resolve) => {
@@ -114,7 +142,7 @@ const ask = (
     const request = url.protocol === "https:" ? httpsRequest : httpRequest;
     const sent = request(url, {
       agent: false,
-      signal: AbortSignal.any([signal, AbortSignal.timeout(helloMs)]),
+      signal,
       headers: {
         connection: "Upgrade",
         upgrade: tunnelProtocol,
@@ -125,15 +153,22 @@ const ask = (
       ...(cert === undefined ? {} : { cert, key }),
     });
     sent.setNoDelay(true);
-    sent.on("error", (error) => resolve({ kind: "away", reason: errnoOf(error) ?? error.message }));
+    const giveUp = (): void => void sent.destroy(timedOut());
+    const timers = [setTimeout(giveUp, dialTimeoutMs), setTimeout(giveUp, helloMs)];
+    const settle = (outcome: Hello): void => {
+      for (const timer of timers) clearTimeout(timer);
+      resolve(outcome);
+    };
+    sent.once("socket", (socket) => socket.once("connect", () => clearTimeout(timers[0])));
+    sent.on("error", (error) => settle(failureOf(error)));
     sent.once("upgrade", (answer: IncomingMessage, socket: Duplex, head: Buffer) => {
       socket.on("error", () => socket.destroy());
       if (answer.headers.upgrade?.toLowerCase() !== tunnelProtocol) {
         socket.destroy();
-        return resolve({ kind: "refused", reason: "its upgrade is no tunnel" });
+        return settle({ kind: "refused", reason: "its upgrade is no tunnel" });
       }
       if (head.length > 0) socket.unshift(head);
-      resolve({ kind: "open", socket });
+      settle({ kind: "open", socket });
     });
     sent.once("response", (answer) => {
       let text = "";
@@ -142,13 +177,13 @@ const ask = (
       answer.on("data", (chunk: string) => {
         if (text.length < maxWords) text += chunk;
       });
-      answer.once("close", () => resolve(refusalOf(answer.statusCode ?? 0, text)));
+      answer.once("close", () => settle(refusalOf(answer.statusCode ?? 0, text)));
     });
     sent.end();
   });
 
 export const createDialler = (
-  { log, accept, random = Math.random }: DiallerNeeds,
+  { log, accept, opened, random = Math.random }: DiallerNeeds,
   given: DiallerOptions,
 ): Dialler => {
   const options = { ...defaults, ...given };
@@ -163,7 +198,7 @@ export const createDialler = (
     if (words === told) return;
     told = words;
     const about = { gateway, node: nodeId, reason: outcome.reason };
-    if (outcome.kind === "away") log.warn(about, "no tunnel to the gateway; trying again");
+    if (outcome.kind !== "refused") log.warn(about, "no tunnel to the gateway; trying again");
     else
       log.error(
         about,
@@ -179,6 +214,7 @@ export const createDialler = (
     const served = serveTunnel(socket, { accept, draining: () => elsewhere.resolve() }, options);
     tunnels.add(served);
     current = served;
+    opened?.();
     void served.ended.then((reason) => {
       tunnels.delete(served);
       if (current === served) current = undefined;
@@ -195,7 +231,7 @@ export const createDialler = (
     wait(jittered(ms), undefined, { signal: closing.signal }).catch(() => undefined);
 
   /** One dial and, when it is let in, the tunnel's life. */
-  const dial = async (gateway: string): Promise<"steady" | "away" | "refused"> => {
+  const dial = async (gateway: string): Promise<"steady" | "away" | "unanswered" | "refused"> => {
     const outcome = await hello(gateway, options, closing.signal);
     if (closing.signal.aborted) {
       if (outcome.kind === "open") outcome.socket.destroy();
@@ -212,11 +248,17 @@ export const createDialler = (
 
   const keep = async (): Promise<void> => {
     let retryMs: number = options.firstRetryMs;
+    let openMs = performance.now();
     for (let turn = 0; !closing.signal.aborted; turn = (turn + 1) % gateways.length) {
       const outcome = await dial(gateways[turn] ?? "");
-      if (outcome === "steady") retryMs = options.firstRetryMs;
+      if (outcome === "steady") {
+        retryMs = options.firstRetryMs;
+        openMs = performance.now();
+      }
+      const isSoon = outcome === "unanswered" && performance.now() - openMs < options.soonForMs;
       const isLast = turn === gateways.length - 1;
-      await pause(outcome === "refused" && isLast ? options.refusedRetryMs : retryMs);
+      const pauseMs = isSoon ? Math.min(retryMs, options.maxUnansweredRetryMs) : retryMs;
+      await pause(outcome === "refused" && isLast ? options.refusedRetryMs : pauseMs);
       retryMs = Math.min(retryMs * retryGrowth, options.maxRetryMs);
     }
   };

@@ -171,7 +171,7 @@ describe("through the tunnel", () => {
 });
 
 describe("a tunnel that ends", () => {
-  test("cuts what is live, and is there again for the next request", async () => {
+  test("cuts what is live, and is there again for the next request", async (t) => {
     const follow = await request(
       `${rig.url}/v1/client/fs/logs/${allocation}?task=main&type=stdout&follow=true&plain=true`,
       { headers: { "x-nomad-token": token } },
@@ -183,9 +183,13 @@ describe("a tunnel that ends", () => {
       for await (const _ of follow.body);
     });
     assert.ok(opened() > 0);
+    const resetMs = performance.now();
     relay.reset();
     await broken;
     assert.equal((await shell.closed).code, 1014);
+    const tookMs = performance.now() - resetMs;
+    t.diagnostic(`cut ${tookMs.toFixed(0)} ms after the reset`);
+    assert.ok(tookMs < 2_000, `${tookMs} ms`);
     const next = await rig.get(`/v1/client/fs/ls/${allocation}?path=/alloc/data`, token);
     assert.equal(next.status, 200, next.text);
   });

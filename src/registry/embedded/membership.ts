@@ -124,6 +124,7 @@ export class Membership {
 
   /** What a beat brings. Metadata is asked for: a beat may have been on its way when it changed. */
   #refresh(node: NodeDocument, session: Session): void {
+    session.hurry?.(); // an agent that announces itself can be asked again
     const { nodes, metadataChanged } = this.#needs;
     const known = nodes.get(node.ID);
     if (known === undefined) return;
