@@ -175,7 +175,8 @@ const ask = (
       answer.on("error", () => undefined);
       answer.setEncoding("latin1");
       answer.on("data", (chunk: string) => {
-        if (text.length < maxWords) text += chunk;
+        text += chunk;
+        if (text.length > maxWords) answer.destroy(); // its first words are all that is told
       });
       answer.once("close", () => settle(refusalOf(answer.statusCode ?? 0, text)));
     });

@@ -130,7 +130,7 @@ const letIn = (socket: Socket): Promise<Buffer> =>
   });
 
 /** Or closed. */
-const drained = (socket: Socket): Promise<void> =>
+export const drained = (socket: Socket): Promise<void> =>
   new Promise((resolve) => {
     const done = (): void => {
       socket.off("drain", done).off("close", done);
