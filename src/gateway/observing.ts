@@ -52,8 +52,10 @@ export const observeRegistry = ({
   readonly log: Log;
 }): EmbeddedObserver => ({
   audit: ({ kind, ...facts }) => {
-    audit.event(kind, facts);
-    log.info({ event: kind, ...facts }, "registry");
+    const isRefused = kind === "join_refused";
+    if (isRefused) audit.refusal(kind, facts);
+    else audit.event(kind, facts);
+    log.info({ event: kind, ...facts }, isRefused ? "join refused" : "registry");
   },
   dropped: (reason) => log.warn({ reason }, "an agent's allocation document was not taken"),
   pulled: (result) => {

@@ -38,8 +38,10 @@ export const openTunnels = (
   const file = acl.joinTokensFile;
   const joinTokens = file === undefined ? nobodyJoins : createJoinTokens({ clock }, { file });
   const told = ({ kind, ...facts }: HubEvent): void => {
-    audit.event(kind, facts);
-    log.info({ event: kind, ...facts }, "tunnel");
+    const isRefused = kind === "tunnel_refused";
+    if (isRefused) audit.refusal(kind, facts);
+    else audit.event(kind, facts);
+    log.info({ event: kind, ...facts }, isRefused ? "tunnel refused" : "tunnel");
   };
   const hub = createHub({ clock, told }, { observe: metrics });
   const authorities = openAuthorities(log, tunnel.clientCaFile);

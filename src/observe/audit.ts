@@ -7,6 +7,7 @@ import type { Clock, Closer } from "../ports.ts";
 import { cleanFields } from "./fields.ts";
 import { escapeControls, redactArguments } from "./redact.ts";
 import { Sink, type SinkState } from "./sink.ts";
+import { createThrottle } from "./throttle.ts";
 
 /** What is known when it begins; for one that was denied, that may be little. */
 export interface AuditSubject {
@@ -63,10 +64,15 @@ export interface Audit extends Closer {
   denied(subject: AuditSubject, code: ErrorCode): void;
   /** One that has no beginning and end: a node that joined, a claim that was refused. */
   event(name: string, fields: object): void;
+  /** An event that anybody can bring about, without any right: so many a second, what is more is counted and told as one. */
+  refusal(name: string, fields: object): void;
   readonly state: SinkState;
   reopen(): void;
   flush(): void;
 }
+
+const refusalsPerSecond = 10;
+const tellSuppressedMs = 5_000;
 
 /** `path` and `argv` are what callers wrote; the rest goes through the same hands to be sure. */
 const toFields = ({ argv, ...subject }: AuditSubject): object => ({
@@ -100,16 +106,39 @@ export const createAudit = ({ clock, output, recorded }: AuditOptions): Audit =>
     };
   };
 
+  const event: Audit["event"] = (name, fields) =>
+    record("event", { event: name, ...cleanFields(fields) });
+
+  const throttle = createThrottle({
+    perSecond: refusalsPerSecond,
+    now: () => clock.monotonic(),
+  });
+  const tellSuppressed = (): void => {
+    for (const { name, count } of throttle.take()) event("suppressed", { of: name, count });
+  };
+  const telling = setInterval(tellSuppressed, tellSuppressedMs);
+  telling.unref();
+
   return {
     begin,
     denied: (subject, code) =>
       begin(subject).end({ result: "denied", code, bytesIn: 0, bytesOut: 0 }),
-    event: (name, fields) => record("event", { event: name, ...cleanFields(fields) }),
+    event,
+    refusal: (name, fields) => {
+      if (throttle.admit(name)) event(name, fields);
+    },
     get state() {
       return sink.state;
     },
     reopen: () => sink.reopen(),
-    flush: () => sink.flush(),
-    close: (signal) => sink.close(signal),
+    flush: () => {
+      tellSuppressed();
+      sink.flush();
+    },
+    close: (signal) => {
+      clearInterval(telling);
+      tellSuppressed();
+      return sink.close(signal);
+    },
   };
 };

@@ -86,8 +86,10 @@ export const createTunnelDoor = ({
 }: TunnelDoorNeeds): TunnelDoor => {
   const checkForm = (request: IncomingMessage): void => {
     if (protocolOf(request) !== tunnelProtocol) throw new OtherVersion();
-    if (request.method !== "GET" || hasBody(request))
-      throw new GatewayError("bad_request", { text: "a tunnel begins with a GET without a body" });
+    if (request.method !== "GET" || request.httpVersion !== "1.1" || hasBody(request))
+      throw new GatewayError("bad_request", {
+        text: "a tunnel begins with a GET of HTTP/1.1 without a body",
+      });
   };
 
   const mayJoin = (secret: string, nodeId: string): boolean => {

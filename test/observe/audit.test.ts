@@ -77,6 +77,20 @@ test("an event is one record with its facts", async () => {
   assert.deepEqual(counted, ["event"]);
 });
 
+test("refusals that anybody can bring about are so many a second, and the rest is told as one", async () => {
+  using at = scratch();
+  const audit = createAudit({ clock, output: at.file("audit") });
+  for (let count = 0; count < 1_000; count++) audit.refusal("join_refused", { nodeId: "n" });
+  audit.event("node_joined", { nodeId: "n" });
+  await audit.close(soon());
+  const lines = linesOf(at.file("audit"));
+  const refused = lines.filter(({ event }) => event === "join_refused").length;
+  assert.equal(refused, 20);
+  assert.ok(lines.some(({ event }) => event === "node_joined"));
+  const told = lines.find(({ event }) => event === "suppressed");
+  assert.deepEqual([told?.["of"], told?.["count"]], ["join_refused", 1_000 - refused]);
+});
+
 test("a second end is ignored", async () => {
   using at = scratch();
   const counted: string[] = [];
