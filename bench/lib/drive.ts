@@ -1,6 +1,11 @@
 /** Callers that cost the measured processes nothing: h2load and curl, each a process of its own, in C. */
 import { spawn } from "node:child_process";
+import { createHash } from "node:crypto";
 import { once } from "node:events";
+import { createReadStream, existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { pipeline } from "node:stream/promises";
 
 /** Programs they are, and their Debian packages. */
 export const drivers = { h2load: "nghttp2-client", curl: "curl", sha256sum: "coreutils" };
@@ -36,11 +41,14 @@ export interface Load {
 }
 
 /** So many requests over kept connections of HTTP/1.1, the URLs in turn. Rejects unless each one was answered with 2xx. */
-export const load = async ({ urls, token, connections, requests }: Load): Promise<void> => {
+export const load = async (
+  { urls, token, connections, requests }: Load,
+  more: readonly string[] = [],
+): Promise<void> => {
   const said = await run("h2load", [
     "--h1",
     ...["-n", String(requests), "-c", String(connections), "-t", "1"],
-    ...["-H", tokenHeader(token), ...urls],
+    ...["-H", tokenHeader(token), ...more, ...urls],
   ]);
   const good = Number(/status codes: (\d+) 2xx/.exec(said)?.[1]);
   if (good !== requests)
@@ -52,4 +60,40 @@ export const downloadHash = async (url: string, token: string): Promise<string> 
   const script = 'curl -sS -H "$1" "$2" | sha256sum';
   const said = await run("/bin/sh", ["-c", script, "sh", tokenHeader(token), url]);
   return said.split(" ")[0] ?? "";
+};
+
+/** A directory of one's own, in memory where that can be had: a disk is no part of what is measured. */
+const scratch = (): Disposable & { readonly file: string } => {
+  const memory = "/dev/shm";
+  const directory = mkdtempSync(path.join(existsSync(memory) ? memory : tmpdir(), "serai-bench-"));
+  return {
+    file: path.join(directory, "came"),
+    [Symbol.dispose]: () => rmSync(directory, { recursive: true, force: true }),
+  };
+};
+
+/** The same load; how long each request took, in milliseconds, in order of length. */
+export const latencies = async (given: Load): Promise<readonly number[]> => {
+  using place = scratch();
+  await load(given, ["--log-file", place.file]);
+  return readFileSync(place.file, "utf8")
+    .trimEnd()
+    .split("\n")
+    .map((line) => Number(line.split("\t")[2]) / 1_000)
+    .toSorted((a, b) => a - b);
+};
+
+/** `work` gets a function that downloads into a file; rejects unless what came then has that SHA-256. */
+export const downloaded = async <T>(
+  { url, token, hash }: { readonly url: string; readonly token: string; readonly hash: string },
+  work: (download: () => Promise<void>) => Promise<T>,
+): Promise<T> => {
+  using place = scratch();
+  const result = await work(async () => {
+    await run("curl", ["-sS", "-H", tokenHeader(token), "-o", place.file, url]);
+  });
+  const came = createHash("sha256");
+  await pipeline(createReadStream(place.file), came);
+  if (came.digest("hex") !== hash) throw new Error(`other bytes came from ${url}`);
+  return result;
 };
