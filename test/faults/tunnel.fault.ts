@@ -12,6 +12,7 @@ import { floods, streamFloods } from "../support/tunnel-attacks.ts";
 const rounds = 5;
 const maxGrowthKb = 8 * 1_024;
 const warmAnswers = 4_000;
+const spareDescriptors = 8;
 
 interface Attack {
   readonly name: string;
@@ -106,6 +107,11 @@ for (const [name, answers] of [
         (now.get("serai_tunnel_streams") ?? 0) <= base.streams + 1
       );
     });
+    await until(
+      "its descriptors are back",
+      () => descriptors() <= base.fds + spareDescriptors,
+      30_000,
+    );
     t.diagnostic(`descriptors before ${base.fds}, after ${descriptors()}`);
     assert.equal((await siege.ask(siege.behind)).status, 200);
   });

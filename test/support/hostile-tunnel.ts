@@ -149,6 +149,7 @@ export const besiege = async (settingsOver: object = {}): Promise<Siege> => {
     const beganMs = performance.now();
     const answer = await request(`${gateway.url}${path}`, {
       headers: { "x-nomad-token": operator },
+      reset: true, // no connection is kept, so that those of the gateway can be counted
     });
     return {
       status: answer.statusCode,
