@@ -31,6 +31,9 @@ interface TunnelNeeds {
 /** Without a file of join tokens no agent can join. */
 const nobodyJoins: JoinTokens = { claim: () => false };
 
+/** A gateway that lets no agent join expects none. */
+const noneComes = { graceMs: 0 } as const;
+
 export const openTunnels = (
   { clock, log, metrics, audit }: TunnelNeeds,
   { acl, http, tunnel }: ServerConfig,
@@ -43,7 +46,8 @@ export const openTunnels = (
     else audit.event(kind, facts);
     log.info({ event: kind, ...facts }, isRefused ? "tunnel refused" : "tunnel");
   };
-  const hub = createHub({ clock, told }, { observe: metrics });
+  const mayCome = file !== undefined || tunnel.clientCaFile !== undefined;
+  const hub = createHub({ clock, told }, { observe: metrics, ...(mayCome ? {} : noneComes) });
   const authorities = openAuthorities(log, tunnel.clientCaFile);
   const isTrusted = addressTest(http.trustProxy);
   const door = createTunnelDoor({

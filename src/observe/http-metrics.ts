@@ -6,7 +6,7 @@ import { methodLabel, routeLabel, statusLabel, streamKindOf } from "./labels.ts"
 import { type Cell, cached, createCells } from "./series.ts";
 
 /** OpenTelemetry's, fewer of the short ones, with what an action that waits for processes may take. */
-const durationBuckets = [0.005, 0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
+const durationBuckets = [0.005, 0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60];
 /** Of one route; beyond it its requests are counted together: a caller can try every method, an agent every status. */
 const maxSeriesOfRoute = 12;
 
@@ -26,7 +26,7 @@ export interface HttpMetrics {
   errorSeen(code: ErrorCode): void;
 }
 
-/** Three results are enough to time; eleven buckets of every class would be thousands of series. */
+/** Three results are enough to time; ten buckets of every class would be thousands of series. */
 const resultOf = (status: number): "ok" | "refused" | "failed" =>
   status < 400 ? "ok" : status < 500 ? "refused" : "failed";
 

@@ -208,7 +208,7 @@ export const createHub = ({ clock, told }: HubNeeds, given: HubOptions = {}): Hu
     if ((waiting.get(nodeId)?.size ?? 0) >= options.maxWaiting) return false;
     const goneAtMs = lost.get(nodeId)?.atMs;
     if (goneAtMs !== undefined && now() - goneAtMs <= options.missedMs) return true;
-    return now() - startedAtMs <= options.graceMs;
+    return now() - startedAtMs < options.graceMs;
   };
 
   return {
