@@ -47,6 +47,7 @@ const table = {
   forbidden_origin:    { family: "gateway", status: 403, close: 1008, retryable: false, say: (f) => `cross-site request refused: ${f.reason ?? "foreign origin"}; allow the origin in http.allowed_origins` },
   body_too_large:      { family: "gateway", status: 413, close: 1009, retryable: false, say: (f) => `the body is larger than ${f.limit ?? "allowed"}; send less` },
   unsupported_coding:  { family: "gateway", status: 415, close: 1003, retryable: false, say: () => "a request body with Content-Encoding is not accepted; send it plain" },
+  range_not_satisfiable:{family: "gateway", status: 416, close: 1008, retryable: false, say: (f) => `the file has ${f.limit ?? "fewer"} bytes; none of them is in the range that was asked for` },
   headers_too_large:   { family: "gateway", status: 431, close: 1009, retryable: false, say: (f) => `the request's header is larger than ${f.limit ?? "allowed"}` },
   too_many_requests:   { family: "gateway", status: 429, close: 1013, retryable: true,  say: (f) => `too many live exchanges for this caller (limit ${f.limit ?? "?"}); end some and try again` },
   internal:            { family: "gateway", status: 500, close: 1011, retryable: false, say: () => "internal error; the request id finds it in the gateway's log" },

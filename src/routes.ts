@@ -90,7 +90,7 @@ export const routes: readonly Route[] = [
   // Files and logs
   { ...file, name: "fs.ls", path: "/v1/client/fs/ls/*id", carriage: "unary", parameters: lsParameters, about: "list a directory of an allocation" },
   { ...file, name: "fs.stat", path: "/v1/client/fs/stat/*id", carriage: "unary", parameters: pathParameters, about: "describe a file" },
-  { ...file, name: "fs.cat", path: "/v1/client/fs/cat/*id", carriage: "download", parameters: pathParameters, about: "read a whole file" },
+  { ...file, name: "fs.cat", path: "/v1/client/fs/cat/*id", carriage: "download", parameters: pathParameters, about: "read a whole file, or one range of it (`Range`, `If-Range`)" },
   { ...file, name: "fs.readat", path: "/v1/client/fs/readat/*id", carriage: "download", parameters: readAtParameters, about: "read a part of a file" },
   { ...file, name: "fs.stream", path: "/v1/client/fs/stream/*id", carriage: "follow", parameters: streamParameters, about: "follow a file in frames" },
   { ...file, name: "fs.logs", path: "/v1/client/fs/logs/*id", carriage: "follow", rule: namespaced("read-logs", "read-fs"), parameters: logsParameters, about: "read or follow a task's log" },

@@ -17,6 +17,7 @@ const allowed: readonly (readonly [name: string, spelled: string])[] = [
   ["content-security-policy", "Content-Security-Policy"],
   ["x-content-type-options", "X-Content-Type-Options"],
   ["x-xss-protection", "X-Xss-Protection"],
+  ["etag", "ETag"],
 ];
 const nomadPrefix = "x-nomad-";
 

@@ -17,6 +17,10 @@ export interface StreamTerms {
   readonly stallMs: number;
   /** Each piece is wanted at once: the head is flushed and proxies are told not to gather. */
   readonly live: boolean;
+  /** In place of the agent's 200. */
+  readonly status?: number;
+  /** Besides the agent's own. */
+  readonly headers?: Readonly<Record<string, string>>;
 }
 
 const firstRefusal = 400;
@@ -35,7 +39,12 @@ const sendHead = (
   const passed = toClient(headers, "file", node);
   const length = lengthHeader(statedLength(headers, node));
   heard();
-  response.writeHead(status, { ...passed, ...(terms.live ? liveHeaders : {}), ...length });
+  response.writeHead(terms.status ?? status, {
+    ...passed,
+    ...(terms.live ? liveHeaders : {}),
+    ...terms.headers,
+    ...length,
+  });
   if (!terms.live) return;
   response.socket?.setNoDelay(true);
   response.flushHeaders();
@@ -53,7 +62,8 @@ const watchStall = (
   });
 };
 
-const copy = (carrying: Carrying, terms: StreamTerms): Listener => {
+/** A listener that passes an answer on, or the refusal that it is. */
+export const copy = (carrying: Carrying, terms: StreamTerms): Listener => {
   const { exchange, reach, tally, response, heard, limits } = carrying;
   const refusal = collect({
     response, tally, heard, node: reach.node.name, content: "file", maxBytes: limits.maxRefusalBytes,
@@ -101,16 +111,22 @@ const copy = (carrying: Carrying, terms: StreamTerms): Listener => {
   };
 };
 
-/** Carries one stream to its end. Once the head was sent every failure cuts the caller's connection. */
-export const stream = async (carrying: Carrying, terms: StreamTerms): Promise<void> => {
-  const { exchange, reach, response, request } = carrying;
-  const { signal } = exchange;
-  const { deadlineMs, silenceMs, stallMs } = terms;
+/** Once the head was sent every failure cuts the caller's connection. */
+export const orCut = async ({ response }: Carrying, send: () => Promise<void>): Promise<void> => {
   try {
-    await ask(request, { reach, signal, deadlineMs, silenceMs }, copy(carrying, terms));
-    await delivered(response, signal, stallMs);
+    await send();
   } catch (error) {
     if (response.headersSent) cut(response);
     throw error;
   }
 };
+
+/** Carries one stream to its end. */
+export const stream = (carrying: Carrying, terms: StreamTerms): Promise<void> =>
+  orCut(carrying, async () => {
+    const { exchange, reach, response, request } = carrying;
+    const { signal } = exchange;
+    const { deadlineMs, silenceMs, stallMs } = terms;
+    await ask(request, { reach, signal, deadlineMs, silenceMs }, copy(carrying, terms));
+    await delivered(response, signal, stallMs);
+  });

@@ -107,6 +107,7 @@ test("of an agent's header only the allowed pass, and what a task wrote cannot r
     "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox",
     "x-content-type-options": "nosniff",
     "cache-control": "no-store",
+    "accept-ranges": "bytes",
     "content-length": "4",
   });
 });

@@ -48,6 +48,16 @@ export const differences: readonly Permitted[] = [
   },
   {
     kind: "better",
+    nomad: "`Range` is ignored: a download that broke begins anew",
+    serai: "`cat` answers one range with 206 or 416, and heeds `If-Range`",
+    names: /^cat: Range is ignored$/,
+    changes: [
+      [status, /^206$/, /^200$/],
+      [body, /^el$/],
+    ],
+  },
+  {
+    kind: "better",
     nomad: "a refused token is 403, 500, 1008 or 200, by route and hop, and the text tells why",
     serai: "403 `Permission denied` everywhere, close 1011 `Permission denied` on exec",
     changes: [

@@ -4,6 +4,7 @@ import { lstat } from "node:fs/promises";
 import path from "node:path/posix";
 import { type FilesOf, pinIn } from "./content.ts";
 import { detectContentType, sniffBytes } from "./content-type.ts";
+import { entityTag } from "./entity-tag.ts";
 import { type FileInfo, goName, toFileInfo } from "./entry.ts";
 import { errnoCode, PathFault, systemFault } from "./fault.ts";
 import { namesIn } from "./names.ts";
@@ -73,11 +74,18 @@ const sniffed = async (pinned: Pinned): Promise<string> => {
   }
 };
 
+export interface Description {
+  readonly info: FileInfo;
+  /** What names this version of it. */
+  readonly headers: Readonly<Record<string, string>>;
+}
+
 /** The file's description, links followed; throws PathFault. */
-export const describe = async (allocation: FilesOf, asked: string): Promise<FileInfo> => {
+export const describe = async (allocation: FilesOf, asked: string): Promise<Description> => {
   const { host } = placeOf(allocation, asked);
   await using pinned = await pinIn(allocation, asked);
   const name = path.basename(host);
   const type = name.endsWith(".json") ? "application/json" : await sniffed(pinned);
-  return toFileInfo(name.toWellFormed(), pinned.stats, type);
+  const info = toFileInfo(name.toWellFormed(), pinned.stats, type);
+  return { info, headers: entityTag(pinned.stats) };
 };

@@ -1,8 +1,10 @@
 /** `fs.cat` and `fs.readat`: a file's bytes as they are now, once, with back-pressure. */
+import type { BigIntStats } from "node:fs";
 import type { FileHandle } from "node:fs/promises";
 import type { ServerResponse } from "node:http";
 import { type Content, type FilesOf, openContent } from "./content.ts";
 import { servedContentType } from "./content-type.ts";
+import { entityTag } from "./entity-tag.ts";
 import { PathFault } from "./fault.ts";
 import { Life } from "./life.ts";
 
@@ -11,7 +13,8 @@ const wholeBytes = 2_048;
 const blockBytes = 256 * 1024;
 
 const emptyHead = { "Content-Type": "text/plain; charset=utf-8", "Content-Length": 0 };
-const contentHead = (beginning: Buffer) => ({
+const contentHead = (beginning: Buffer, stats: BigIntStats) => ({
+  ...entityTag(stats),
   "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox",
   "Content-Type": servedContentType(beginning),
   "X-Content-Type-Options": "nosniff",
@@ -90,7 +93,7 @@ const send = async (
     response.writeHead(200, emptyHead).end();
     return;
   }
-  const head = contentHead(first);
+  const head = contentHead(first, content.stats);
   if (range.length <= wholeBytes) {
     response.writeHead(200, { ...head, "Content-Length": first.length }).end(first);
     return;

@@ -71,8 +71,12 @@ export const createFileHandlers = (): FileHandlers => {
     "fs.ls": guarded(documentRefusal, async (allocation, { path }, response, _signal, options) =>
       writeJson(response, await list(allocation, path), options),
     ),
-    "fs.stat": guarded(documentRefusal, async (allocation, { path }, response, _signal, options) =>
-      writeJson(response, await describe(allocation, path), options),
+    "fs.stat": guarded(
+      documentRefusal,
+      async (allocation, { path }, response, _signal, options) => {
+        const { info, headers } = await describe(allocation, path);
+        writeJson(response, info, { ...options, headers });
+      },
     ),
     "fs.cat": guarded(contentRefusal, (allocation, { path }, response, signal) =>
       download(allocation, { path, offset: 0n, limit: 0n }, response, signal),
