@@ -6,6 +6,7 @@ import { type ClientHttp2Stream, connect, constants, type IncomingHttpHeaders } 
 import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { GatewayError } from "../errors.ts";
+import { closeGracefully } from "./graceful.ts";
 import {
   type StreamRefusal,
   silentObserver,
@@ -110,6 +111,7 @@ export const createLink = (
     socket.destroy();
   };
   const vitals = watch(session, { fail: end, beat: observe.tunnelBeat }, options);
+  const graceful = closeGracefully(session);
   session.once("connect", () => {
     if (!session.destroyed) session.setLocalWindowSize(sessionWindow);
   });
@@ -136,11 +138,12 @@ export const createLink = (
   socket.once("close", () => session.destroy());
 
   const open = (opened: Opened): (() => void) => {
-    if (isOver || session.destroyed || session.closed) {
+    if (isOver || session.destroyed || graceful.isLeaving) {
       observe.tunnelStreamRefused("broken");
       throw unreachable(`its tunnel is over: ${reason}`);
     }
     const stream = session.request(connectHeaders, { endStream: false });
+    graceful.waitsFor(stream);
     streams += 1;
     let isTold = false;
     const tell: Opened = (error, connection) => {
@@ -199,7 +202,7 @@ export const createLink = (
       return isTold;
     },
     get isOpen() {
-      return !isOver && !session.destroyed && streams < most();
+      return !isOver && !session.destroyed && !graceful.isLeaving && streams < most();
     },
     open(opened) {
       if (streams >= most()) {

@@ -23,6 +23,8 @@ export const heartbeatMs = 5_000;
 export const heartbeatTimeoutMs = 10_000;
 /** The same while the line takes nothing of what is written: 64 KiB of a stream may take it 16 s at 4 KiB/s. */
 export const stuckTimeoutMs = 18_000;
+/** An agent's SETTINGS follow the 101 at once: a round trip, or a packet that had to be sent again. */
+export const settingsTimeoutMs = 2_000;
 /** As many heartbeats may be on their way: on a slow line they stand behind what was written before. */
 const maxHeartbeats = 1_000;
 

@@ -1,6 +1,7 @@
 /** The agent's end of one tunnel: an HTTP/2 server on the connection that it dialled itself. */
 import { constants, performServerHandshake, type ServerHttp2Stream } from "node:http2";
 import type { Duplex } from "node:stream";
+import { closeGracefully } from "./graceful.ts";
 import { agentAuthority, sessionOptions, sessionWindow } from "./protocol.ts";
 import { tapped } from "./tapped.ts";
 import { type VitalsOptions, watch } from "./vitals.ts";
@@ -65,6 +66,7 @@ export const serveTunnel = (
     socket.destroy();
   };
   const vitals = watch(session, { fail: end }, options);
+  const graceful = closeGracefully(session);
   session.setLocalWindowSize(sessionWindow);
   session.on("error", (error: Error) => {
     reason = error.message;
@@ -78,8 +80,9 @@ export const serveTunnel = (
   socket.once("end", () => socket.destroy()); // an upgraded socket may stay half open; a tunnel has no use for that
   socket.once("close", () => session.destroy());
   session.on("stream", (stream: ServerHttp2Stream, headers) => {
+    graceful.waitsFor(stream);
     stream.on("error", () => undefined); // whoever uses it hears 'close'
-    if (!isConnect(headers)) return stream.close(NGHTTP2_REFUSED_STREAM);
+    if (graceful.isLeaving || !isConnect(headers)) return stream.close(NGHTTP2_REFUSED_STREAM);
     streams += 1;
     stream.once("close", () => {
       streams -= 1;
@@ -91,7 +94,7 @@ export const serveTunnel = (
     get streams() {
       return streams;
     },
-    finish: () => session.close(),
+    finish: graceful.leave,
     end,
   };
 };

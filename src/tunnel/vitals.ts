@@ -1,12 +1,15 @@
 /** Whether the other end of a tunnel is alive and sane. Either side watches; whoever fails is cut. */
 import type { Http2Session } from "node:http2";
 import type { TunnelEnd } from "./observer.ts";
-import { heartbeatMs, heartbeatTimeoutMs, stuckTimeoutMs } from "./protocol.ts";
+import { heartbeatMs, heartbeatTimeoutMs, settingsTimeoutMs, stuckTimeoutMs } from "./protocol.ts";
 import { looksInTimeout, Pulse } from "./pulse.ts";
 
 export interface VitalsNeeds {
   /** Called once, with what is wrong. */
-  readonly fail: (reason: string, kind: Extract<TunnelEnd, "heartbeat" | "flood">) => void;
+  readonly fail: (
+    reason: string,
+    kind: Extract<TunnelEnd, "heartbeat" | "flood" | "protocol" | "lost">,
+  ) => void;
   /** Told how long each heartbeat took. */
   readonly beat?: (roundTripMs: number) => void;
 }
@@ -16,6 +19,8 @@ export interface VitalsOptions {
   readonly heartbeatTimeoutMs: number;
   /** The same while the line takes nothing of what is written. */
   readonly stuckTimeoutMs: number;
+  /** Until the other side's SETTINGS are there, the first that it sends. */
+  readonly settingsTimeoutMs: number;
   /** Bytes a second that are no stream's data; more is a flood. */
   readonly maxOverhead: number;
   /** Frames a second that carry next to nothing; each costs as much work as a full one. */
@@ -26,6 +31,7 @@ const defaults: VitalsOptions = {
   heartbeatMs,
   heartbeatTimeoutMs,
   stuckTimeoutMs,
+  settingsTimeoutMs,
   maxOverhead: 256 * 1024,
   maxTinyFrames: 8_192,
 };
@@ -37,7 +43,17 @@ export interface Vitals {
 }
 
 const checksPerSecond = 4;
+const checkMs = 1_000 / checksPerSecond;
 const tinyBytes = 16;
+
+/** Asked at each check: true when that has been so for too long. A time in which this process stood still is no such. */
+const overdue = (timeoutMs: number): (() => boolean) => {
+  let checks = 0;
+  return () => {
+    checks += 1;
+    return checks * checkMs > timeoutMs;
+  };
+};
 
 /** Watches until stopped. */
 export const watch = (
@@ -97,8 +113,15 @@ export const watch = (
   const refilled = (left: number, most: number): number =>
     Math.min(most, left + most / checksPerSecond);
 
+  let hasSettings = false;
+  session.once("remoteSettings", () => {
+    hasSettings = true;
+  });
+  const isMute = overdue(options.settingsTimeoutMs);
+  const isLate = overdue(options.stuckTimeoutMs);
+
   /** What came over the socket without being anybody's data: a little of it is framing, much of it is a flood. */
-  const check = (): void => {
+  const weigh = (): void => {
     const bytes = session.socket?.bytesRead ?? seen.bytes;
     const carried = data - seen.data;
     const overhead = bytes - seen.bytes - carried;
@@ -107,10 +130,17 @@ export const watch = (
     tinyLeft = refilled(tinyLeft, options.maxTinyFrames);
     if (overheadLeft < 0) flooded();
   };
+  const check = (): void => {
+    if (session.destroyed) {
+      // it waits for its socket's end, which is worth a wait for the last bytes alone
+      if (!session.closed || isLate()) failed("the connection is not closed", "lost");
+    } else if (!hasSettings && isMute()) failed("no SETTINGS from the other side", "protocol");
+    else weigh();
+  };
 
   const beats = setInterval(beat, options.heartbeatMs);
   const looks = setInterval(look, lookMs);
-  const checks = setInterval(check, 1_000 / checksPerSecond);
+  const checks = setInterval(check, checkMs);
   for (const timer of [beats, looks, checks]) timer.unref();
   beat();
   return {

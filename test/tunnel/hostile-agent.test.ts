@@ -49,6 +49,13 @@ describe("an agent that sends", { concurrency: 8 }, () => {
       attacker.send(bytes);
       await isCut(attacker, Promise.resolve());
     });
+  test("nothing at all after its hello, is cut, and its caller is answered", async (t) => {
+    const attacker = await siege.attacker(Buffer.alloc(0));
+    const asked = attacker.ask();
+    const ms = await isCut(attacker, Promise.resolve());
+    t.diagnostic(`cut after ${ms.toFixed(0)} ms`);
+    assert.equal((await asked).status, 502);
+  });
   for (const { name, begin, bytes } of streamFloods.filter(({ isLong }) => !isLong))
     test(`into a stream of the gateway's: ${name}, is cut, and its caller is answered`, async (t) => {
       const attacker = await siege.attacker();
