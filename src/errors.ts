@@ -45,6 +45,7 @@ const table = {
   // The gateway's own.
   bad_request:         { family: "gateway", status: 400, close: 1008, retryable: false, say: text },
   forbidden_origin:    { family: "gateway", status: 403, close: 1008, retryable: false, say: (f) => `cross-site request refused: ${f.reason ?? "foreign origin"}; allow the origin in http.allowed_origins` },
+  gone:                { family: "gateway", status: 410, close: 1008, retryable: false, say: text },
   body_too_large:      { family: "gateway", status: 413, close: 1009, retryable: false, say: (f) => `the body is larger than ${f.limit ?? "allowed"}; send less` },
   unsupported_coding:  { family: "gateway", status: 415, close: 1003, retryable: false, say: () => "a request body with Content-Encoding is not accepted; send it plain" },
   range_not_satisfiable:{family: "gateway", status: 416, close: 1008, retryable: false, say: (f) => `the file has ${f.limit ?? "fewer"} bytes; none of them is in the range that was asked for` },

@@ -200,6 +200,39 @@ export const streamParameters = (raw: RawQuery): StreamParameters => ({
   origin: originOf(raw),
 });
 
+/** What serai's agents take beyond Nomad's; Nomad's own ignore it (carry/follow.ts asks for the proof). */
+export type LogExtras = {
+  /** A token to go on from, or `true` to be given some. */
+  readonly resume: string | undefined;
+  /** Bytes that the caller has had behind the token's place. */
+  readonly skip: bigint | undefined;
+  /** A followed log ends when its task is dead and all was read. */
+  readonly until: "dead" | undefined;
+  /** A followed log waits for its task to start. */
+  readonly await: "start" | undefined;
+};
+
+const badRequest = (words: string): GatewayError =>
+  new GatewayError("bad_request", { text: words });
+
+const only = <T extends string>(raw: RawQuery, name: string, word: T): T | undefined => {
+  const text = filled(raw, name);
+  if (text !== undefined && text !== word) throw badRequest(`${name} must be ${word}`);
+  return text === undefined ? undefined : word;
+};
+
+const logExtras = (raw: RawQuery, follow: boolean): LogExtras => {
+  const resume = filled(raw, "resume");
+  const skip = filled(raw, "skip") === undefined ? undefined : integer(raw, "skip", badRequest);
+  if (skip !== undefined && (skip < 0n || resume === undefined || resume === "true"))
+    throw badRequest("skip counts the bytes received behind a token: it goes with resume=<token>");
+  const until = only(raw, "until", "dead");
+  const awaited = only(raw, "await", "start");
+  if (!follow && (until !== undefined || awaited !== undefined))
+    throw badRequest("until and await are for followed logs: they go with follow=true");
+  return { resume, skip, until, await: awaited };
+};
+
 export type LogsParameters = {
   readonly task: string;
   readonly follow: boolean;
@@ -207,7 +240,7 @@ export type LogsParameters = {
   readonly type: "stdout" | "stderr";
   readonly offset: bigint;
   readonly origin: Origin;
-};
+} & LogExtras;
 export const logsParameters = (raw: RawQuery): LogsParameters => {
   const task = filled(raw, "task");
   if (task === undefined) throw invalidRequest("must provide task name");
@@ -223,6 +256,7 @@ export const logsParameters = (raw: RawQuery): LogsParameters => {
     type,
     offset: filled(raw, "offset") === undefined ? 0n : integer(raw, "offset", invalidRequest),
     origin: originOf(raw),
+    ...logExtras(raw, follow),
   };
 };
 

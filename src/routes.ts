@@ -93,7 +93,7 @@ export const routes: readonly Route[] = [
   { ...file, name: "fs.cat", path: "/v1/client/fs/cat/*id", carriage: "download", parameters: pathParameters, about: "read a whole file, or one range of it (`Range`, `If-Range`)" },
   { ...file, name: "fs.readat", path: "/v1/client/fs/readat/*id", carriage: "download", parameters: readAtParameters, about: "read a part of a file" },
   { ...file, name: "fs.stream", path: "/v1/client/fs/stream/*id", carriage: "follow", parameters: streamParameters, about: "follow a file in frames" },
-  { ...file, name: "fs.logs", path: "/v1/client/fs/logs/*id", carriage: "follow", rule: namespaced("read-logs", "read-fs"), parameters: logsParameters, about: "read or follow a task's log" },
+  { ...file, name: "fs.logs", path: "/v1/client/fs/logs/*id", carriage: "follow", rule: namespaced("read-logs", "read-fs"), parameters: logsParameters, about: "read or follow a task's log (`resume`, `until=dead`, `await=start`)" },
   // An allocation on its node
   { ...action, name: "alloc.stats", path: "/v1/client/allocation/:id/stats", methods: undefined, rule: namespaced("read-job"), parameters: taskParameters, about: "resource usage of an allocation" },
   { ...action, name: "alloc.checks", path: "/v1/client/allocation/:id/checks", methods: undefined, rule: namespaced("read-job"), about: "results of its service checks" },

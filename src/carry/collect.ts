@@ -21,6 +21,7 @@ const refusals: Readonly<Record<number, string>> = {
   403: "permission_denied",
   404: "not_found",
   405: "invalid_method",
+  410: "gone",
   501: "enterprise_only",
 };
 

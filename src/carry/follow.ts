@@ -1,17 +1,38 @@
 /** Followed files and logs: endless, flushed piece by piece. */
+import { GatewayError } from "../errors.ts";
 import type { Parameters } from "../parameters.ts";
+import type { Listener } from "./ask.ts";
 import { deadlineMsOf, type HttpCarriage } from "./carriage.ts";
-import { stream } from "./stream.ts";
+import { copy, type StreamTerms, stream } from "./stream.ts";
 
 /** A plain followed log has no heartbeat: Nomad sends not even a head until the task writes (nomad-http.md §8.7). */
 const isSilent = ({ plain, follow }: Parameters): boolean => plain === true && follow === true;
 
+/** What an agent that does not know it would take for nothing, and answer with something else. */
+const needsMarks = ({ resume, until, await: awaited }: Parameters): boolean =>
+  (resume !== undefined && resume !== "true") || until !== undefined || awaited !== undefined;
+
+/** Lets through only what an agent of serai's answers, which marks its place. */
+const marked = (inner: Listener, node: string): Listener => ({
+  ...inner,
+  head(status, headers, flow) {
+    if (status === 200 && headers["x-serai-resume"] === undefined)
+      throw new GatewayError("bad_request", {
+        text: `resume=<token>, until and await are not for the agent of node ${node}, which is Nomad's own; use offset and origin`,
+      });
+    return inner.head(status, headers, flow);
+  },
+});
+
 export const follow: HttpCarriage = (carrying) => {
-  const silent = isSilent(carrying.exchange.parameters);
-  return stream(carrying, {
+  const { parameters } = carrying.exchange;
+  const silent = isSilent(parameters);
+  const terms: StreamTerms = {
     deadlineMs: silent ? undefined : deadlineMsOf(carrying),
     silenceMs: silent ? 0 : carrying.limits.followSilenceMs,
     stallMs: carrying.limits.followStallMs,
     live: true,
-  });
+  };
+  if (!needsMarks(parameters)) return stream(carrying, terms);
+  return stream(carrying, terms, marked(copy(carrying, terms), carrying.reach.node.name));
 };

@@ -18,6 +18,7 @@ const allowed: readonly (readonly [name: string, spelled: string])[] = [
   ["x-content-type-options", "X-Content-Type-Options"],
   ["x-xss-protection", "X-Xss-Protection"],
   ["etag", "ETag"],
+  ["x-serai-resume", "X-Serai-Resume"],
 ];
 const nomadPrefix = "x-nomad-";
 

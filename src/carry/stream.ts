@@ -122,11 +122,15 @@ export const orCut = async ({ response }: Carrying, send: () => Promise<void>): 
 };
 
 /** Carries one stream to its end. */
-export const stream = (carrying: Carrying, terms: StreamTerms): Promise<void> =>
+export const stream = (
+  carrying: Carrying,
+  terms: StreamTerms,
+  listener: Listener = copy(carrying, terms),
+): Promise<void> =>
   orCut(carrying, async () => {
     const { exchange, reach, response, request } = carrying;
     const { signal } = exchange;
     const { deadlineMs, silenceMs, stallMs } = terms;
-    await ask(request, { reach, signal, deadlineMs, silenceMs }, copy(carrying, terms));
+    await ask(request, { reach, signal, deadlineMs, silenceMs }, listener);
     await delivered(response, signal, stallMs);
   });

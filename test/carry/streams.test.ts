@@ -165,6 +165,27 @@ test("a followed log's head comes before its body, unbuffered, and each piece as
   assert.ok((tally.firstByteMs ?? -1) >= 0);
 });
 
+for (const query of ["resume=MS54", "until=dead", "await=start"])
+  test(`${query} on an agent that does not know it is refused, not ignored`, async () => {
+    await using agent = await faultyAgent(
+      answer(
+        `${ok}Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n`,
+      ),
+    );
+    await using gate = await front({ route: "fs.logs", node: nodeAt(agent.address) });
+    const got = await rawRequest(gate.port, get(`${pathOf("fs.logs")}&${query}`));
+    assert.equal(`${got.status} ${got.headers.get("x-serai-error")}`, "400 bad_request");
+    assert.match(got.body.toString(), /not for the agent of node golden-3/);
+    await agent.idle();
+  });
+
+test("resume=true asks such an agent for tokens that it does not have: no head says so", async () => {
+  await using agent = await faultyAgent(answer(`${ok}Content-Length: 2\r\n\r\n{}`));
+  await using gate = await front({ route: "fs.logs", node: nodeAt(agent.address) });
+  const got = await rawRequest(gate.port, get(`${pathOf("fs.logs")}&resume=true`));
+  assert.equal(`${got.status} ${got.headers.get("x-serai-resume")}`, "200 undefined");
+});
+
 test("a plain followed log may be silent longer than any deadline", async () => {
   await using agent = await faultyAgent(() => undefined);
   await using gate = await front({ route: "fs.logs", node: nodeAt(agent.address), deadlineMs: 50 });

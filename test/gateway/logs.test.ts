@@ -62,7 +62,7 @@ before(async () => {
           job(
             "silent",
             task("main", "sleep 1000"),
-            task("late", "true", { lifecycle: { hook: "poststop" } }),
+            task("late", "echo late", { lifecycle: { hook: "poststop" } }),
           ),
           { ...job("over", task("main", "echo done")), type: "batch" },
         ],
@@ -256,6 +256,66 @@ describe("a viewer that stands still", () => {
   });
 });
 
+describe("a followed log that broke", () => {
+  interface Kept {
+    readonly parts: Buffer[];
+    token: string;
+    since: number;
+  }
+
+  /** One piece more: by the gateway or, as after a restart of it, past it. */
+  const piece = async (kept: Kept, nth: number, whole: number): Promise<void> => {
+    const have = kept.parts.reduce((sum, { length }) => sum + length, 0);
+    const query = `task=main&type=stdout&follow=true&resume=${kept.token}${kept.since > 0 ? `&skip=${kept.since}` : ""}`;
+    const door = nth % 3 === 2 ? Number(new URL(rig.agent().url).port) : port;
+    const target = get(logsPath("rotated", query), `X-Nomad-Token: ${token}\r\n`);
+    const client = rawClient(door, target);
+    await client.seen("\r\n\r\n");
+    const enough = 1 + ((nth * 104_729) % 400_000);
+    await eventually(
+      "enough has come",
+      () =>
+        client.socket.bytesRead > enough ||
+        dataIn(framesIn(bodyOf(client))).length + have === whole ||
+        undefined,
+    );
+    client.socket.destroy();
+    const { headers, body } = parseAnswer(client.received());
+    kept.token = headers.get("x-serai-resume") ?? assert.fail("no token");
+    kept.since = 0;
+    for (const { Data: data, Resume: next } of framesIn(body)) {
+      if (typeof data === "string") {
+        const bytes = Buffer.from(data, "base64");
+        kept.parts.push(bytes);
+        kept.since += bytes.length;
+      }
+      if (typeof next !== "string") continue;
+      kept.token = next;
+      kept.since = 0;
+    }
+  };
+
+  test("goes on by its tokens over rotated files and doors, to the byte", async () => {
+    const whole = expected(rotatedLines);
+    const kept: Kept = { parts: [], token: "true", since: 0 };
+    for (let nth = 1; Buffer.concat(kept.parts).length < whole.length; nth++) {
+      assert.ok(nth < 100, "each piece brings it on");
+      await piece(kept, nth, whole.length);
+    }
+    assert.equal(sha(Buffer.concat(kept.parts)), sha(whole));
+  });
+
+  test("is refused by a token of another log, in words", async () => {
+    const other = await logs("rotated", "task=main&type=stderr&resume=true");
+    const reply = await logs(
+      "rotated",
+      `task=main&type=stdout&resume=${other.headers["x-serai-resume"]}`,
+    );
+    assert.equal(reply.status, 400);
+    assert.match(reply.text, /^resume: this token is of another log/);
+  });
+});
+
 describe("logs that are not there", () => {
   const rows: readonly (readonly [name: string, job: string, query: string, status: number, words: string])[] = [
     ["a task that has not started", "silent", "task=late&type=stdout", 404, 'task "late" not started yet. No logs available'],
@@ -288,5 +348,22 @@ describe("logs that are not there", () => {
       collected.text,
       /^(?:state for allocation .* not found on client|Unknown allocation .*)$/,
     );
+  });
+});
+
+describe("a log of a task's whole life", () => {
+  test("waits for the task, has all it wrote and ends with it", async () => {
+    const client = follow(
+      logsPath("silent", "task=late&type=stdout&follow=true&await=start&until=dead&plain=true"),
+    );
+    await client.seen("\r\n\r\n");
+    const stopped = await rig.ask({
+      method: "POST",
+      path: `/v1/allocation/${rig.allocation("silent")}/stop`,
+      token: rig.secret("management"),
+    });
+    assert.equal(stopped.status, 200, stopped.text);
+    const { end, body } = await client.answer();
+    assert.equal(`${end} ${body.toString()}`, "whole late\n");
   });
 });

@@ -49,10 +49,30 @@ const passOn = async (
   return !life.over;
 };
 
+/** Frames of ours on either side of one of Nomad's; "" for none. */
+export interface Beside {
+  readonly before: string;
+  readonly behind: string;
+}
+
 /** The head goes out with the first frame when it was not sent before. */
-export const frameSink = (response: ServerResponse, life: Life, head: Head): Sink => ({
-  send: (piece) => passOn(response, life, head, toFrame(piece)),
-});
+export const frameSink = (
+  response: ServerResponse,
+  life: Life,
+  head: Head,
+  beside?: (piece: Piece) => Beside,
+): Sink => {
+  const pass = (frame: string): Promise<boolean> => passOn(response, life, head, frame);
+  if (beside === undefined) return { send: (piece) => pass(toFrame(piece)) };
+  return {
+    send: async (piece) => {
+      const { before, behind } = beside(piece);
+      for (const frame of [before, toFrame(piece), behind])
+        if (frame !== "" && !(await pass(frame))) return false;
+      return true;
+    },
+  };
+};
 
 /** `plain`: the bytes alone; events are not visible. */
 export const plainSink = (response: ServerResponse, life: Life, head: Head): Sink => ({

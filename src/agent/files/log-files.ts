@@ -1,11 +1,13 @@
 /** A task's log files by index, and where in them an origin and offset point (nomad-http.md §8.7). Pure. */
 import { failed } from "../../errors.ts";
 import { goQuote, parseGoInt } from "../../lib/go.ts";
+import type { LogPlace } from "./resume-token.ts";
 
 export interface LogFile {
   readonly name: string;
   readonly index: number;
   readonly size: number;
+  readonly inode?: string;
 }
 
 /** Whose logs: a task and a type. The task's name is only ever a part of a file's name. */
@@ -91,4 +93,28 @@ export const startIn = (
   const from = origin === "start" ? 0 : files.length - 1;
   const distance = origin === "start" ? offset : 0 - offset; // never -0
   return distance < 0 ? backwards(files, from, -distance) : forwards(files, from, distance);
+};
+
+/**
+ * Where to go on from a place, so many bytes further. `lost`: its file is gone, is another or has become shorter, or one
+ * behind it is missing. `beyond`: the log does not go so far.
+ */
+export const goOnIn = (
+  files: readonly LogFile[],
+  { index, inode, offset }: LogPlace,
+  skip: number,
+): LogStart | "lost" | "beyond" => {
+  const at = files.findIndex((file) => file.index === index);
+  const file = files[at];
+  if (file === undefined || (inode !== "" && file.inode !== inode) || file.size < offset)
+    return "lost";
+  let left = offset + skip;
+  let expected = index;
+  for (const one of files.slice(at)) {
+    if (one.index !== expected) return "lost";
+    if (left <= one.size) return { file: one, offset: left };
+    left -= one.size;
+    expected++;
+  }
+  return "beyond";
 };

@@ -1,26 +1,19 @@
 /** `fs.logs`: a task's log over its rotated files, framed or plain (nomad-http.md §8.7). */
-import { lstat } from "node:fs/promises";
 import type { ServerResponse } from "node:http";
-import { GatewayError, invalidRequest, notFound } from "../../errors.ts";
-import { goQuote } from "../../lib/go.ts";
 import type { LogsParameters } from "../../parameters.ts";
-import { type Content, type FilesOf, openContent, pinIn } from "./content.ts";
-import { errnoCode, errnoWords, PathFault } from "./fault.ts";
+import { type Content, type FilesOf, openContent } from "./content.ts";
+import { PathFault } from "./fault.ts";
 import { isGone, type SeenDirectory, type Shared, sendHead, streamHead } from "./follow.ts";
 import { frameSink, plainSink, type Sink } from "./frames.ts";
 import { Bell, Life } from "./life.ts";
-import {
-  byIndex,
-  type LogFile,
-  type LogStart,
-  logIndex,
-  refuseJunk,
-  startIn,
-} from "./log-files.ts";
-import { textNamesIn } from "./names.ts";
+import { type LogFile, type LogStart, logIndex } from "./log-files.ts";
+import { filesNow, logsDirectory, noEntry } from "./log-listing.ts";
+import { type Begin, beginning, beginOf, isStarted, lost, placeOf } from "./log-start.ts";
+import { type Marks, marksFor } from "./marks.ts";
 import { Tail } from "./tail.ts";
 
-const logsDirectory = "alloc/logs";
+/** Between looks at a task's state. */
+const stateLookMs = 250;
 
 /** One answer on its way. */
 interface Session {
@@ -33,58 +26,13 @@ interface Session {
   readonly head: Readonly<Record<string, string>>;
   /** Rings when the current file, the directory or the life changed. */
   readonly bell: Bell;
+  /** For callers that asked for more than Nomad gives: they are told, or cut, where bytes were lost. */
+  readonly marks: Marks | undefined;
+  /** The index of the file that was read last. */
+  previous: number | undefined;
   /** The highest index seen; infinity once the directory is gone. */
   newest: number;
 }
-
-const noEntry = ({ task, type }: LogsParameters): GatewayError =>
-  notFound(`log entry for task ${goQuote(task)} and log type ${goQuote(type)} not found`);
-
-/** Nomad's words for a logs directory that cannot be listed. */
-const listFault = (allocation: FilesOf, cause: unknown): unknown => {
-  if (cause instanceof GatewayError) return cause;
-  const isPath = cause instanceof PathFault && cause.reason.kind !== "os";
-  const errno =
-    cause instanceof PathFault && cause.reason.kind === "os"
-      ? cause.reason.errno
-      : errnoCode(cause);
-  const words = isPath
-    ? cause.message
-    : `open ${allocation.directory}/${logsDirectory}: ${errnoWords(errno)}`;
-  return new GatewayError("failed", { text: `failed to list entries: ${words}` }, { cause });
-};
-
-const sizeOf = async (path: string): Promise<number | undefined> => {
-  try {
-    const stats = await lstat(path);
-    return stats.isDirectory() ? undefined : stats.size;
-  } catch {
-    return undefined; // rotated away since it was listed
-  }
-};
-
-/** The task's log files now, oldest first. `strict`: a name that is junk is refused as Nomad does. */
-const filesNow = async (
-  allocation: FilesOf,
-  parameters: LogsParameters,
-  mode: "strict" | "lenient",
-): Promise<readonly LogFile[]> => {
-  const files: LogFile[] = [];
-  try {
-    await using pinned = await pinIn(allocation, logsDirectory);
-    const names = await textNamesIn(pinned.directory);
-    if (mode === "strict")
-      refuseJunk(parameters, names, (name) => allocation.task(name) !== undefined);
-    for (const name of names) {
-      const index = logIndex(parameters, name);
-      const size = index === undefined ? undefined : await sizeOf(`${pinned.directory}/${name}`);
-      if (index !== undefined && size !== undefined) files.push({ name, index, size });
-    }
-  } catch (error) {
-    throw listFault(allocation, error);
-  }
-  return files.sort(byIndex);
-};
 
 /** The highest index in a directory; infinity when it is gone, so that the next listing says so. */
 const newestIn = (parameters: LogsParameters, seen: SeenDirectory): number => {
@@ -121,12 +69,28 @@ const hasNewer = async (session: Session, index: number): Promise<boolean> => {
 /** What comes after one file: the next index, the same index anew, or nothing. */
 type After = "next" | "anew" | "over";
 
+/** Whether nothing more will be written, and the caller wants no more: a task is dead when its output is in its files. */
+const isOver = ({ allocation, parameters }: Session): boolean =>
+  parameters.until === "dead" && allocation.task(parameters.task)?.state === "dead";
+
+/** After the last drain of a file that is gone, or whose task is dead: the names that were watched may be older. */
+const afterLast = async (
+  { allocation, parameters }: Session,
+  index: number,
+  tail: Tail,
+  wasGone: boolean,
+): Promise<After> => {
+  const files = await filesNow(allocation, parameters, "lenient");
+  if (files.some((file) => file.index > index)) return "next";
+  return wasGone && (await tail.tell("file deleted")) ? "anew" : "over";
+};
+
 /**
  * Follows one file until a higher index exists. That is looked at before the last drain: a file is complete once
  * the next one is there, so nothing of it is lost.
  */
 const followFile = async (session: Session, content: Content, start: LogStart): Promise<After> => {
-  const { shared, bell, allocation, parameters } = session;
+  const { shared, bell } = session;
   const { index } = start.file;
   const tail = tailOf(session, content, start);
   let gone = false;
@@ -136,15 +100,12 @@ const followFile = async (session: Session, content: Content, start: LogStart): 
   });
   try {
     for (;;) {
-      const wasGone = gone; // both before the drain
+      const wasGone = gone; // all before the drain
+      const wasDead = isOver(session);
       const isOld = await hasNewer(session, index);
       if (!(await tail.drain())) return "over";
       if (isOld) return "next";
-      if (wasGone) {
-        const files = await filesNow(allocation, parameters, "lenient");
-        if (files.some((file) => file.index > index)) return "next";
-        return (await tail.tell("file deleted")) ? "anew" : "over";
-      }
+      if (wasGone || wasDead) return await afterLast(session, index, tail, wasGone);
       await bell.heard();
     }
   } finally {
@@ -164,9 +125,24 @@ const openLog = async ({ allocation }: Session, file: LogFile): Promise<Content 
   }
 };
 
+/** A reader of frames is told what is missing, one of plain bytes is cut: they would look as if nothing were. */
+const enter = (session: Session, content: Content, { index }: LogFile): void => {
+  const { marks, parameters, previous } = session;
+  session.previous = index;
+  if (marks === undefined) return;
+  const isGap = previous !== undefined && index > previous + 1;
+  const first = { index: (previous ?? 0) + 1, offset: 0 };
+  if (isGap && parameters.plain) throw lost(parameters, first, []);
+  const names = `${logsDirectory}/${parameters.task}.${parameters.type}.${first.index} to ${index - 1}`;
+  marks.enter({ index, inode: String(content.stats.ino) }, isGap ? names : undefined);
+};
+
 const readFile = async (session: Session, start: LogStart, last: number): Promise<After> => {
   await using content = await openLog(session, start.file);
+  if (content === undefined && session.marks && session.previous === undefined)
+    throw lost(session.parameters, placeOf(start), []);
   if (content === undefined) return "next";
+  enter(session, content, start.file);
   if (session.parameters.follow) {
     sendHead(session.response, session.head);
     return await followFile(session, content, start); // awaited here: the file is closed on return
@@ -205,6 +181,10 @@ const accompanied = async (session: Session, task: () => Promise<void>): Promise
       }),
     );
   if (!parameters.plain) ends.push(shared.heartbeats(response));
+  if (parameters.until !== undefined) {
+    const looking = setInterval(bell.ring, stateLookMs); // no event tells of a task's state
+    ends.push(() => clearInterval(looking));
+  }
   try {
     await task();
   } finally {
@@ -212,19 +192,43 @@ const accompanied = async (session: Session, task: () => Promise<void>): Promise
   }
 };
 
-/** The checks of Nomad's client, in its order; the answer is where to start. */
-const startOf = async (allocation: FilesOf, parameters: LogsParameters) => {
-  const { task, origin, offset } = parameters;
-  if (allocation.collected)
-    throw notFound(`state for allocation ${allocation.id} not found on client`);
-  const known = allocation.task(task);
-  if (known === undefined) throw invalidRequest(`unknown task name ${goQuote(task)}`);
-  if (!known.started) throw notFound(`task ${goQuote(task)} not started yet. No logs available`);
-  const files = await filesNow(allocation, parameters, "strict");
-  const start = startIn(files, origin, Number(offset));
-  const last = files.at(-1)?.index;
-  if (start === undefined || last === undefined) throw noEntry(parameters);
-  return { start, last: parameters.follow ? Number.POSITIVE_INFINITY : last };
+/** Waits until the task has started, with the head sent; false when the answer has ended, or the task is dead unstarted. */
+const started = async (session: Session): Promise<boolean> => {
+  const { allocation, parameters, life } = session;
+  sendHead(session.response, session.head);
+  while (!life.over && !isOver(session)) {
+    if (isStarted(allocation, parameters)) return true;
+    await life.pause(stateLookMs);
+  }
+  return !life.over && isStarted(allocation, parameters);
+};
+
+/** Undefined: the task is to be waited for. */
+const beginNow = async (
+  allocation: FilesOf,
+  parameters: LogsParameters,
+  marks: Marks | undefined,
+): Promise<Begin | undefined> =>
+  parameters.await !== undefined && !isStarted(allocation, parameters)
+    ? undefined
+    : beginOf(allocation, parameters, marks?.resumed);
+
+const headOf = (
+  { plain }: LogsParameters,
+  marks: Marks | undefined,
+  begin: Begin | undefined,
+): Readonly<Record<string, string>> => {
+  const head = streamHead(plain ? "text/plain" : "application/json");
+  return marks ? { ...head, ...marks.headAt(begin ? placeOf(begin.start) : beginning) } : head;
+};
+
+const read = async (session: Session, begun: Begin | undefined): Promise<void> => {
+  const { allocation, parameters, marks } = session;
+  if (begun === undefined && !(await started(session))) return;
+  const { start, last } =
+    begun ?? (await beginOf(allocation, parameters, marks?.resumed ?? beginning));
+  session.newest = Math.max(session.newest, start.file.index);
+  await readFiles(session, start, last);
 };
 
 /** Streams a task's log; throws the refusal before the head, and whatever reading throws after it. */
@@ -236,20 +240,22 @@ export const logs = async (
   shared: Shared,
 ): Promise<void> => {
   using life = new Life(response, signal);
-  const { start, last } = await startOf(allocation, parameters);
-  const head = streamHead(parameters.plain ? "text/plain" : "application/json");
+  const marks = marksFor(allocation, parameters);
+  const begin = await beginNow(allocation, parameters, marks);
+  const head = headOf(parameters, marks, begin);
   if (response.req.method === "HEAD") {
     response.writeHead(200, head).end();
     return;
   }
-  const sink = (parameters.plain ? plainSink : frameSink)(response, life, head);
+  const sink = parameters.plain
+    ? plainSink(response, life, head)
+    : frameSink(response, life, head, marks?.beside);
   const bell = new Bell();
   life.onEnd(bell.ring);
-  const newest = start.file.index;
   const session: Session = {
-    allocation, parameters, response, shared, life, sink, head, bell, newest,
+    allocation, parameters, response, shared, life, sink, head, bell, marks, previous: undefined, newest: Number.NEGATIVE_INFINITY,
   }; // biome-ignore format: a row
-  await accompanied(session, () => readFiles(session, start, last));
+  await accompanied(session, () => read(session, begin));
   if (life.over) return;
   if (!response.headersSent) response.writeHead(200, { ...head, "Content-Length": 0 });
   response.end();
