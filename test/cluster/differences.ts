@@ -31,6 +31,13 @@ export const permitted: readonly Permitted[] = [
   },
   {
     known: true,
+    nomad: "`Range` is ignored: a download that broke begins anew",
+    serai: "`cat` answers one range with 206 or 416, and heeds `If-Range`",
+    paths: /^\/v1\/client\/fs\/cat\//,
+    changes: [[/^header accept-ranges$/, /^bytes$/, absent]],
+  },
+  {
+    known: true,
     nomad: "a refused token is 403, 500, 1008 or 200, by route and hop, and the text tells why",
     serai: "403 `Permission denied` everywhere, close 1011 `Permission denied` on exec",
     changes: [

@@ -29,8 +29,8 @@ after(() => rig[Symbol.asyncDispose]());
 
 /** What the gateway may put into an answer's head. */
 const knownHeaders: ReadonlySet<string> = new Set([
-  "access-control-allow-credentials", "access-control-allow-origin", "cache-control", "connection", "content-length",
-  "content-security-policy", "content-type", "date", "keep-alive", "location", "retry-after", "transfer-encoding", "vary",
+  "accept-ranges", "access-control-allow-credentials", "access-control-allow-origin", "cache-control", "connection", "content-length",
+  "content-security-policy", "content-type", "date", "etag", "keep-alive", "location", "retry-after", "transfer-encoding", "vary",
   "x-accel-buffering", "x-content-type-options", "x-nomad-index", "x-nomad-knownleader", "x-nomad-lastcontact",
   "x-request-id", "x-serai-error", "x-serai-node", "x-xss-protection", "x-nomad-nexttoken",
 ]); // biome-ignore format: a list
