@@ -1,12 +1,17 @@
-/** What hostile agents cost a gateway: each attack by itself, and thousands of requests to agents that say nothing. */
+/**
+ * What hostile agents cost a gateway: each attack by itself, and thousands of requests to agents that say nothing; and what
+ * callers cost who stop reading what comes through a tunnel.
+ */
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { readdirSync } from "node:fs";
+import { connect, type Socket } from "node:net";
 import { test } from "node:test";
 import { headers, hpack, settings, types } from "../support/frames.ts";
 import { times } from "../support/hostile.ts";
-import { besiege, growthKb, type Siege } from "../support/hostile-tunnel.ts";
-import { until } from "../support/processes.ts";
-import { figures } from "../support/siege.ts";
+import { besiege, growthKb, type Siege, statusKb } from "../support/hostile-tunnel.ts";
+import { type Program, until } from "../support/processes.ts";
+import { type Besieged, besieged, figures } from "../support/siege.ts";
 import { floods, streamFloods } from "../support/tunnel-attacks.ts";
 
 const rounds = 5;
@@ -41,8 +46,9 @@ const attacks: readonly Attack[] = [
   })),
 ];
 
-const median = (values: readonly number[]): number =>
-  values.toSorted((one, other) => one - other)[Math.floor(values.length / 2)] ?? Number.NaN;
+const quantile = (values: readonly number[], part: number): number =>
+  values.toSorted((one, other) => one - other)[Math.floor(values.length * part)] ?? Number.NaN;
+const median = (values: readonly number[]): number => quantile(values, 0.5);
 
 test("no attack costs a warm gateway more than 8 MiB, and each is cut in a second", async (t) => {
   await using siege = await besiege();
@@ -115,3 +121,91 @@ for (const [name, answers] of [
     t.diagnostic(`descriptors before ${base.fds}, after ${descriptors()}`);
     assert.equal((await siege.ask(siege.behind)).status, 200);
   });
+
+const stoppedReaders = 20;
+const smallRequests = 400;
+/** What is meant is that nobody waits for a stopped reader; the machine may be busy. */
+const smallBoundMs = 3_000;
+const maxKbPerReader = 4 * 1_024;
+
+/** A download through the gateway that has begun, and of which nothing more is read. */
+const stopReading = async ({ gateway, allocation, token }: Besieged): Promise<Socket> => {
+  const socket = connect(gateway.port, "127.0.0.1");
+  socket.on("error", () => socket.destroy());
+  const path = `/v1/client/fs/cat/${allocation}?path=/main/local/big`;
+  socket.write(`GET ${path} HTTP/1.1\r\nHost: x\r\nX-Nomad-Token: ${token}\r\n\r\n`);
+  const [head] = await once(socket, "data");
+  socket.pause();
+  assert.match(String(head).slice(0, 40), /^HTTP\/1\.1 200 /);
+  return socket;
+};
+
+/** Milliseconds of small requests to the same agent, eight at a time. */
+const smallOnes = async ({ gateway, allocation, token }: Besieged): Promise<readonly number[]> => {
+  const took: number[] = [];
+  await times(smallRequests, 8, async () => {
+    const beganMs = performance.now();
+    const answer = await fetch(
+      `${gateway.url}/v1/client/fs/stat/${allocation}?path=/main/local/big`,
+      { headers: { "x-nomad-token": token }, signal: AbortSignal.timeout(30_000) },
+    );
+    assert.equal(answer.status, 200, await answer.text());
+    took.push(performance.now() - beganMs);
+  });
+  return took;
+};
+
+/** Kilobytes of its own after a collection. */
+const keptKb = async ({ pid, kill, output }: Program): Promise<number> => {
+  const collections = (): number => output.filter((line) => line.includes('"collected"')).length;
+  const before = collections();
+  kill("SIGUSR2");
+  await until("it has collected", () => collections() > before);
+  return statusKb(pid, "RssAnon");
+};
+const keptBy = async ({ gateway, agent }: Besieged): Promise<readonly [number, number]> => [
+  await keptKb(gateway),
+  await keptKb(agent),
+];
+
+test("20 stopped downloads through a tunnel hold up no small request in it, and little memory", async (t) => {
+  await using scene = await besieged({}, { gateway: { tunnel: true } });
+  const { gateway } = scene;
+  const streams = async (): Promise<number> =>
+    (await figures(gateway)).get("serai_tunnel_streams") ?? 0;
+  const stopped = async (): Promise<AsyncDisposable> => {
+    const readers = await Promise.all(
+      Array.from({ length: stoppedReaders }, () => stopReading(scene)),
+    );
+    assert.ok((await streams()) >= stoppedReaders);
+    return {
+      [Symbol.asyncDispose]: async () => {
+        for (const reader of readers) reader.destroy();
+        await until("their streams are closed", async () => (await streams()) < stoppedReaders);
+      },
+    };
+  };
+  const tell = (what: string, took: readonly number[]): number => {
+    const p99 = quantile(took, 0.99);
+    t.diagnostic(`${what}: p50 ${median(took).toFixed(1)} ms, p99 ${p99.toFixed(1)} ms`);
+    return p99;
+  };
+  {
+    await using _warm = await stopped();
+    await smallOnes(scene);
+  }
+  const without = tell("small requests by themselves", await smallOnes(scene));
+  const [gatewayKb, agentKb] = await keptBy(scene);
+  await using _readers = await stopped();
+  const beside = tell(`beside ${stoppedReaders} stopped readers`, await smallOnes(scene));
+  const [gatewayWithKb, agentWithKb] = await keptBy(scene);
+  const costs = [
+    ["gateway", (gatewayWithKb - gatewayKb) / stoppedReaders],
+    ["agent", (agentWithKb - agentKb) / stoppedReaders],
+  ] as const;
+  for (const [who, kb] of costs) t.diagnostic(`the ${who}: ${kb.toFixed(0)} KiB a stopped reader`);
+  assert.ok(without < smallBoundMs && beside < smallBoundMs, `${without} and ${beside} ms`);
+  for (const [who, kb] of costs) assert.ok(kb < maxKbPerReader, `${who}: ${kb} KiB`);
+  const tunnels = await figures(gateway);
+  assert.equal(tunnels.get('serai_tunnels{state="open"}'), 1);
+});

@@ -39,7 +39,10 @@ const script =
   "head -c 30000000 /dev/zero > $NOMAD_TASK_DIR/big; echo started; while :; do echo tick; sleep 0.1; done";
 
 /** A gateway and an agent with one workload that has a large file and a log that grows. */
-export const besieged = async (settings: object = {}): Promise<Besieged> => {
+export const besieged = async (
+  settings: object = {},
+  agentSettings: object = {},
+): Promise<Besieged> => {
   const home = createHome();
   try {
     const module = path.join(home.directory, "collect.mjs");
@@ -48,7 +51,12 @@ export const besieged = async (settings: object = {}): Promise<Besieged> => {
       { log: { lines_per_second: 10 }, audit: { output: "/dev/null" }, ...settings },
       { node: ["--expose-gc", "--import", module] },
     );
-    const agent = await home.agent("n1", gateway.url, { workloads: [shellWorkload("j1", script)] });
+    const agent = await home.agent(
+      "n1",
+      gateway.url,
+      { workloads: [shellWorkload("j1", script)], ...agentSettings },
+      { node: ["--expose-gc", "--import", module] },
+    );
     const token = home.secrets.operator;
     const headers = { "x-nomad-token": token };
     let seen = "";
