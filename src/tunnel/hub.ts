@@ -12,6 +12,7 @@ import {
   silentObserver,
   type TunnelEnd,
 } from "./observer.ts";
+import { createChecks } from "./vitals.ts";
 
 export interface HubEvent {
   readonly kind: "tunnel_opened" | "tunnel_replaced" | "tunnel_ended" | "tunnel_refused";
@@ -123,6 +124,7 @@ export const createHub = ({ clock, told }: HubNeeds, given: HubOptions = {}): Hu
   const swappedAtMs = new Map<string, number>();
   const waiting = new Map<string, Set<() => void>>();
   const listeners = new Set<(nodeId: string) => void>();
+  const checks = createChecks();
   let isDraining = false;
   const now = (): number => clock.monotonic();
   const startedAtMs = now();
@@ -237,6 +239,7 @@ export const createHub = ({ clock, told }: HubNeeds, given: HubOptions = {}): Hu
         {
           ended: (reason, kind) => ended(nodeId, link, reason, kind),
           leaving: () => left(nodeId, link),
+          checks,
         },
         options,
       );

@@ -14,6 +14,7 @@ import {
   type TunnelObserver,
 } from "./observer.ts";
 import { connectHeaders, maxStreams, sessionOptions, sessionWindow } from "./protocol.ts";
+import type { Rounds } from "./rounds.ts";
 import { tapped } from "./tapped.ts";
 import { type VitalsOptions, watch } from "./vitals.ts";
 
@@ -74,12 +75,14 @@ export interface LinkNeeds {
   readonly ended: (reason: string, kind: TunnelEnd) => void;
   /** The agent takes no new connections through it; what is open goes on. */
   readonly leaving: () => void;
+  /** Shared by the tunnels of a hub. */
+  readonly checks?: Rounds;
 }
 
 /** Takes the socket of an accepted hello. */
 export const createLink = (
   socket: Duplex,
-  { ended, leaving }: LinkNeeds,
+  { ended, leaving, checks }: LinkNeeds,
   options: LinkOptions = {},
 ): Link => {
   // http2 takes any duplex stream that is connected; its types know net.Socket alone
@@ -110,7 +113,7 @@ export const createLink = (
     session.destroy();
     socket.destroy();
   };
-  const vitals = watch(session, { fail: end, beat: observe.tunnelBeat }, options);
+  const vitals = watch(session, { fail: end, beat: observe.tunnelBeat, checks }, options);
   const graceful = closeGracefully(session);
   session.once("connect", () => {
     if (!session.destroyed) session.setLocalWindowSize(sessionWindow);

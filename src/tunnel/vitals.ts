@@ -3,6 +3,7 @@ import type { Http2Session } from "node:http2";
 import type { TunnelEnd } from "./observer.ts";
 import { heartbeatMs, heartbeatTimeoutMs, settingsTimeoutMs, stuckTimeoutMs } from "./protocol.ts";
 import { looksInTimeout, Pulse } from "./pulse.ts";
+import { createRounds, type Rounds } from "./rounds.ts";
 
 export interface VitalsNeeds {
   /** Called once, with what is wrong. */
@@ -12,6 +13,8 @@ export interface VitalsNeeds {
   ) => void;
   /** Told how long each heartbeat took. */
   readonly beat?: (roundTripMs: number) => void;
+  /** Shared by all that are watched; one of its own where it is not given. */
+  readonly checks?: Rounds | undefined;
 }
 
 export interface VitalsOptions {
@@ -44,6 +47,8 @@ export interface Vitals {
 
 const checksPerSecond = 4;
 const checkMs = 1_000 / checksPerSecond;
+/** For tunnels that are watched together. */
+export const createChecks = (): Rounds => createRounds(checkMs);
 const tinyBytes = 16;
 
 /** Asked at each check: true when that has been so for too long. A time in which this process stood still is no such. */
@@ -71,7 +76,7 @@ export const watch = (
   const stop = (): void => {
     clearInterval(beats);
     clearInterval(looks);
-    clearInterval(checks);
+    leaveChecks();
   };
   let isOver = false;
   const failed: VitalsNeeds["fail"] = (reason, kind) => {
@@ -140,8 +145,8 @@ export const watch = (
 
   const beats = setInterval(beat, options.heartbeatMs);
   const looks = setInterval(look, lookMs);
-  const checks = setInterval(check, checkMs);
-  for (const timer of [beats, looks, checks]) timer.unref();
+  for (const timer of [beats, looks]) timer.unref();
+  const leaveChecks = (needs.checks ?? createChecks()).join(check);
   beat();
   return {
     counted: (bytes) => {
