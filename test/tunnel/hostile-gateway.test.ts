@@ -57,7 +57,7 @@ let elsewhereAddress = "";
 
 // biome-ignore format: a table
 const attacks = (): readonly Attack[] => [
-  ...[...floods, ...faults].filter(({ isLong }) => !isLong).map(({ name, bytes }) => ({ name, begin: begun, bytes })),
+  ...[...floods, ...faults].map(({ name, bytes }) => ({ name, begin: begun, bytes })),
   { name: "garbage behind its 101", begin: Buffer.from("HTTP/1.1 200 OK\r\n\r\nhello, hello, hello"), bytes: Buffer.alloc(1_024, "x") },
   { name: "an upgrade to something else", answer: accepted.replace(tunnelProtocol, "websocket") },
   { name: "an upgrade to nothing", answer: "HTTP/1.1 101 Switching Protocols\r\n\r\n" },
@@ -113,16 +113,19 @@ let home: Home;
 let connector: Program;
 let gateway: Server;
 let agent: Server;
-let turn: Promise<void> = Promise.resolve();
+/** Each ends when the attack that is under way in it does. */
+const lanes: Promise<void>[] = Array.from({ length: 4 }, () => Promise.resolve());
+let attacked = 0;
 
-/** One after the other; who dials again is told to come later. */
+/** A few at a time; who dials again is told to come later. */
 const receive = async (socket: Socket, outcome: Outcome): Promise<void> => {
   outcome.dials += 1;
   if (outcome.dials > 1)
     return void socket.end("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n");
-  const before = turn;
+  const lane = attacked++ % lanes.length;
+  const before = lanes[lane];
   const mine = Promise.withResolvers<void>();
-  turn = mine.promise;
+  lanes[lane] = mine.promise;
   await before;
   const beganMs = performance.now();
   socket.once("close", () => {
