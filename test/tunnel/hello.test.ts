@@ -16,8 +16,10 @@ before(async () => {
 });
 after(() => siege[Symbol.asyncDispose]());
 
+/** All of them are closed; on a busy machine not at once. */
+const waitMs = 2_500;
 const send = (bytes: string | Buffer): Promise<RawAnswer> =>
-  sendRaw(siege.gateway.port, bytes, 100);
+  sendRaw(siege.gateway.port, bytes, waitMs);
 const proved = (more = "", id: string = randomUUID()): string =>
   helloOf(id, siege.home.secrets.join, more);
 
