@@ -5,6 +5,7 @@
 import type { RawData, WebSocket } from "ws";
 import { closeReason, toClose } from "../answer.ts";
 import { GatewayError, toGatewayError } from "../errors.ts";
+import { bytesOf } from "../lib/web-socket.ts";
 import type { Clock, Exchange, Reach, Tally } from "../ports.ts";
 import type { Limits } from "./carriage.ts";
 import { refusesToken, unknownAllocation } from "./collect.ts";
@@ -30,14 +31,24 @@ interface Close {
 }
 
 const normal: Close = { code: 1000, reason: "" };
+const unknownExit = "exit status unknown";
 const noStatus = 1005;
 const abnormal = 1006;
 
 const unsendable: ReadonlySet<number> = new Set([1004, noStatus, abnormal, 1015]);
 
-/** The agent's close as the caller gets it. */
+/** Rounds without a sign of life after which a peer is gone. */
+const maxSilentRounds = 2;
+/** An agent that was given input may wait until its command takes it, and hear no ping so long. */
+const maxSilentRoundsWithInput = 10;
+/** Not more than the `{}` that clients send now and then. */
+const heartbeatBytes = 2;
+
+/** The agent's close as the caller gets it. It came without an exit frame: nobody is to take a normal one for exit code 0. */
 const passedOn = (code: number, reason: string): Close => {
   if (refusesToken(reason)) return toClose(new GatewayError("permission_denied"));
+  if (code === normal.code || code === noStatus)
+    return { code: normal.code, reason: reason || unknownExit };
   return unsendable.has(code) ? { code: undefined, reason: "" } : { code, reason };
 };
 
@@ -68,6 +79,9 @@ class Session {
   readonly #settle: (error: GatewayError | undefined) => void;
   readonly #ping: NodeJS.Timeout;
   #silentRounds = 0;
+  #agentSilentRounds = 0;
+  /** Since the agent's last sign of life. */
+  #gaveInput = false;
   #state: "open" | "ending" | "ended" = "open";
   #patience: NodeJS.Timeout | undefined;
   #outcome: GatewayError | undefined;
@@ -104,8 +118,14 @@ class Session {
   /** A message of the caller, in its order. */
   fromClient(data: RawData, isBinary: boolean): void {
     this.#silentRounds = 0;
+    if (bytesOf(data) > heartbeatBytes) this.#gaveInput = true;
     if (this.#state === "open") this.#toAgent.push(data, isBinary);
   }
+
+  readonly #agentLives = (): void => {
+    this.#agentSilentRounds = 0;
+    this.#gaveInput = false;
+  };
 
   #listen(): void {
     const { reach, limits } = this.#parts;
@@ -113,6 +133,8 @@ class Session {
       this.#silentRounds = 0;
     });
     this.#client.once("close", () => this.#clientGone());
+    this.#agent.on("ping", this.#agentLives);
+    this.#agent.on("pong", this.#agentLives);
     this.#agent.on("message", (data: RawData, isBinary) => this.#fromAgent(data, isBinary));
     this.#agent.on("error", (error: Error & { code?: string }) => {
       if (error.code?.startsWith("WS_ERR_"))
@@ -131,6 +153,7 @@ class Session {
   }
 
   #fromAgent(data: RawData, isBinary: boolean): void {
+    this.#agentLives();
     if (this.#state !== "open") return;
     const { tally, clock, exchange } = this.#parts;
     tally.firstByteMs ??= clock.monotonic() - exchange.startedAtMs;
@@ -147,8 +170,13 @@ class Session {
       this.#end(passedOn(code, reason), meaningOf(code, reason, node));
       return;
     }
-    const lost = new GatewayError("upstream_broke", { node, reason: "connection lost" });
-    this.#end({ code: lost.close, reason: closeReason(`node ${node} lost`) }, lost);
+    this.#agentLost("connection lost");
+  }
+
+  #agentLost(reason: string): void {
+    const node = this.#parts.reach.node.name;
+    const lost = new GatewayError("upstream_broke", { node, reason });
+    this.#end({ code: lost.close, reason: closeReason(`${unknownExit}: node ${node} lost`) }, lost);
   }
 
   /** A caller that closes before we have said goodbye has left; after it, its close is the answer to ours. */
@@ -163,9 +191,13 @@ class Session {
     if (error.code !== "client_closed") this.#refuse(error); // its socket's own close tells the rest
   };
 
+  /** A peer that we do not read from now (the other one is slow) cannot give a sign. */
   #beat(): void {
-    if (this.#silentRounds >= 2) this.#client.terminate();
-    this.#silentRounds += 1;
+    if (this.#silentRounds >= maxSilentRounds) this.#client.terminate();
+    if (!this.#client.isPaused) this.#silentRounds += 1;
+    const bound = this.#gaveInput ? maxSilentRoundsWithInput : maxSilentRounds;
+    if (this.#agentSilentRounds >= bound) this.#agentLost("it answered no ping");
+    if (!this.#agent.isPaused) this.#agentSilentRounds += 1;
     for (const socket of [this.#client, this.#agent])
       if (socket.readyState === socket.OPEN) socket.ping();
   }

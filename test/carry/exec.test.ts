@@ -134,6 +134,8 @@ for (const { code, reason, gets, says } of [
   { code: 1011, reason: "task not found", gets: 1011, says: "task not found" },
   { code: 1008, reason: "rpc error: ACL token expired", gets: 1011, says: "Permission denied" },
   { code: 4001, reason: "own", gets: 4001, says: "own" },
+  { code: 1000, reason: "", gets: 1000, says: "exit status unknown" },
+  { code: undefined, reason: "", gets: 1000, says: "exit status unknown" },
 ])
   test(`the agent's close ${code} ${reason} is ${gets} ${says}`, async () => {
     await using agent = await execAgent((socket) => socket.close(code, reason));
@@ -148,7 +150,10 @@ test("an agent lost without an exit frame is 1014 with its name, after its last 
   );
   await using gate = await gateTo(agent.address);
   const { closed, messages } = caller(gate);
-  assert.deepEqual(await closed, { code: 1014, reason: "node golden-3 lost" });
+  assert.deepEqual(await closed, {
+    code: 1014,
+    reason: "exit status unknown: node golden-3 lost",
+  });
   assert.deepEqual(messages, [`t:${output("last")}`]);
   assert.equal((await gate.ended()).error?.code, "upstream_broke");
   await settled(gate);
@@ -161,7 +166,7 @@ test("the longest name a node may have is cut to what a close frame carries", as
   await using gate = await front({ route: "alloc.exec", node });
   const { code, reason } = await caller(gate).closed;
   assert.equal(code, 1014);
-  assert.equal(reason, `node ${"ж".repeat(59)}`); // 123 bytes
+  assert.equal(reason, `exit status unknown: node ${"ж".repeat(48)}`); // 122 bytes
   await settled(gate);
 });
 
@@ -282,6 +287,54 @@ test("a caller that answers no ping is gone after two rounds; one that answers l
   await settled(gate);
 });
 
+/** A relay to an agent that falls silent with its connection open, as when its node loses power. */
+const silenced = (talk: (socket: WebSocket) => void): Promise<ExecAgent> =>
+  execAgent((socket) => {
+    talk(socket);
+    socket.pause(); // reads no ping any more, and so answers none
+  });
+
+for (const input of [undefined, "{}"])
+  test(`an agent that answers no ping is lost after two rounds, though its caller lives (input ${input})`, async () => {
+    await using agent = await silenced(() => undefined);
+    await using gate = await gateTo(agent.address, { pingMs: 50 });
+    const { socket, closed } = caller(gate);
+    await once(socket, "open");
+    if (input !== undefined) socket.send(input);
+    assert.deepEqual(await closed, {
+      code: 1014,
+      reason: "exit status unknown: node golden-3 lost",
+    });
+    const { error } = await gate.ended();
+    assert.match(error?.words ?? "", /it answered no ping/);
+    await settled(gate);
+  });
+
+test("an agent that waits until its command takes input has longer to answer a ping", async () => {
+  let resume = (): void => undefined;
+  await using agent = await silenced((socket) => {
+    resume = () => {
+      socket.resume();
+      socket.send(exitFrame(0));
+    };
+  });
+  await using gate = await gateTo(agent.address, { pingMs: 50 });
+  const { socket, closed } = caller(gate);
+  await once(socket, "open");
+  socket.send(JSON.stringify({ stdin: { data: "eA==" } }));
+  let rounds = 0;
+  await new Promise<void>((resolve) => {
+    socket.on("ping", () => {
+      rounds += 1;
+      if (rounds === 6) resolve();
+    });
+  });
+  resume();
+  assert.equal((await closed).code, 1000);
+  assert.equal((await gate.ended()).tally.exitCode, 0);
+  await settled(gate);
+});
+
 test("of two hundred short sessions each gets its exit code before close 1000", async () => {
   await using agent = await execAgent((socket) => {
     socket.send(output("out"));
@@ -334,7 +387,7 @@ const refusals: readonly { name: string; script: Script; code: number; reason: R
   { name: "101 then reserved bits", script: thenFrame([0xf1, 1, 0x41]), code: 1014, reason: /not a proper frame/ },
   { name: "101 then text that is not UTF-8", script: thenFrame([0x81, 2, 0xc3, 0x28]), code: 1014, reason: /not a proper frame/ },
   { name: "101 then half a frame and the end", script: ({ socket, head }) => { socket.write(upgrade(accept(head))); socket.end(Buffer.from([0x81, 5, 0x41])); }, code: 1014, reason: /node golden-3 lost/ },
-  { name: "101 then a close without a code", script: thenFrame([0x88, 0]), code: 1005, reason: /^$/ },
+  { name: "101 then a close without a code", script: thenFrame([0x88, 0]), code: 1000, reason: /^exit status unknown$/ },
   { name: "101 then a million fragments", script: ({ socket, head }) => { socket.write(upgrade(accept(head))); socket.write(Buffer.concat([Buffer.from([0x01, 1, 0x41]), Buffer.alloc(300_000, Buffer.from([0x00, 1, 0x41]))])); }, code: 1014, reason: /not a proper frame/ },
 ]; // biome-ignore format: a table
 

@@ -170,7 +170,7 @@ export const differences: readonly Permitted[] = [
   {
     kind: "better",
     nomad: "when the node of an exec dies, the connection ends without a Close frame",
-    serai: "close 1014 says which node was lost",
+    serai: "close 1014 says which node was lost, and that the exit status is unknown",
     files: ["node-down"],
     names: /^killed during exec/,
     via: "server",

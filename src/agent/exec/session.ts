@@ -13,6 +13,7 @@ import { closeFrame, dataFrame, decodeInput, exitFrame, maxFrameBytes } from "./
 import type { Inbox } from "./inbox.ts";
 import { Outbox } from "./outbox.ts";
 import type { ExecProcess } from "./process.ts";
+import { watchPulse } from "./pulse.ts";
 import { endSession } from "./session-processes.ts";
 
 const drain = { quietMs: 1_000, totalMs: 5_000, maxBytes: 4 * 1024 * 1024 } as const;
@@ -26,16 +27,30 @@ const pingIntervalMs = 1_000;
 
 type Output = ExecProcess["outputs"][number];
 
+export interface SessionTimes {
+  /** A reader that takes nothing for so long is given up. */
+  readonly stalledAfterMs?: number;
+  /** Between pings. */
+  readonly pingMs?: number;
+}
+
 export class Session {
   readonly #socket: WebSocket;
   readonly #inbox: Inbox;
   readonly #outbox: Outbox;
   readonly #process: ExecProcess;
   readonly #ended = new AbortController();
+  readonly #pingMs: number | undefined;
   #openOutputs: number;
   #bytesSent = 0;
 
-  constructor(socket: WebSocket, inbox: Inbox, process: ExecProcess, stalledAfterMs?: number) {
+  constructor(
+    socket: WebSocket,
+    inbox: Inbox,
+    process: ExecProcess,
+    { stalledAfterMs, pingMs }: SessionTimes = {},
+  ) {
+    this.#pingMs = pingMs;
     this.#socket = socket;
     this.#inbox = inbox;
     this.#process = process;
@@ -45,6 +60,7 @@ export class Session {
 
   /** Resolves with the exit code when nothing of it is left; undefined when it was broken off. `signal` breaks it off. */
   async run(signal: AbortSignal): Promise<number | undefined> {
+    const rest = watchPulse(this.#socket, this.#pingMs);
     try {
       const exitCode = await this.#untilEnd(signal);
       this.#inbox.discard();
@@ -56,6 +72,7 @@ export class Session {
       await this.#hangUp();
       return undefined;
     } finally {
+      rest();
       this.#ended.abort();
       this.#process.release();
     }

@@ -7,7 +7,7 @@ import type { Inbox } from "./inbox.ts";
 import { startPlain } from "./plain-process.ts";
 import type { ExecProcess } from "./process.ts";
 import { findProgram } from "./program.ts";
-import { Session } from "./session.ts";
+import { Session, type SessionTimes } from "./session.ts";
 import { startTerminal } from "./terminal-process.ts";
 
 export interface ExecCommand {
@@ -43,7 +43,7 @@ const start = async (command: ExecCommand): Promise<ExecProcess> => {
 
 export const createExecSessions = (
   needs: { readonly log: Log; readonly clock: Clock },
-  options: { readonly maxSessions: number; readonly stalledAfterMs?: number },
+  options: { readonly maxSessions: number } & SessionTimes,
 ): ExecSessions => {
   const running = new Set<Promise<unknown>>();
   const closing = new AbortController();
@@ -57,7 +57,7 @@ export const createExecSessions = (
     const startedAtMs = needs.clock.monotonic();
     const process = await start(command);
     const ends = AbortSignal.any([signal, closing.signal]);
-    const session = new Session(socket, inbox, process, options.stalledAfterMs);
+    const session = new Session(socket, inbox, process, options);
     const exitCode = await session.run(ends);
     const durationMs = Math.round(needs.clock.monotonic() - startedAtMs);
     needs.log.info({ exitCode, tty: command.tty, pid: process.pid, durationMs }, "exec ended");

@@ -218,6 +218,7 @@ export interface TestDoorOptions {
   readonly maxStrangersPerAddress?: number;
   readonly maxSessions?: number;
   readonly stalledAfterMs?: number;
+  readonly pingMs?: number;
 }
 
 export const testDoor = async (options: TestDoorOptions = {}): Promise<TestDoor> => {
@@ -230,7 +231,7 @@ export const testDoor = async (options: TestDoorOptions = {}): Promise<TestDoor>
   const log = recordingLog(lines);
   const pullSecrets = createPullSecrets();
   pullSecrets.add(pullSecret);
-  const { handshakeTimeoutMs, maxStrangersPerAddress, stalledAfterMs } = options;
+  const { handshakeTimeoutMs, maxStrangersPerAddress, stalledAfterMs, pingMs } = options;
   const server = createAgentServer(
     {
       node: { id: nodeId, name: "n", datacenter: "dc1" },
@@ -247,6 +248,7 @@ export const testDoor = async (options: TestDoorOptions = {}): Promise<TestDoor>
         {
           maxSessions: options.maxSessions ?? 64,
           ...(stalledAfterMs === undefined ? {} : { stalledAfterMs }),
+          ...(pingMs === undefined ? {} : { pingMs }),
         },
       ),
       pullSecrets,

@@ -351,6 +351,22 @@ test("pings are answered while the command is silent", async () => {
   await client.ended();
 });
 
+test("a client that is gone without a word is found out by its silence, and its command ended", async () => {
+  await using watchful = await testDoor({ pingMs: 50 });
+  const command = sh("echo $$; exec sleep 1000");
+  const gone = await new ExecClient(watchful.port, { command }).opened();
+  const there = await new ExecClient(watchful.port, { command }).opened();
+  await Promise.all([gone.saw("\n"), there.saw("\n")]);
+  const [lost, kept] = [gone, there].map(({ stdout }) => Number(stdout));
+  assert.ok(lost && kept);
+  gone.socket.pause(); // its connection stands, and nothing answers on it
+  await eventually(() => !isAlive(lost), "the end of the command");
+  assert.ok(isAlive(kept));
+  gone.socket.terminate();
+  there.socket.terminate();
+  await eventually(() => !isAlive(kept), "the end of the other");
+});
+
 test("a reader that stands still holds the command back and is given up", async () => {
   await using slow = await testDoor({ stalledAfterMs: 300 });
   const client = await new ExecClient(slow.port, {
