@@ -71,7 +71,7 @@ const look = async (carrying: Carrying, refusal: Listener): Promise<SeenFile | u
       bytes += chunk.length;
       if (bytes > limits.maxRefusalBytes)
         throw new GatewayError("upstream_invalid", { node, reason: "its stat is too long" });
-      chunks.push(chunk);
+      chunks.push(Buffer.from(chunk)); // whoever lent it may use it again
       return true;
     },
     end() {

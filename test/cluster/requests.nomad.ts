@@ -48,6 +48,37 @@ describe("beside a real Nomad", { skip: noNomad, timeout: 300_000 }, () => {
       assert.deepEqual(wrong.map(told), []);
     });
 
+  test("ranges are made of what Nomad's own agent has: the parts are the file's, its refusals are refusals", async () => {
+    const { alloc = "" } = world.words("serai");
+    const ask = (file: string, headers: Readonly<Record<string, string>>, method = "GET") =>
+      fetch(`${world.url("serai")}/v1/client/fs/cat/${alloc}?path=${file}`, {
+        method,
+        headers: { "X-Nomad-Token": world.token("operator"), ...headers },
+      });
+    const file = "alloc/data/hello.txt";
+    const whole = await (await ask(file, {})).text();
+    assert.ok(whole.length > 3);
+    const part = await ask(file, { Range: "bytes=2-" });
+    assert.deepEqual([part.status, await part.text()], [206, whole.slice(2)]);
+    const head = await ask(file, { Range: "bytes=0-" }, "HEAD");
+    const tag = head.headers.get("etag") ?? assert.fail("no ETag");
+    assert.equal(head.headers.get("content-length"), String(whole.length));
+    const same = await ask(file, { Range: "bytes=1-1", "If-Range": tag });
+    assert.deepEqual([same.status, await same.text()], [206, whole[1]]);
+    const other = await ask(file, { Range: "bytes=1-1", "If-Range": '"other"' });
+    assert.deepEqual([other.status, await other.text()], [200, whole]);
+    const behind = await ask(file, { Range: `bytes=${whole.length}-` });
+    assert.equal(behind.headers.get("content-range"), `bytes */${whole.length}`);
+    assert.equal(behind.status, 416);
+    const none = await ask("alloc/data/none", { Range: "bytes=0-" });
+    assert.equal(none.status, 404);
+    const logs = await fetch(
+      `${world.url("serai")}/v1/client/fs/logs/${alloc}?task=x&type=stdout&follow=true&until=dead`,
+      { headers: { "X-Nomad-Token": world.token("operator") } },
+    );
+    assert.equal(logs.status, 400);
+  });
+
   test("what is carried went to the agents alone, and the servers were asked for all else", () => {
     assert.deepEqual(clientRequests(), []);
     const asked = world.relay.requests;
