@@ -84,10 +84,16 @@ const toFields = ({ argv, ...subject }: AuditSubject): object => ({
 export const createAudit = ({ clock, output, recorded }: AuditOptions): Audit => {
   const sink = new Sink({ output });
 
-  const record = (event: "start" | "end" | "event", fields: object, result?: AuditResult): void => {
+  /** Only records of reads may wait a moment for others: what was changed is written though the process is killed next. */
+  const record = (
+    event: "start" | "end" | "event",
+    fields: object,
+    result?: AuditResult,
+    mayWait = false,
+  ): void => {
     const time = new Date(clock.now()).toISOString();
     const line = JSON.stringify({ audit: event, time, ...fields, ...(result ? { result } : {}) });
-    const written = sink.write(`${escapeControls(line)}\n`);
+    const written = sink.write(`${escapeControls(line)}\n`, !mayWait);
     recorded?.(written ? (result ?? (event === "event" ? "event" : "started")) : "dropped");
   };
 
@@ -95,13 +101,14 @@ export const createAudit = ({ clock, output, recorded }: AuditOptions): Audit =>
     const startedMs = clock.monotonic();
     const fields = toFields(subject);
     let ended = false;
-    record("start", fields);
+    const mayWait = subject.kind === "read";
+    record("start", fields, undefined, mayWait);
     return {
       end: ({ result, ...end }) => {
         if (ended) return;
         ended = true;
         const durationMs = Math.round(clock.monotonic() - startedMs);
-        record("end", { ...fields, ...end, durationMs }, result);
+        record("end", { ...fields, ...end, durationMs }, result, mayWait);
       },
     };
   };

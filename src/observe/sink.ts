@@ -23,6 +23,8 @@ const defaultQueueBytes = 4 * 2 ** 20;
 const maxBatchBytes = 64 * 2 ** 10;
 /** PIPE_BUF: a pipe takes this much whole or not at all, so that log and audit can share stdout without mixing lines. */
 const maxPipeBatchBytes = 4096;
+/** A line waits for others at most this long. */
+const gatherMs = 20;
 const fullRetryMs = 20;
 const failedRetryMs = 500;
 const flushTries = 25;
@@ -66,7 +68,10 @@ export class Sink {
   #queue: Buffer[] = [];
   #queuedBytes = 0;
   #batch: Buffer | undefined;
-  #gathering = false;
+  #gathering: NodeJS.Timeout | undefined;
+  #hurrying: NodeJS.Immediate | undefined;
+  /** A line that waits for no others is in the queue. */
+  #isUrgent = false;
   #writing = false;
   #timer: NodeJS.Timeout | undefined;
   #dropped = 0;
@@ -85,8 +90,8 @@ export class Sink {
     return { queuedBytes: this.#queuedBytes, dropped: this.#dropped, failing: this.#failing };
   }
 
-  /** One line, its end included. Returns false when it was dropped. */
-  write(line: string): boolean {
+  /** One line, its end included; `urgent` ones wait for no others. Returns false when it was dropped. */
+  write(line: string, urgent = false): boolean {
     const bytes = Buffer.from(line);
     if (this.#closed || this.#queuedBytes + bytes.length > this.#maxQueuedBytes) {
       this.#dropped++;
@@ -95,7 +100,9 @@ export class Sink {
     }
     this.#queue.push(bytes);
     this.#queuedBytes += bytes.length;
-    this.#gather();
+    this.#isUrgent ||= urgent;
+    if (urgent) this.#hurry();
+    else this.#gather();
     return true;
   }
 
@@ -134,6 +141,7 @@ export class Sink {
     if (!this.#idle() && !signal.aborted) await this.#drain(signal);
     this.#closed = true;
     clearTimeout(this.#timer);
+    clearTimeout(this.#gathering);
     if (this.#next !== undefined) closeQuietly(this.#next);
     if (this.#fd !== stdoutFd && !this.#writing) closeSync(this.#fd);
   }
@@ -144,6 +152,7 @@ export class Sink {
 
   #drain(signal: AbortSignal): Promise<void> {
     return new Promise((resolve) => {
+      this.#pump();
       const done = (): void => {
         signal.removeEventListener("abort", done);
         resolve();
@@ -170,18 +179,29 @@ export class Sink {
     }
     if (taken.length === 0) return undefined;
     this.#queue = this.#queue.slice(taken.length);
+    this.#isUrgent &&= this.#queue.length > 0;
     return taken.length === 1 ? taken[0] : Buffer.concat(taken);
   }
 
-  /** Lines of one turn of the loop go out together: each write costs a worker's waking. */
+  /** Lines of a moment go out together: each write costs a worker's waking, more than the line itself. */
   #gather(): void {
-    if (this.#gathering || this.#writing) return; // the end of either takes what waits
-    this.#gathering = true;
-    setImmediate(() => {
-      this.#gathering = false;
-      this.#pump();
-    });
+    if (this.#writing || this.#queue.length === 0) return; // the end of a write looks again
+    if (this.#queuedBytes >= this.#maxBatchBytes) this.#pump();
+    else this.#gathering ??= setTimeout(this.#gathered, gatherMs);
   }
+
+  /** What else comes in this turn of the loop goes out with it. */
+  #hurry(): void {
+    clearTimeout(this.#gathering);
+    this.#gathering = undefined;
+    this.#hurrying ??= setImmediate(this.#gathered);
+  }
+
+  readonly #gathered = (): void => {
+    this.#hurrying = undefined;
+    this.#gathering = undefined;
+    this.#pump();
+  };
 
   #pump(): void {
     if (this.#writing || this.#timer !== undefined || this.#closed) return;
@@ -206,7 +226,9 @@ export class Sink {
       this.#failing = undefined;
       this.#queuedBytes -= written;
       this.#batch = written < batch.length ? batch.subarray(written) : undefined;
-      this.#pump();
+      if (this.#batch === undefined && this.#drained.length === 0 && !this.#isUrgent)
+        this.#gather();
+      else this.#pump();
       return;
     }
     if (!isFull(error)) this.#failing = errnoName(error);
