@@ -121,6 +121,7 @@ const errnoReasons: Readonly<Record<string, string>> = {
   UND_ERR_CONNECT_TIMEOUT: "connect timed out",
   ENOTFOUND: "its name cannot be resolved",
   EAI_AGAIN: "its name cannot be resolved",
+  ERR_CONNECTION_LOST: "connection lost",
   UND_ERR_SOCKET: "connection lost",
   CERT_HAS_EXPIRED: "its certificate has expired",
   ERR_TLS_CERT_ALTNAME_INVALID: "its certificate is for another name",

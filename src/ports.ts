@@ -1,12 +1,12 @@
 /** The types the parts are written against. No code here: each part states what it needs with these. */
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
-import type { Dispatcher } from "undici";
 import type { AllocationDocument, ClientStatus, NodeDocument } from "./documents.ts";
 import type { GatewayError } from "./errors.ts";
 import type { JsonObject } from "./lib/json.ts";
 import type { Parameters, RawQuery } from "./parameters.ts";
 import type { Route } from "./routes.ts";
+import type { Pool } from "./upstream/pool.ts";
 
 /* ---- who asks ---- */
 
@@ -139,7 +139,8 @@ export type Answer = (
 export interface Reach {
   readonly node: NodeEntry;
   readonly origin: string;
-  readonly dispatcher: Dispatcher;
+  /** Asks over kept connections. */
+  readonly pool: Pick<Pool, "request">;
   /** A raw connection to the agent (TLS done), for WebSocket and bulk; closed by who asked. */
   connect(signal: AbortSignal): Promise<Duplex>;
   /** What the head of an HTTP answer says of this way. */

@@ -1,11 +1,12 @@
 /**
- * One request to an agent through undici: whatever happens, the promise settles once, the agent's connection is not
- * left behind, and a refusal is a GatewayError. Back-pressure is the listener's word.
+ * One request to an agent: whatever happens, the promise settles once, the agent's connection is not left behind, and a
+ * refusal is a GatewayError. Back-pressure is the listener's word.
  */
-import type { IncomingHttpHeaders } from "node:http";
-import { type Dispatcher, errors } from "undici";
 import { errnoOf, GatewayError, toGatewayError } from "../errors.ts";
 import type { Reach } from "../ports.ts";
+import type { Receiver } from "../upstream/connection.ts";
+import { type Head, type Headers, InvalidAnswer } from "../upstream/head.ts";
+import type { Asked } from "../upstream/pool.ts";
 import type { AgentRequest } from "./request.ts";
 import { brokenOff } from "./ways.ts";
 
@@ -20,10 +21,10 @@ export interface Flow {
 
 /** Takes an answer. What it throws ends the request. */
 export interface Listener {
-  /** `collects`: the deadline runs on until the body is whole. */
-  head(status: number, headers: IncomingHttpHeaders, flow: Flow): "streams" | "collects";
-  /** False stops the agent until `flow.resume()`. */
-  data(chunk: Buffer): boolean;
+  /** `collects`: the deadline runs on until the body is whole. `downloads`: much may come; `follows`: little at a time. */
+  head(status: number, headers: Headers, flow: Flow): "collects" | "downloads" | "follows";
+  /** False stops the agent until `flow.resume()`. The chunk is used no more once `done` was called, where that is given. */
+  data(chunk: Buffer, done: (() => void) | undefined): boolean;
   end(): void;
 }
 
@@ -39,28 +40,20 @@ export interface Terms {
 const lostCodes: ReadonlySet<string | undefined> = new Set([
   "ECONNRESET",
   "EPIPE",
-  "UND_ERR_SOCKET",
+  "ERR_CONNECTION_LOST",
 ]);
-const enough = new Error("the answer is not needed any more");
-
-const bodiless: ReadonlySet<number> = new Set([204, 304]);
-
-/** A body that only the connection's end ends looks whole when its agent died (undici takes even a reset for an end). */
-const hasEnd = (status: number, headers: IncomingHttpHeaders): boolean =>
-  bodiless.has(status) ||
-  headers["content-length"] !== undefined ||
-  headers["transfer-encoding"] !== undefined;
 
 const seconds = (ms: number): string => `${ms / 1000} s`;
 
-class Asking implements Dispatcher.DispatchHandler, Flow {
+class Asking implements Receiver, Flow {
   readonly #request: AgentRequest;
   readonly #terms: Terms;
   readonly #listener: Listener;
   readonly #resolve: () => void;
   readonly #reject: (error: GatewayError) => void;
-  #controller: Dispatcher.DispatchController | undefined;
+  #asked: Asked | undefined;
   #timer: NodeJS.Timeout | undefined;
+  #isPaused = false;
   #state: "asked" | "heard" | "answered" | "settled" = "asked";
   #retried = false;
 
@@ -89,20 +82,8 @@ class Asking implements Dispatcher.DispatchHandler, Flow {
   }
 
   #dispatch(): void {
-    const { method, path, headers, body } = this.#request;
     try {
-      this.#terms.reach.dispatcher.dispatch(
-        {
-          origin: this.#terms.reach.origin,
-          method,
-          path,
-          headers,
-          body: body ?? null,
-          headersTimeout: 0,
-          bodyTimeout: this.#terms.silenceMs,
-        },
-        this,
-      );
+      this.#asked = this.#terms.reach.pool.request(this.#request, this);
     } catch (error) {
       this.#broke(error);
     }
@@ -123,29 +104,41 @@ class Asking implements Dispatcher.DispatchHandler, Flow {
     return true;
   }
 
+  /** An agent that is silent in the midst of a body; one whose caller does not read may be. */
+  readonly #silent = (): void => {
+    if (this.#isPaused) this.#timer?.refresh();
+    else {
+      const limit = seconds(this.#terms.silenceMs);
+      this.#broke(
+        new GatewayError("upstream_timeout", { node: this.#terms.reach.node.name, limit }),
+      );
+    }
+  };
+
   /** The error in our words. A socket lost while a head was coming in gave no proper head. */
   #named(error: unknown): GatewayError {
     const { signal, reach } = this.#terms;
     const named = brokenOff(toGatewayError(error, signal, reach.node.name), error);
     const facts = { node: reach.node.name };
-    // undici's parser errors have no code (8.13.1 looks it up the wrong way round)
-    if (error instanceof errors.HTTPParserError)
-      return new GatewayError("upstream_invalid", facts, { cause: error });
+    if (error instanceof InvalidAnswer)
+      return new GatewayError(
+        "upstream_invalid",
+        { ...facts, reason: error.message },
+        { cause: error },
+      );
     if (this.#state === "heard" && (named.code === "upstream_broke" || named.code === "internal"))
       return new GatewayError(
         "upstream_invalid",
         { ...facts, reason: "not a proper head" },
         { cause: error },
       );
-    if (named.code === "internal" && /^UND_ERR_(?!INVALID)/.test(errnoOf(error) ?? ""))
-      return new GatewayError("upstream_broke", facts, { cause: error });
     return named;
   }
 
   #broke(error: unknown): void {
     const named = this.#named(error);
     if (!this.#done()) return;
-    this.#controller?.abort(named);
+    this.#asked?.abort();
     if (!this.#terms.signal.aborted) this.#terms.reach.failed(named);
     this.#reject(named);
   }
@@ -161,12 +154,13 @@ class Asking implements Dispatcher.DispatchHandler, Flow {
   /* ---- the listener's verbs ---- */
 
   resume(): void {
-    if (this.#state === "answered") this.#controller?.resume();
+    this.#isPaused = false;
+    if (this.#state === "answered") this.#asked?.resume();
   }
 
   stop(): void {
     if (!this.#done()) return;
-    this.#controller?.abort(enough);
+    this.#asked?.abort();
     this.#resolve();
   }
 
@@ -174,44 +168,31 @@ class Asking implements Dispatcher.DispatchHandler, Flow {
     this.#broke(error);
   }
 
-  /* ---- undici's calls, in their order ---- */
+  /* ---- the connection's calls, in their order ---- */
 
-  onRequestStart(controller: Dispatcher.DispatchController): void {
-    this.#controller = controller;
-    if (this.#state === "settled") controller.abort(enough);
-  }
-
-  onResponseStarted(): void {
+  started(): void {
     if (this.#state === "asked") this.#state = "heard";
   }
 
-  onResponseStart(
-    _controller: Dispatcher.DispatchController,
-    status: number,
-    headers: IncomingHttpHeaders,
-  ): void {
-    if (status < 200 || this.#state === "settled") return; // interim answers are ignored
+  head({ status, headers }: Head): "bulk" | "small" {
     this.#state = "answered";
-    this.#guarded(() => {
-      if (!hasEnd(status, headers))
-        throw new GatewayError("upstream_invalid", {
-          node: this.#terms.reach.node.name,
-          reason: "neither a length nor chunks",
-        });
-      const mode = this.#listener.head(status, headers, this);
-      this.#terms.reach.succeeded();
-      if (mode === "streams") clearTimeout(this.#timer);
-    });
+    const mode = this.#listener.head(status, headers, this);
+    this.#terms.reach.succeeded();
+    if (mode !== "collects") this.#watchSilence();
+    return mode === "downloads" ? "bulk" : "small";
   }
 
-  onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
-    if (this.#state !== "answered") return;
-    this.#guarded(() => {
-      if (!this.#listener.data(chunk)) controller.pause();
-    });
+  data(chunk: Buffer, done: (() => void) | undefined): boolean {
+    if (this.#state !== "answered") {
+      done?.();
+      return true;
+    }
+    if (this.#terms.silenceMs > 0) this.#timer?.refresh();
+    this.#isPaused = !this.#listener.data(chunk, done);
+    return !this.#isPaused;
   }
 
-  onResponseEnd(): void {
+  end(): void {
     if (this.#state !== "answered") return;
     this.#guarded(() => {
       this.#listener.end();
@@ -219,19 +200,24 @@ class Asking implements Dispatcher.DispatchHandler, Flow {
     });
   }
 
-  onResponseError(_controller: Dispatcher.DispatchController, error: Error): void {
+  failed(error: unknown): void {
     if (this.#state === "settled") return;
     if (!this.#mayRetry(error)) {
       this.#broke(error);
       return;
     }
     this.#retried = true;
-    this.#controller = undefined;
     this.#dispatch();
   }
 
+  #watchSilence(): void {
+    clearTimeout(this.#timer);
+    const { silenceMs } = this.#terms;
+    this.#timer = silenceMs > 0 ? setTimeout(this.#silent, silenceMs) : undefined;
+  }
+
   /** A kept connection that died before a byte was heard: a read is asked once more. */
-  #mayRetry(error: Error): boolean {
+  #mayRetry(error: unknown): boolean {
     return (
       this.#state === "asked" &&
       this.#request.safe &&

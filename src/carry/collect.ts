@@ -1,8 +1,9 @@
 /** An answer held whole before a byte of it is sent: short calls, and the text of every refusal. */
-import type { IncomingHttpHeaders, ServerResponse } from "node:http";
+import type { ServerResponse } from "node:http";
 import { nodeHeader } from "../answer.ts";
 import { GatewayError } from "../errors.ts";
 import type { Tally } from "../ports.ts";
+import type { Headers } from "../upstream/head.ts";
 import type { Listener } from "./ask.ts";
 import { type Content, checkStatus, toClient } from "./headers.ts";
 
@@ -75,17 +76,18 @@ export const collect = ({
   let status = 0;
   let headers: Record<string, string> = {};
   return {
-    head(answered: number, from: IncomingHttpHeaders) {
+    head(answered: number, from: Headers) {
       status = checkStatus(answered, node);
       headers = toClient(from, content, node);
       heard();
       return "collects";
     },
-    data(chunk) {
+    data(chunk, done) {
       bytes += chunk.length;
       if (bytes > maxBytes)
         throw new GatewayError("upstream_invalid", { node, reason: `more than ${maxBytes} bytes` });
-      chunks.push(chunk);
+      chunks.push(done === undefined ? chunk : Buffer.from(chunk));
+      done?.();
       return true;
     },
     end() {

@@ -2,9 +2,9 @@
  * Header policy, once each way: both sides are built from an allow-list and nothing is passed on as it came
  * (hop-by-hop names, cookies, CORS, redirects and trailers of an agent have no row here). Pure.
  */
-import type { IncomingHttpHeaders } from "node:http";
 import { GatewayError } from "../errors.ts";
 import type { Exchange } from "../ports.ts";
+import type { Headers } from "../upstream/head.ts";
 
 /** What an agent may answer. Redirects are never followed nor forwarded; 401 is no answer of Nomad's. */
 const statuses: ReadonlySet<number> = new Set([
@@ -62,7 +62,7 @@ const protection = (passed: Record<string, string>): Record<string, string> => (
 
 /** The answer's headers for the caller, without its length. Throws `upstream_invalid`, nothing else. */
 export const toClient = (
-  headers: IncomingHttpHeaders,
+  headers: Headers,
   content: Content,
   node: string,
 ): Record<string, string> => {
@@ -78,7 +78,7 @@ export const toClient = (
 };
 
 /** The length that an agent states; undefined when it states none. Throws `upstream_invalid`. */
-export const statedLength = (headers: IncomingHttpHeaders, node: string): number | undefined => {
+export const statedLength = (headers: Headers, node: string): number | undefined => {
   const text = headers["content-length"];
   if (text === undefined) return undefined;
   if (typeof text !== "string" || !/^\d{1,15}$/.test(text))

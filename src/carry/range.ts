@@ -66,8 +66,8 @@ const look = async (carrying: Carrying, refusal: Listener): Promise<SeenFile | u
       tag = headers["etag"];
       return "collects";
     },
-    data(chunk) {
-      if (refused) return refusal.data(chunk);
+    data(chunk, done) {
+      if (refused) return refusal.data(chunk, done);
       bytes += chunk.length;
       if (bytes > limits.maxRefusalBytes)
         throw new GatewayError("upstream_invalid", { node, reason: "its stat is too long" });
@@ -113,8 +113,8 @@ const allButTheLast = (
       if (!taken.isPart) return "collects";
       return inner.head(status, { ...headers, "content-length": String(length) }, flow);
     },
-    data(chunk) {
-      if (taken.refused) return inner.data(chunk);
+    data(chunk, done) {
+      if (taken.refused) return inner.data(chunk, done);
       taken.bytes += chunk.length;
       if (taken.bytes > (taken.isPart ? length : carrying.limits.maxRefusalBytes))
         throw new GatewayError("upstream_invalid", { node, reason: "more than was asked for" });
@@ -122,8 +122,9 @@ const allButTheLast = (
         if (!isFile) taken.words += chunk.toString();
         return true;
       }
-      if (taken.bytes < length) return inner.data(chunk);
+      if (taken.bytes < length) return inner.data(chunk, done);
       taken.last = Buffer.from(chunk);
+      done?.();
       return true;
     },
     end() {

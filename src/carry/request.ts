@@ -1,5 +1,4 @@
 /** The request to an agent, built from validated parts: what was authorised is what is sent, byte for byte. Pure. */
-import type { Dispatcher } from "undici";
 import { decodeCommand } from "../bodies.ts";
 import { GatewayError } from "../errors.ts";
 import { stringifyJson } from "../lib/json.ts";
@@ -10,7 +9,7 @@ import type { Route } from "../routes.ts";
 import { toAgent } from "./headers.ts";
 
 export interface AgentRequest {
-  readonly method: Dispatcher.HttpMethod;
+  readonly method: "GET" | "PUT" | "POST";
   /** Path and query. */
   readonly path: string;
   readonly headers: Readonly<Record<string, string>>;
@@ -45,7 +44,7 @@ const withQuery = (path: string, parameters: Parameters): string => {
   return query === "" ? path : `${path}?${query}`;
 };
 
-const methodOf = (exchange: Exchange): Dispatcher.HttpMethod => {
+const methodOf = (exchange: Exchange): AgentRequest["method"] => {
   if (exchange.body === undefined) return "GET";
   return exchange.method === "POST" ? "POST" : "PUT";
 };

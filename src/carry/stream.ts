@@ -2,8 +2,9 @@
  * An answer of any length, passed on as it comes: the head the moment it is there, back-pressure from the caller's
  * socket to the agent's, and after the head one way to fail, which is to cut.
  */
-import type { IncomingHttpHeaders, ServerResponse } from "node:http";
+import type { ServerResponse } from "node:http";
 import { GatewayError } from "../errors.ts";
+import type { Headers } from "../upstream/head.ts";
 import { ask, type Flow, type Listener } from "./ask.ts";
 import type { Carrying } from "./carriage.ts";
 import { collect } from "./collect.ts";
@@ -33,7 +34,7 @@ const sendHead = (
   { reach, response, heard }: Carrying,
   terms: StreamTerms,
   status: number,
-  headers: IncomingHttpHeaders,
+  headers: Headers,
 ): void => {
   const node = reach.node.name;
   const passed = toClient(headers, "file", node);
@@ -96,12 +97,12 @@ export const copy = (carrying: Carrying, terms: StreamTerms): Listener => {
       if (refused) return refusal.head(status, headers, flow);
       sendHead(carrying, terms, status, headers);
       open(flow);
-      return "streams";
+      return terms.live ? "follows" : "downloads";
     },
-    data(chunk) {
-      if (refused) return refusal.data(chunk);
+    data(chunk, done) {
+      if (refused) return refusal.data(chunk, done);
       tally.bytesOut += chunk.length;
-      waiting = !response.write(chunk);
+      waiting = !response.write(chunk, done);
       return !waiting;
     },
     end() {

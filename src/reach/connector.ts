@@ -3,10 +3,12 @@
  * is `node_unreachable` with the node's name and a reason.
  */
 import { lookup as lookupName } from "node:dns";
-import { isIP, type LookupFunction, type Socket } from "node:net";
+import { connect as connectTcp, isIP, type LookupFunction, type Socket } from "node:net";
+import type { Duplex } from "node:stream";
 import { TLSSocket } from "node:tls";
 import { buildConnector } from "undici";
 import { type Facts, GatewayError, toGatewayError } from "../errors.ts";
+import type { Intake } from "../upstream/intake.ts";
 import type { HostPort, Policy } from "./address.ts";
 import { isTlsFault } from "./reasons.ts";
 import type { Step, Trail } from "./trail.ts";
@@ -40,8 +42,11 @@ export interface ConnectorOptions {
 export type Callback = (error: Error | null, socket: Socket | TLSSocket | null) => void;
 
 export interface Connector {
-  /** Calls back once. Returns how to give up, after which it does not call back. */
-  connect(callback: Callback): () => void;
+  /**
+   * Calls back once. Returns how to give up, after which it does not call back. With an intake all that the connection reads
+   * goes there, and it is no stream to read from.
+   */
+  connect(callback: Callback, intake?: Intake): () => void;
 }
 
 /** A resolver that gives no address which the policy refuses. */
@@ -79,6 +84,13 @@ export const unreachable = (error: unknown, { named }: Peer): GatewayError => {
   return new GatewayError("node_unreachable", { ...named, reason }, { cause: error });
 };
 
+/** Hands over what a stream reads. */
+export const feed = (socket: Duplex, intake: Intake): void => {
+  socket.on("data", (bytes: Buffer) => {
+    if (!intake.given(bytes)) socket.pause();
+  });
+};
+
 const reasonOf = ({ facts, words }: GatewayError): string => facts.reason ?? words;
 
 const timedOut = (): Error => Object.assign(new Error("connect timed out"), { code: "ETIMEDOUT" });
@@ -88,10 +100,11 @@ export const createConnector = (
   { host, port }: HostPort,
   { policy, connectTimeoutMs, tls, dialled, trail }: ConnectorOptions,
 ): Connector => {
+  const lookup = checkedLookup(policy);
   const build = buildConnector({
     timeout: 0, // the deadline is ours: undici's may be half a second late
     allowH2: false,
-    lookup: checkedLookup(policy),
+    lookup,
     keepAliveInitialDelay: keepAliveDelayMs,
     ...(peer.tls ? tlsOptions(tls) : {}),
   });
@@ -101,8 +114,30 @@ export const createConnector = (
     protocol: peer.tls ? "https:" : "http:",
     port: String(port),
   };
+  /** Without a copy: what is read is written into the intake's own memory. */
+  const dialPlain = (intake: Intake, callback: Callback): Socket => {
+    const socket = connectTcp({
+      host,
+      port,
+      lookup,
+      noDelay: true,
+      keepAlive: true,
+      keepAliveInitialDelay: keepAliveDelayMs,
+      onread: { buffer: intake.buffer, callback: intake.came },
+    });
+    socket.once("error", (error) => callback(error, null));
+    return socket.once("connect", () => callback(null, socket));
+  };
+  /** undici's connector returns its socket; its type says void. */
+  const dial = (intake: Intake | undefined, callback: Callback): unknown => {
+    if (intake !== undefined && !peer.tls) return dialPlain(intake, callback);
+    return build(target, (error, socket) => {
+      if (socket && intake) feed(socket, intake);
+      callback(error, socket);
+    });
+  };
   return {
-    connect(callback) {
+    connect(callback, intake) {
       const reason = isIP(host) === 0 ? undefined : policy.fault(host);
       if (reason !== undefined) {
         const error = unreachable(new GatewayError("node_unreachable", { reason }), peer);
@@ -129,8 +164,7 @@ export const createConnector = (
         trail?.connected();
         callback(null, connected);
       };
-      // undici's connector returns its socket; its type says void
-      const socket: unknown = build(target, (error, connected) =>
+      const socket = dial(intake, (error, connected) =>
         done(error, connected, isTlsFault(error) ? "TLS" : "dial"),
       );
       const cut = (): void => {

@@ -3,10 +3,10 @@
  * they stay under the hundred connections that Nomad admits from one address.
  */
 import type { Duplex } from "node:stream";
-import { Pool } from "undici";
 import { GatewayError, toGatewayError } from "../errors.ts";
+import { createPool, type Pool } from "../upstream/pool.ts";
 import type { Circuit } from "./circuit.ts";
-import type { Callback, Connector, Peer } from "./connector.ts";
+import type { Connector, Peer } from "./connector.ts";
 
 export interface WaysOptions {
   readonly shortConnections: number;
@@ -46,7 +46,7 @@ export interface NodeWays {
   /** Lets what runs run to its end. */
   retire(): void;
   /** Ends everything at once. */
-  destroy(reason: GatewayError): Promise<void>;
+  destroy(reason: GatewayError): void;
   readonly stats: { readonly running: number; readonly waiting: number; readonly sockets: number };
   /** Monotonic milliseconds of the last use; written by the owner. */
   usedAtMs: number;
@@ -65,7 +65,7 @@ export const createWays = (
    * One connection; the node's circuit learns of it here, however many exchanges wait for it. Those that waited while it
    * opened are refused at once.
    */
-  const open: Connector["connect"] = (callback) => {
+  const open: Connector["connect"] = (callback, intake) => {
     const { reason } = circuit;
     if (reason !== undefined) {
       const error = new GatewayError("node_unreachable", { ...peer.named, reason });
@@ -76,36 +76,21 @@ export const createWays = (
       if (error) circuit.failed(toGatewayError(error).facts.reason ?? "connection failed");
       else circuit.succeeded();
       callback(error, socket);
-    });
+    }, intake);
   };
 
   const createLane = (connections: number, maxWaiting: number): Lane => {
-    let connected = 0;
-    const connect = (callback: Callback): void => {
-      connected += 1;
-      open((error, socket) => {
-        if (socket) socket.once("close", () => (connected -= 1));
-        else connected -= 1;
-        callback(error, socket);
-      });
-    };
-    const pool = new Pool(origin, {
+    const pool = createPool((intake, opened) => void open(opened, intake), address, {
       connections,
-      pipelining: 1,
-      maxHeaderSize: options.maxHeaderBytes,
-      keepAliveTimeout: options.keepAliveMs,
-      keepAliveMaxTimeout: options.keepAliveMs,
-      connect: (_options, callback) => {
-        connect((error, socket) => {
-          if (socket) callback(null, socket);
-          else callback(error ?? new GatewayError("node_unreachable", peer.named), null);
-        });
-      },
+      maxHeadBytes: options.maxHeaderBytes,
+      keepAliveMs: options.keepAliveMs,
     });
     return {
       pool,
-      // what the pool holds is counted only where it could be too much: counting walks all of its connections
-      isFull: () => connected >= connections && pool.stats.size >= connections + maxWaiting,
+      isFull: () => {
+        const { running, waiting } = pool.stats;
+        return running + waiting >= connections + maxWaiting;
+      },
     };
   };
 
@@ -155,18 +140,19 @@ export const createWays = (
     },
     connect,
     retire() {
-      // requests that run end by themselves; a pool that cannot close has nothing to lose
-      Promise.all([short.pool.close(), streams.pool.close()]).catch(() => undefined);
+      short.pool.close();
+      streams.pool.close();
     },
-    async destroy(reason) {
+    destroy(reason) {
       for (const socket of sockets) socket.destroy();
-      await Promise.all([short.pool.destroy(reason), streams.pool.destroy(reason)]);
+      short.pool.destroy(reason);
+      streams.pool.destroy(reason);
     },
     get stats() {
       const [a, b] = [short.pool.stats, streams.pool.stats];
       return {
         running: a.running + b.running,
-        waiting: a.size + b.size - a.running - b.running,
+        waiting: a.waiting + b.waiting,
         sockets: sockets.size + opening,
       };
     },

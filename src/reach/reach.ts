@@ -219,7 +219,7 @@ export const createReach = (
       return {
         node,
         origin: way.origin,
-        dispatcher: pool,
+        pool,
         connect: way.connect,
         headers: noHeaders,
         failed: (error) => failed(error, trail),
@@ -264,7 +264,7 @@ export const createReach = (
       clearInterval(timer);
       const all = [...ways.values()];
       ways.clear();
-      await Promise.all(all.map((way) => way.destroy(draining)));
+      for (const way of all) way.destroy(draining);
     },
   };
 };

@@ -103,7 +103,7 @@ export const throughServers = (
     return {
       node,
       origin: way.origin,
-      dispatcher: way.pool(kindOf(exchange)),
+      pool: way.pool(kindOf(exchange)),
       connect: way.connect,
       headers: { "X-Serai-Reach": `servers; reason=${obstacle}` },
       failed: (error) => {
@@ -161,7 +161,7 @@ export const throughServers = (
     report: (node) => [...ways.report(node), serverReport(trails(node.id).fared)],
     async close() {
       const draining = new GatewayError("draining");
-      await Promise.all([...opened.values()].map((way) => way.destroy(draining)));
+      for (const way of opened.values()) way.destroy(draining);
     },
   };
 };

@@ -8,6 +8,7 @@ import { GatewayError } from "../errors.ts";
 import type { Hub } from "../tunnel/hub.ts";
 import {
   type Connector,
+  feed,
   type Peer,
   type TlsOptions,
   tlsOptions,
@@ -39,13 +40,13 @@ const inTurn = (
   first: Connector["connect"],
   second: Connector["connect"],
 ): Connector["connect"] => {
-  return (callback) => {
+  return (callback, intake) => {
     let isOver = false;
     let giveUp = first((_error, socket) => {
       if (isOver) socket?.destroy();
       else if (socket) callback(null, socket);
-      else giveUp = second(callback);
-    });
+      else giveUp = second(callback, intake);
+    }, intake);
     return () => {
       isOver = true;
       giveUp();
@@ -60,7 +61,7 @@ export const tunnelled = (needs: TunnelledNeeds): Connector => {
   const { tunnels, nodeId, peer, direct, waits, tls, trail } = needs;
   const secure = peer.tls ? buildConnector({ allowH2: false, ...tlsOptions(tls) }) : undefined;
 
-  const through: Connector["connect"] = (callback) => {
+  const through: Connector["connect"] = (callback, intake) => {
     const failed = (step: Step, error: unknown): void => {
       const refusal = isFull(error)
         ? new GatewayError("overloaded", { ...peer.named, ...error.facts })
@@ -70,6 +71,7 @@ export const tunnelled = (needs: TunnelledNeeds): Connector => {
     };
     const connected = (socket: Socket): void => {
       trail?.connected();
+      if (intake) feed(socket, intake);
       callback(null, socket);
     };
     return tunnels.open(nodeId, (error, connection) => {
@@ -88,11 +90,12 @@ export const tunnelled = (needs: TunnelledNeeds): Connector => {
   };
 
   return {
-    connect(callback) {
-      if (direct === undefined) return through(callback);
-      if (tunnels.isOpen(nodeId)) return inTurn(through, direct.connect)(callback);
-      if (waits && tunnels.isExpected(nodeId)) return inTurn(direct.connect, through)(callback);
-      return direct.connect(callback);
+    connect(callback, intake) {
+      if (direct === undefined) return through(callback, intake);
+      if (tunnels.isOpen(nodeId)) return inTurn(through, direct.connect)(callback, intake);
+      if (waits && tunnels.isExpected(nodeId))
+        return inTurn(direct.connect, through)(callback, intake);
+      return direct.connect(callback, intake);
     },
   };
 };

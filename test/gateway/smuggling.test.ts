@@ -27,7 +27,7 @@ after(async () => {
 /* ---- what an agent may hear ---- */
 
 const fields =
-  /^(?:host: 127\.0\.0\.1:\d+|connection: keep-alive|X-Nomad-Token: [0-9a-f-]{36}|X-Request-Id: [\w-]+|X-Forwarded-For: 127\.0\.0\.1|X-Forwarded-Proto: http|X-Forwarded-Host: [\w.:-]+|Content-Type: application\/json|content-length: \d+)$/;
+  /^(?:Host: 127\.0\.0\.1:\d+|X-Nomad-Token: [0-9a-f-]{36}|X-Request-Id: [\w-]+|X-Forwarded-For: 127\.0\.0\.1|X-Forwarded-Proto: http|X-Forwarded-Host: [\w.:-]+|Content-Type: application\/json|Content-Length: \d+)$/;
 
 /** Fails unless the bytes of a connection are whole requests as serai builds them; gives their targets. */
 const targetsOf = (bytes: string): readonly string[] => {

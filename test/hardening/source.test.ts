@@ -45,6 +45,7 @@ const bounded: Readonly<Record<string, string>> = {
   "src/cli/config.ts": "prints once, then ends",
   "src/cli/dev.ts": "prints once",
   "src/tunnel/forward.ts": "waits for the callback before it fills its one buffer again",
+  "src/upstream/connection.ts": "one bounded request on a connection that has nothing else to send",
   "src/tunnel/door.ts": "one head on a connection that has asked for it",
 };
 

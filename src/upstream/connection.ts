@@ -1,0 +1,263 @@
+/** One HTTP/1.1 connection to an agent: a request at a time, its answer read strictly, used again when it ended well. */
+import type { Duplex } from "node:stream";
+import { type Body, bodyOf } from "./body.ts";
+import { beginning, type Head, InvalidAnswer, readHead } from "./head.ts";
+import type { Intake } from "./intake.ts";
+import { Loan, shared } from "./loans.ts";
+
+/** Takes one answer. What `head` and `data` throw ends it. */
+export interface Receiver {
+  /** The first byte is there. */
+  started(): void;
+  /** `bulk`: many large pieces are to be expected. */
+  head(head: Head): "bulk" | "small";
+  /** A piece of the body, the receiver's own, until it has called `done` if that is given. False: no more until `resume`. */
+  data(bytes: Buffer, done: (() => void) | undefined): boolean;
+  end(): void;
+  /** Instead of `end`: nothing comes after it. */
+  failed(error: unknown): void;
+}
+
+/** The connection ended before the answer did. */
+export class ConnectionLost extends Error {
+  readonly code = "ERR_CONNECTION_LOST";
+}
+
+export interface ConnectionOptions {
+  readonly maxHeadBytes: number;
+  readonly keepAliveMs: number;
+}
+
+export interface ConnectionEvents {
+  /** It may serve another request. */
+  readonly idle: (connection: Connection) => void;
+  readonly closed: (connection: Connection) => void;
+}
+
+const headEnd = "\r\n\r\n";
+const maxInterim = 128;
+/** Before the agent gives an idle connection up, this one does. */
+const marginMs = 1_000;
+
+/** What an agent says of how long it keeps an idle connection, in milliseconds. */
+const hintMs = ({ headers }: Head): number | undefined => {
+  const hint = headers["keep-alive"];
+  const seconds = typeof hint === "string" ? /timeout=(\d{1,6})/.exec(hint)?.[1] : undefined;
+  return seconds === undefined ? undefined : Number(seconds) * 1_000 - marginMs;
+};
+
+export class Connection {
+  readonly #options: ConnectionOptions;
+  readonly #events: ConnectionEvents;
+  #socket: Duplex | undefined;
+  #receiver: Receiver | undefined;
+  #isClosed = false;
+
+  /* ---- of the answer that is being read ---- */
+  #hasStarted = false;
+  #pending: Buffer | undefined;
+  #interim = 0;
+  #head: Head | undefined;
+  #body: Body | undefined;
+  #isPaused = false;
+  #loan: Loan | undefined;
+  #isBulk = false;
+
+  #idleTimer: NodeJS.Timeout | undefined;
+  #idleUntilMs = 0;
+
+  constructor(options: ConnectionOptions, events: ConnectionEvents) {
+    this.#options = options;
+    this.#events = events;
+  }
+
+  /** For whoever dials: what is read goes there from the first byte on. */
+  readonly intake: Intake = {
+    buffer: () => this.#nextBuffer(),
+    came: (count) => {
+      const loan = this.#loan;
+      return this.#take((loan?.buffer ?? shared).subarray(0, count), loan ?? "shared");
+    },
+    given: (bytes) => this.#take(bytes, "own"),
+  };
+
+  /** Takes a socket that is open. */
+  open(socket: Duplex): void {
+    this.#socket = socket;
+    socket.on("error", (error) => this.#lost(error));
+    socket.once("end", () => this.#lost(new ConnectionLost("the agent ended the connection")));
+    socket.once("close", () => {
+      this.#lost(new ConnectionLost("the connection was closed"));
+      this.#loan?.leave();
+      this.#loan = undefined;
+    });
+  }
+
+  get isIdle(): boolean {
+    return this.#receiver === undefined && !this.#isClosed;
+  }
+
+  /** `text` is the whole request. Call it when idle. */
+  send(text: string, receiver: Receiver): void {
+    this.#receiver = receiver;
+    this.#hasStarted = false;
+    this.#interim = 0;
+    this.#head = undefined;
+    this.#body = undefined;
+    this.#socket?.write(text, "utf8");
+  }
+
+  /** After `data` returned false. */
+  resume(): void {
+    if (!this.#isPaused) return;
+    this.#isPaused = false;
+    this.#socket?.resume();
+  }
+
+  /** Ends it at once; whoever waits for an answer is not told. */
+  destroy(): void {
+    this.#receiver = undefined;
+    this.#close();
+  }
+
+  /* ---- reading ---- */
+
+  #nextBuffer(): Uint8Array {
+    if (!this.#isBulk) {
+      this.#loan?.leave();
+      this.#loan = undefined;
+      return shared;
+    }
+    if (this.#loan === undefined || this.#loan.isHeld) {
+      this.#loan?.leave();
+      this.#loan = new Loan();
+    }
+    return this.#loan.buffer;
+  }
+
+  #take(bytes: Buffer, memory: "own" | "shared" | Loan): boolean {
+    if (this.#receiver === undefined) {
+      this.#close(); // nobody has asked for anything
+      return false;
+    }
+    try {
+      if (!this.#hasStarted) {
+        this.#hasStarted = true;
+        this.#receiver.started();
+      }
+      const at = this.#readHead(bytes);
+      if (at >= 0) this.#readBody(bytes, at, memory);
+    } catch (error) {
+      this.#lost(error);
+    }
+    return !this.#isPaused && !this.#isClosed;
+  }
+
+  /** Where the body begins in these bytes; -1 while the head is not whole. */
+  #readHead(bytes: Buffer): number {
+    if (this.#body !== undefined) return 0;
+    const before = this.#pending?.length ?? 0;
+    const all = this.#pending === undefined ? bytes : Buffer.concat([this.#pending, bytes]);
+    let at = 0;
+    for (;;) {
+      const end = all.indexOf(headEnd, at, "latin1");
+      if (end < 0 || end - at > this.#options.maxHeadBytes) break;
+      const head = readHead(all.toString("latin1", at, end));
+      at = end + headEnd.length;
+      if (this.#isFinal(head)) {
+        this.#pending = undefined;
+        return at - before;
+      }
+    }
+    if (all.length - at > this.#options.maxHeadBytes)
+      throw new InvalidAnswer("its header is too large");
+    const first = all.toString("latin1", at, at + beginning.length);
+    if (!beginning.startsWith(first)) throw new InvalidAnswer("its status line is not proper");
+    this.#pending = Buffer.from(all.subarray(at));
+    return -1;
+  }
+
+  #isFinal(head: Head): boolean {
+    if (head.status >= 200) {
+      this.#head = head;
+      this.#body = bodyOf(head.framing);
+      this.#isBulk = this.#receiver?.head(head) === "bulk";
+      return true;
+    }
+    this.#interim += 1;
+    if (head.status === 101 || this.#interim > maxInterim)
+      throw new InvalidAnswer(`status ${head.status} that nobody asked for`);
+    return false;
+  }
+
+  #readBody(bytes: Buffer, from: number, memory: "own" | "shared" | Loan): void {
+    const body = this.#body;
+    if (body === undefined || this.#receiver === undefined) return; // the receiver has had enough
+    const at = body.read(bytes, from, (start, end) =>
+      this.#deliver(bytes.subarray(start, end), memory),
+    );
+    if (body.isOver) this.#finish(at === bytes.length);
+  }
+
+  #deliver(piece: Buffer, memory: "own" | "shared" | Loan): void {
+    const receiver = this.#receiver;
+    if (receiver === undefined) return;
+    let goesOn: boolean;
+    if (memory === "own") goesOn = receiver.data(piece, undefined);
+    else if (memory === "shared") goesOn = receiver.data(Buffer.from(piece), undefined);
+    else {
+      memory.hold();
+      goesOn = receiver.data(piece, memory.release);
+    }
+    if (!goesOn) this.#isPaused = true;
+  }
+
+  #finish(isClean: boolean): void {
+    const receiver = this.#receiver;
+    const head = this.#head;
+    if (receiver === undefined || head === undefined) return;
+    this.#receiver = undefined;
+    this.#isBulk = false;
+    receiver.end();
+    if (this.#receiver !== undefined || this.#isClosed) return;
+    const keptMs = Math.min(hintMs(head) ?? this.#options.keepAliveMs, this.#options.keepAliveMs);
+    if (!isClean || !head.keepAlive || keptMs <= 0) {
+      this.#close();
+      return;
+    }
+    this.resume();
+    this.#rest(keptMs);
+    this.#events.idle(this);
+  }
+
+  /* ---- its end ---- */
+
+  /** One timer for its whole life: taking it into use and back costs two numbers. */
+  #rest(keptMs: number): void {
+    this.#idleUntilMs = performance.now() + keptMs;
+    this.#idleTimer ??= setTimeout(this.#idled, keptMs).unref();
+  }
+  readonly #idled = (): void => {
+    this.#idleTimer = undefined;
+    if (this.#receiver !== undefined || this.#isClosed) return; // its next rest begins another
+    const leftMs = this.#idleUntilMs - performance.now();
+    if (leftMs <= 0) this.#close();
+    else this.#idleTimer = setTimeout(this.#idled, leftMs).unref();
+  };
+
+  #lost(error: unknown): void {
+    const receiver = this.#receiver;
+    this.#receiver = undefined;
+    this.#close();
+    receiver?.failed(error);
+  }
+
+  #close(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.#pending = undefined;
+    clearTimeout(this.#idleTimer);
+    this.#socket?.destroy();
+    this.#events.closed(this);
+  }
+}

@@ -1,0 +1,171 @@
+/** Connections to one agent, bounded: a request takes one that is idle, waits for a new one, or for whichever is free first. */
+import type { Duplex } from "node:stream";
+import { Connection, type ConnectionOptions, type Receiver } from "./connection.ts";
+import type { Intake } from "./intake.ts";
+
+/** Opens a connection whose bytes go to the intake; calls back once. */
+export type Open = (
+  intake: Intake,
+  opened: (error: Error | null, socket: Duplex | null) => void,
+) => void;
+
+export interface PoolOptions extends ConnectionOptions {
+  readonly connections: number;
+}
+
+export interface Request {
+  readonly method: string;
+  /** Path and query. */
+  readonly path: string;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: string | undefined;
+}
+
+/** One request, while it waits and while it is answered. */
+export interface Asked {
+  /** After the receiver's `data` returned false. */
+  resume(): void;
+  /** The receiver is told nothing more. */
+  abort(): void;
+}
+
+export interface PoolStats {
+  readonly running: number;
+  readonly waiting: number;
+}
+
+export interface Pool {
+  request(request: Request, receiver: Receiver): Asked;
+  readonly stats: PoolStats;
+  /** Takes no more; what was asked for is answered. */
+  close(): void;
+  /** Ends everything; who waits is told `reason`. */
+  destroy(reason: Error): void;
+}
+
+const breaking = /[\r\n\0]/;
+
+/** Throws RangeError for what would be another request in the agent's eyes. */
+export const requestText = (host: string, { method, path, headers, body }: Request): string => {
+  let fields = "";
+  for (const name in headers) fields += `${name}: ${headers[name]}\r\n`;
+  const length = body === undefined ? "" : `Content-Length: ${Buffer.byteLength(body)}\r\n`;
+  const values = Object.values(headers);
+  if (breaking.test(path) || path.includes(" ") || values.some((value) => breaking.test(value)))
+    throw new RangeError("a line break in a request to an agent");
+  return `${method} ${path} HTTP/1.1\r\nHost: ${host}\r\n${fields}${length}\r\n${body ?? ""}`;
+};
+
+class Ticket implements Asked {
+  readonly text: string;
+  readonly receiver: Receiver;
+  readonly #leave: (ticket: Ticket) => void;
+  connection: Connection | undefined;
+
+  constructor(text: string, receiver: Receiver, leave: (ticket: Ticket) => void) {
+    this.text = text;
+    this.receiver = receiver;
+    this.#leave = leave;
+  }
+  resume(): void {
+    this.connection?.resume();
+  }
+  abort(): void {
+    this.#leave(this);
+  }
+}
+
+/** `host` is what requests name. */
+export const createPool = (open: Open, host: string, options: PoolOptions): Pool => {
+  const waiting = new Set<Ticket>();
+  const running = new Map<Connection, Ticket>();
+  const idle: Connection[] = [];
+  let opening = 0;
+  let isClosed = false;
+
+  const leave = (ticket: Ticket): void => {
+    if (waiting.delete(ticket)) return;
+    const { connection } = ticket;
+    if (connection !== undefined && running.get(connection) === ticket) connection.destroy();
+  };
+
+  const closed = (connection: Connection): void => {
+    running.delete(connection);
+    const at = idle.indexOf(connection);
+    if (at >= 0) idle.splice(at, 1);
+    pump();
+  };
+
+  const free = (connection: Connection): void => {
+    running.delete(connection);
+    if (isClosed && waiting.size === 0) {
+      connection.destroy();
+      return;
+    }
+    idle.push(connection);
+    pump();
+  };
+
+  const give = (connection: Connection): void => {
+    const [ticket] = waiting;
+    if (ticket === undefined) {
+      free(connection);
+      return;
+    }
+    waiting.delete(ticket);
+    running.set(connection, ticket);
+    ticket.connection = connection;
+    connection.send(ticket.text, ticket.receiver);
+  };
+
+  const dial = (): void => {
+    opening += 1;
+    const connection = new Connection(options, { idle: free, closed });
+    open(connection.intake, (error, socket) => {
+      opening -= 1;
+      if (socket) {
+        connection.open(socket);
+        give(connection);
+        return;
+      }
+      const [ticket] = waiting;
+      if (ticket === undefined) return;
+      waiting.delete(ticket);
+      ticket.receiver.failed(error);
+      pump();
+    });
+  };
+
+  /** Idle connections first, then as many new ones as there are requests for them. */
+  const pump = (): void => {
+    while (waiting.size > 0) {
+      const connection = idle.pop();
+      if (connection === undefined) break;
+      give(connection);
+    }
+    while (waiting.size > opening && running.size + opening < options.connections) dial();
+  };
+
+  return {
+    request(request, receiver) {
+      const ticket = new Ticket(requestText(host, request), receiver, leave);
+      waiting.add(ticket);
+      pump();
+      return ticket;
+    },
+    get stats() {
+      return { running: running.size, waiting: waiting.size };
+    },
+    close() {
+      isClosed = true;
+      for (const connection of [...idle]) connection.destroy();
+    },
+    destroy(reason) {
+      isClosed = true;
+      const left = [...waiting, ...running.values()];
+      waiting.clear();
+      for (const connection of [...idle, ...running.keys()]) connection.destroy();
+      for (const { receiver } of left) receiver.failed(reason);
+    },
+  };
+};
