@@ -4,7 +4,10 @@ import { createHash } from "node:crypto";
 import { readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { after, before, describe, test } from "node:test";
-import { isJsonObject, type JsonObject, parseJson } from "../../src/lib/json.ts";
+import { loadServerConfig } from "../../src/config/load.ts";
+import { createGateway, type Gateway } from "../../src/gateway.ts";
+import { systemClock } from "../../src/lib/clock.ts";
+import { isJsonObject, type JsonObject, parseJson, stringifyJson } from "../../src/lib/json.ts";
 import { get, parseAnswer, type RawClient, rawClient } from "../support/raw-client.ts";
 import { eventually, type Reply, type Rig, startRig } from "../support/rig.ts";
 
@@ -365,5 +368,49 @@ describe("a log of a task's whole life", () => {
     assert.equal(stopped.status, 200, stopped.text);
     const { end, body } = await client.answer();
     assert.equal(`${end} ${body.toString()}`, "whole late\n");
+  });
+});
+
+describe("a gateway that was started anew", () => {
+  /** On the same port, over the same directory; it serves once the agent has announced itself. */
+  const startedAnew = async (): Promise<Gateway> => {
+    const stat = `/v1/client/fs/stat/${rig.allocation("rotated")}?path=alloc`;
+    await rig.gateway.close(AbortSignal.timeout(10_000));
+    const settings = parseJson(readFileSync(path.join(rig.directory, "serai.json"), "utf8"));
+    assert.ok(isJsonObject(settings));
+    const file = path.join(rig.directory, "anew.json");
+    writeFileSync(file, stringifyJson({ ...settings, http: { listen: `127.0.0.1:${port}` } }));
+    const { config } = loadServerConfig({ file, env: {} });
+    const needs = { clock: systemClock, log: rig.log, version: "0.0.0-anew" };
+    const gateway = await createGateway(needs, config);
+    await eventually("the agent is back", async () =>
+      (await rig.get(stat, token)).status === 200 ? true : undefined,
+    );
+    return gateway;
+  };
+
+  test("goes on with a log by the token that the one before it gave", async () => {
+    const target = (query: string): string =>
+      logsPath("rotated", `task=main&type=stdout&follow=true&${query}`);
+    const before = follow(target("resume=true"));
+    await eventually("some of it", () => before.socket.bytesRead > 1_000_000 || undefined);
+    const frames = framesIn(bodyOf(before));
+    before.socket.destroy();
+    const at = frames.findLastIndex(({ Resume: token }) => token !== undefined);
+    const head = dataIn(frames.slice(0, at));
+    assert.ok(head.length > 0);
+    const gateway = await startedAnew();
+    try {
+      const again = follow(target(`resume=${frames[at]?.["Resume"]}`));
+      const whole = expected(rotatedLines);
+      const rest = await eventually("the rest", () => {
+        const data = dataIn(framesIn(bodyOf(again)));
+        return data.length >= whole.length - head.length ? data : undefined;
+      });
+      again.socket.destroy();
+      assert.equal(sha(Buffer.concat([head, rest])), sha(whole));
+    } finally {
+      await gateway.close(AbortSignal.timeout(10_000));
+    }
   });
 });
