@@ -27,6 +27,8 @@ export type Content = "document" | "file";
 
 const sandbox = "default-src 'none'; style-src 'unsafe-inline'; sandbox";
 const visible = /^[\t\x20-\x7e]*$/;
+/** RFC 9110 §8.8.3; what is none is not passed on. */
+const entityTag = /^(?:W\/)?"[\x21\x23-\x7e]*"$/;
 const activeType = /html|xml|svg|javascript|ecmascript/i;
 
 const invalid = (node: string, reason: string): GatewayError =>
@@ -72,6 +74,7 @@ export const toClient = (
   for (const name of Object.keys(headers))
     if (name.startsWith(nomadPrefix) && name !== "x-nomad-token")
       passed[spelledAsNomad(name)] = plainValue(name, headers[name], node);
+  if (!entityTag.test(passed["ETag"] ?? "")) delete passed["ETag"];
   const type = passed["Content-Type"];
   if (type !== undefined) passed["Content-Type"] = inert(type);
   return content === "file" ? protection(passed) : passed;
