@@ -237,7 +237,7 @@ describe("an agent's frames that nobody should send", () => {
     ["a length of 2 MiB", bytes(0x81, 0x7f, 0, 0, 0, 0, 0, 0x20, 0, 0), 1014, undefined],
     ["a thousand fragments", Buffer.concat([bytes(0x01, 0x01, 0x7b), ...Array.from({ length: 1_000 }, () => bytes(0x00, 0x01, 0x20))]), 1014, undefined],
     ["a close of its own, after output", Buffer.concat([text, bytes(0x88, 0x05, 0x0f, 0xa1, 0x62, 0x79, 0x65)]), 4001, "bye"],
-    ["a close without a code", bytes(0x88, 0x00), 1005, ""],
+    ["a close without a code", bytes(0x88, 0x00), 1000, "exit status unknown"],
   ]; // biome-ignore format: a table
   for (const [name, frames, code, reason] of rows)
     test(`${name}: close ${code} for the caller`, async () => {
