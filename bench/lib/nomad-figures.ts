@@ -1,5 +1,6 @@
 /** From samples to figures: idle CPU taken off, medians over the rounds, and the table that people read. */
 import type { Used } from "./cpu.ts";
+import { median } from "./median.ts";
 import type { Part, Way } from "./nomad-setting.ts";
 
 export type Cpu = Readonly<Record<Part, number>>;
@@ -12,13 +13,6 @@ export interface Sample extends Used<Part> {
   /** Requests, or GiB. */
   readonly amount: number;
 }
-
-/** Of an even number, the mean of the two in the middle: there are few rounds. */
-const median = (values: readonly number[]): number => {
-  const sorted = values.toSorted((a, b) => a - b);
-  const [low = Number.NaN, high = low] = sorted.slice((sorted.length - 1) >> 1);
-  return sorted.length % 2 === 0 ? (low + high) / 2 : low;
-};
 
 const parts = ["server", "agents", "serai"] as const;
 

@@ -1,5 +1,6 @@
 /** From samples to ratios: each within its round, medians over the rounds, the aims beside them, and the table for people. */
 import { verdict } from "../index-workload.ts";
+import { median } from "./median.ts";
 import { type PeerName, peerNames } from "./peers.ts";
 
 /** `direct`: the agent itself, without a gateway. */
@@ -45,12 +46,6 @@ export interface Figures {
   readonly ratios: Readonly<Record<string, number>>;
   readonly aims: readonly Aim[];
 }
-
-export const median = (values: readonly number[]): number => {
-  const sorted = values.toSorted((a, b) => a - b);
-  const [low = Number.NaN, high = low] = sorted.slice((sorted.length - 1) >> 1);
-  return sorted.length % 2 === 0 ? (low + high) / 2 : low;
-};
 
 const bulk = "cat, 1 GiB";
 

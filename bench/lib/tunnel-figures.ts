@@ -1,6 +1,7 @@
 /** From samples to figures: medians over the rounds, the aims beside them, and the table that people read. */
 import { verdict } from "../index-workload.ts";
 import type { Used } from "./cpu.ts";
+import { median } from "./median.ts";
 import type { Way } from "./tunnel-setting.ts";
 
 export type Part = "gateway" | "agent" | "connector";
@@ -51,12 +52,6 @@ export interface Figures {
   readonly pathMbit: number;
   readonly aims: readonly Aim[];
 }
-
-const median = (values: readonly number[]): number => {
-  const sorted = values.toSorted((a, b) => a - b);
-  const [low = Number.NaN, high = low] = sorted.slice((sorted.length - 1) >> 1);
-  return sorted.length % 2 === 0 ? (low + high) / 2 : low;
-};
 
 const partsOf = <T>(toValue: (part: Part) => T): Readonly<Record<Part, T>> => ({
   gateway: toValue("gateway"),
