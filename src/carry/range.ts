@@ -43,7 +43,14 @@ const refusalTo = ({ response, tally, heard, reach, limits }: Carrying): Listene
   }); // biome-ignore format: one row
 
 /** Nobody is to be told. */
-const unheard: Listener = { head: () => "collects", data: () => true, end: () => undefined };
+const unheard: Listener = {
+  head: () => "collects",
+  data(_chunk, done) {
+    done?.();
+    return true;
+  },
+  end: () => undefined,
+};
 
 /** Asks for the file's description; undefined when that is refused, which `refusal` gets. */
 const look = async (carrying: Carrying, refusal: Listener): Promise<SeenFile | undefined> => {
@@ -71,7 +78,8 @@ const look = async (carrying: Carrying, refusal: Listener): Promise<SeenFile | u
       bytes += chunk.length;
       if (bytes > limits.maxRefusalBytes)
         throw new GatewayError("upstream_invalid", { node, reason: "its stat is too long" });
-      chunks.push(Buffer.from(chunk)); // whoever lent it may use it again
+      chunks.push(Buffer.from(chunk));
+      done?.();
       return true;
     },
     end() {
@@ -120,6 +128,7 @@ const allButTheLast = (
         throw new GatewayError("upstream_invalid", { node, reason: "more than was asked for" });
       if (!taken.isPart) {
         if (!isFile) taken.words += chunk.toString();
+        done?.();
         return true;
       }
       if (taken.bytes < length) return inner.data(chunk, done);
