@@ -2,7 +2,7 @@
 import { constants, performServerHandshake, type ServerHttp2Stream } from "node:http2";
 import type { Duplex } from "node:stream";
 import { closeGracefully } from "./graceful.ts";
-import { agentAuthority, sessionOptions, sessionWindow } from "./protocol.ts";
+import { agentAuthority, heartbeatTimeoutMs, sessionOptions, sessionWindow } from "./protocol.ts";
 import { tapped } from "./tapped.ts";
 import { type VitalsOptions, watch } from "./vitals.ts";
 
@@ -65,7 +65,9 @@ export const serveTunnel = (
     session.destroy();
     socket.destroy();
   };
-  const vitals = watch(session, { fail: end }, options);
+  // a gateway that all its agents dial at once is late before it is hostile
+  const patient = { settingsTimeoutMs: heartbeatTimeoutMs, ...options };
+  const vitals = watch(session, { fail: end }, patient);
   const graceful = closeGracefully(session);
   session.setLocalWindowSize(sessionWindow);
   session.on("error", (error: Error) => {

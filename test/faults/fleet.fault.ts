@@ -19,6 +19,9 @@ for (const signal of ["SIGTERM", "SIGKILL"] as const)
     const cpu = cpuSeconds(fleet.gateway().pid);
     const hellos = await fleet.figure('serai_tunnel_hellos_total{result="accepted",reason="none"}');
     const refused = await fleet.figure('serai_tunnel_hellos_total{result="refused"');
+    const ends: string[] = [];
+    for (const reason of ["agent", "lost", "protocol", "heartbeat", "replaced"])
+      ends.push(`${await fleet.figure(`serai_tunnel_ends_total{reason="${reason}"}`)} ${reason}`);
     const asked = await callers.stop();
 
     const failed = asked.filter(({ status }) => status !== 200);
@@ -40,6 +43,7 @@ for (const signal of ["SIGTERM", "SIGKILL"] as const)
     t.diagnostic(
       `${asked.length} requests, the slowest ${Math.max(...asked.map(({ tookMs }) => tookMs))} ms, ${failed.length} failed`,
     );
+    t.diagnostic(`tunnels that ended again: ${ends.join(", ")}`);
     for (const [kind, list] of kinds) t.diagnostic(`${list.length} × ${kind}`);
     assert.ok(backMs < backWithinMs, `${backMs} ms`);
     assert.equal(hellos, agents, "each dials until it is let in, and once then");
