@@ -6,9 +6,10 @@
 import { statSync } from "node:fs";
 import { z } from "zod";
 import type { Clock } from "../ports.ts";
+import { type Claims, ClaimsFile } from "./claims-file.ts";
 import { globMatcher } from "./glob.ts";
 import { readDocument } from "./policy-text.ts";
-import { readIfThere, replaceFile } from "./secret-file.ts";
+import { readIfThere } from "./secret-file.ts";
 import { hashSecret, maxSecretBytes, sameHash, secretHashPattern } from "./secrets.ts";
 
 const time = z.iso.datetime({ offset: true });
@@ -66,22 +67,22 @@ const createReader = (file: string): (() => readonly JoinToken[]) => {
 
 const claimsPath = (file: string): string => `${file}.claims`;
 
-/** Which nodes joined with which token, by the token's hash. */
-type Claims = Map<string, readonly string[]>;
-
 const readClaims = (file: string): Claims => {
   const text = readIfThere(claimsPath(file));
   if (text === undefined) return new Map();
-  return new Map(Object.entries(parse(claimsPath(file), text, claimsFile).claims));
+  const { claims } = parse(claimsPath(file), text, claimsFile);
+  return new Map(Object.entries(claims).map(([hash, nodes]) => [hash, new Set(nodes)]));
 };
 
 export interface JoinTokens {
   /**
-   * True when the node may announce itself with this secret. A node's first claim uses one of the token's uses, and is on
-   * disk before this returns; later claims of the same node use none. Expired tokens and foreign ids are refused.
-   * Throws JoinTokensError, or the system's error when a claim cannot be kept.
+   * Resolves with true when the node may announce itself with this secret. A node's first claim uses one of the token's uses,
+   * and is on disk by then; later claims of the same node use none, and write nothing. Expired tokens and foreign ids are
+   * refused. Rejects with JoinTokensError, or the system's error when a claim cannot be kept.
    */
-  claim(secret: string, nodeId: string): boolean;
+  claim(secret: string, nodeId: string): Promise<boolean>;
+  /** True when the node has joined with this secret and still may. Throws JoinTokensError. */
+  holds(secret: string, nodeId: string): boolean;
 }
 
 export interface JoinTokensOptions {
@@ -93,35 +94,40 @@ export const createJoinTokens = (
   { clock }: { readonly clock: Clock },
   { file }: JoinTokensOptions,
 ): JoinTokens => {
-  const claims = readClaims(file);
   const currentTokens = createReader(file);
   currentTokens();
+  const claims = new ClaimsFile({
+    file: claimsPath(file),
+    claims: readClaims(file),
+    known: () => new Set(currentTokens().map(({ SecretHash }) => SecretHash)),
+  });
 
   const inForce = ({ ExpirationTime }: JoinToken): boolean =>
     !ExpirationTime || Date.parse(ExpirationTime) > clock.now();
 
-  const keep = (token: JoinToken, nodes: readonly string[], known: readonly JoinToken[]): void => {
-    const next = new Map(claims).set(token.SecretHash, nodes);
-    const hashes = new Set(known.map(({ SecretHash }) => SecretHash));
-    const kept = [...next].filter(([hash]) => hashes.has(hash)); // claims of removed tokens go with them
-    replaceFile(claimsPath(file), `${JSON.stringify({ claims: Object.fromEntries(kept) })}\n`);
-    claims.clear();
-    for (const [hash, ids] of kept) claims.set(hash, ids);
+  /** The token that a secret is, if it is one for that node. */
+  const tokenFor = (secret: string, id: string): JoinToken | undefined => {
+    if (secret === "" || secret.length > maxSecretBytes) return undefined;
+    const presented = hashSecret(secret);
+    const token = currentTokens().find(({ SecretHash }) => sameHash(SecretHash, presented));
+    return token && inForce(token) && globMatcher(token.NodeID)(id) ? token : undefined;
+  };
+
+  const holds = (secret: string, nodeId: string): boolean => {
+    const id = nodeId.toLowerCase();
+    const token = tokenFor(secret, id);
+    return token !== undefined && claims.has(token.SecretHash, id);
   };
 
   return {
-    claim(secret, nodeId) {
-      if (secret === "" || secret.length > maxSecretBytes) return false;
-      const presented = hashSecret(secret);
-      const tokens = currentTokens();
-      const token = tokens.find(({ SecretHash }) => sameHash(SecretHash, presented));
+    async claim(secret, nodeId) {
       const id = nodeId.toLowerCase();
-      if (token === undefined || !inForce(token) || !globMatcher(token.NodeID)(id)) return false;
-      const nodes = claims.get(token.SecretHash) ?? [];
-      if (nodes.includes(id)) return true;
-      if (nodes.length >= token.Uses) return false;
-      keep(token, [...nodes, id], tokens);
-      return true;
+      const token = tokenFor(secret, id);
+      if (token === undefined) return false;
+      if (claims.has(token.SecretHash, id)) return true;
+      if (!(await claims.claim(token.SecretHash, id, token.Uses))) return false;
+      return holds(secret, id); // it may have been taken back while the claim was being written
     },
+    holds,
   };
 };

@@ -1,12 +1,11 @@
 /** Agents that dial out: who may, what is held open, and what is told of it. */
-import { createJoinTokens } from "../acl/join-tokens.ts";
+import { createJoinTokens, type JoinTokens } from "../acl/join-tokens.ts";
 import type { ServerConfig } from "../config/server-schema.ts";
 import { clientOf } from "../ingress/client.ts";
 import { addressTest } from "../lib/addresses.ts";
 import type { Audit } from "../observe/audit.ts";
 import type { Metrics } from "../observe/metrics.ts";
 import type { Clock, Log } from "../ports.ts";
-import type { JoinTokens } from "../registry/embedded/announce.ts";
 import { createTunnelDoor, type TunnelDoor } from "../tunnel/door.ts";
 import { createHub, type Hub, type HubEvent } from "../tunnel/hub.ts";
 import { certifiedBy } from "../tunnel/node-certificate.ts";
@@ -29,7 +28,7 @@ interface TunnelNeeds {
 }
 
 /** Without a file of join tokens no agent can join. */
-const nobodyJoins: JoinTokens = { claim: () => false };
+const nobodyJoins: JoinTokens = { claim: async () => false, holds: () => false };
 
 /** A gateway that lets no agent join expects none. */
 const noneComes = { graceMs: 0 } as const;
@@ -53,7 +52,7 @@ export const openTunnels = (
   const door = createTunnelDoor({
     log,
     hub,
-    claim: (secret, nodeId) => joinTokens.claim(secret, nodeId),
+    joinTokens,
     certifiedBy: authorities && certifiedBy(clock, () => authorities.current),
     told,
     observe: metrics,

@@ -11,11 +11,17 @@ import type { CertifiedBy } from "./node-certificate.ts";
 import { type HelloRefusal, silentObserver, type TunnelObserver } from "./observer.ts";
 import { nodeHeader, tunnelPath, tunnelProtocol } from "./protocol.ts";
 
+export interface HelloTokens {
+  /** Resolves with true when a node may join with this secret. Rejects when its source is away. */
+  claim(secret: string, nodeId: string): Promise<boolean>;
+  /** True when a node that has joined still may. Throws when its source is away. */
+  holds(secret: string, nodeId: string): boolean;
+}
+
 export interface TunnelDoorNeeds {
   readonly log: Log;
   readonly hub: Hub;
-  /** True when a node may join with this secret. Throws when its source is away. */
-  readonly claim: (secret: string, nodeId: string) => boolean;
+  readonly joinTokens: HelloTokens;
   /** Given where nodes may show a certificate; one that is shown decides alone. */
   readonly certifiedBy?: CertifiedBy | undefined;
   readonly told: (event: HubEvent) => void;
@@ -78,7 +84,7 @@ const namedBy = ({ headers }: IncomingMessage): string | undefined => {
 export const createTunnelDoor = ({
   log,
   hub,
-  claim,
+  joinTokens,
   certifiedBy = () => undefined,
   told,
   addressOf,
@@ -92,9 +98,9 @@ export const createTunnelDoor = ({
       });
   };
 
-  const mayJoin = (secret: string, nodeId: string): boolean => {
+  const mayJoin = async (secret: string, nodeId: string): Promise<boolean> => {
     try {
-      return claim(secret, nodeId);
+      return await joinTokens.claim(secret, nodeId);
     } catch (cause) {
       const reason = "the join tokens cannot be read";
       throw new GatewayError("identity_unavailable", { reason }, { cause });
@@ -104,15 +110,19 @@ export const createTunnelDoor = ({
   /** A token that cannot be looked at now lets a tunnel stay that it let in. */
   const mayStay = (secret: string, nodeId: string): boolean => {
     try {
-      return claim(secret, nodeId);
+      return joinTokens.holds(secret, nodeId);
     } catch (err) {
       log.error({ err }, "the join tokens cannot be read");
       return true;
     }
   };
 
-  /** The node's id is the certificate's, or one that the join token is good for. Throws. */
-  const prove = (request: IncomingMessage, socket: Duplex, named: string | undefined): Proof => {
+  /** The node's id is the certificate's, or one that the join token is good for. */
+  const prove = async (
+    request: IncomingMessage,
+    socket: Duplex,
+    named: string | undefined,
+  ): Promise<Proof> => {
     const node = certifiedBy(socket);
     if (node !== undefined) {
       if (named !== undefined && named !== node.nodeId) {
@@ -124,7 +134,7 @@ export const createTunnelDoor = ({
     if (named === undefined)
       throw new GatewayError("bad_request", { text: `${nodeHeader} must be a node's id` });
     const secret = bearerOf(readCredential(request));
-    if (secret === undefined || !mayJoin(secret, named))
+    if (secret === undefined || !(await mayJoin(secret, named)))
       throw new GatewayError("permission_denied");
     return {
       nodeId: named,
@@ -133,12 +143,12 @@ export const createTunnelDoor = ({
     };
   };
 
-  /** Throws what the hello is refused with; it is told. */
-  const admit = (request: IncomingMessage, socket: Duplex, from: string): Proof => {
+  /** Rejects with what the hello is refused with; it is told. */
+  const admit = async (request: IncomingMessage, socket: Duplex, from: string): Promise<Proof> => {
     const named = namedBy(request);
     let nodeId = named;
     try {
-      const proof = prove(request, socket, named);
+      const proof = await prove(request, socket, named);
       nodeId = proof.nodeId;
       hub.admit(nodeId);
       return proof;
@@ -150,10 +160,12 @@ export const createTunnelDoor = ({
     }
   };
 
-  const take = (request: IncomingMessage, socket: Duplex): void => {
+  const take = async (request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> => {
+    if (head.length > 0)
+      throw new GatewayError("bad_request", { text: "nothing may follow before the answer" });
     checkForm(request);
     const from = addressOf(request);
-    const proof = admit(request, socket, from);
+    const proof = await admit(request, socket, from);
     const { nodeId } = proof;
     const begin = (): void => {
       try {
@@ -172,21 +184,18 @@ export const createTunnelDoor = ({
     );
   };
 
+  const refused = (error: unknown, socket: Duplex): void => {
+    observe.helloRefused(refusalOf(error));
+    const { status, words } = toGatewayError(error);
+    if (error instanceof OtherVersion) refuse(socket, 426, `this gateway speaks ${tunnelProtocol}`);
+    else refuse(socket, status, words);
+  };
+
   return {
     isHello: ({ url }) => url?.split("?", 1)[0] === tunnelPath,
     take(request, socket, head) {
       socket.on("error", () => socket.destroy());
-      try {
-        if (head.length > 0)
-          throw new GatewayError("bad_request", { text: "nothing may follow before the answer" });
-        take(request, socket);
-      } catch (error) {
-        observe.helloRefused(refusalOf(error));
-        if (error instanceof OtherVersion)
-          return refuse(socket, 426, `this gateway speaks ${tunnelProtocol}`);
-        const { status, words } = toGatewayError(error);
-        refuse(socket, status, words);
-      }
+      take(request, socket, head).catch((error: unknown) => refused(error, socket));
     },
   };
 };

@@ -29,69 +29,69 @@ const setUp = () => {
 const a = randomUUID();
 const b = randomUUID();
 
-test("a node that announces itself again uses nothing up; another node finds the token used", () => {
+test("a node that announces itself again uses nothing up; another node finds the token used", async () => {
   using setting = setUp();
   const secret = mint(setting.file);
   const tokens = createJoinTokens({ clock: movedClock() }, setting);
-  assert.equal(tokens.claim(secret, a), true);
-  assert.equal(tokens.claim(secret, a.toUpperCase()), true);
-  assert.equal(tokens.claim(secret, b), false);
-  assert.equal(tokens.claim(secret, a), true);
+  assert.equal(await tokens.claim(secret, a), true);
+  assert.equal(await tokens.claim(secret, a.toUpperCase()), true);
+  assert.equal(await tokens.claim(secret, b), false);
+  assert.equal(await tokens.claim(secret, a), true);
 });
 
-test("uses survive a restart", () => {
+test("uses survive a restart", async () => {
   using setting = setUp();
   const secret = mint(setting.file, { uses: 2 });
-  assert.ok(createJoinTokens({ clock: movedClock() }, setting).claim(secret, a));
+  assert.ok(await createJoinTokens({ clock: movedClock() }, setting).claim(secret, a));
   const again = createJoinTokens({ clock: movedClock() }, setting);
-  assert.ok(again.claim(secret, b));
-  assert.ok(again.claim(secret, a));
-  assert.ok(!again.claim(secret, randomUUID()));
+  assert.ok(await again.claim(secret, b));
+  assert.ok(await again.claim(secret, a));
+  assert.ok(!(await again.claim(secret, randomUUID())));
 });
 
-test("unknown, empty, huge and changed secrets are refused", () => {
+test("unknown, empty, huge and changed secrets are refused", async () => {
   using setting = setUp();
   const secret = mint(setting.file);
   const tokens = createJoinTokens({ clock: movedClock() }, setting);
   for (const wrong of ["", "x", "x".repeat(1_000_000), `${secret}x`, secret.toUpperCase(), " "])
-    assert.equal(tokens.claim(wrong, a), false);
-  assert.equal(tokens.claim(secret, a), true);
+    assert.equal(await tokens.claim(wrong, a), false);
+  assert.equal(await tokens.claim(secret, a), true);
 });
 
-test("a token for a node, or for a pattern, is refused for others and not used up by them", () => {
+test("a token for a node, or for a pattern, is refused for others and not used up by them", async () => {
   using setting = setUp();
   const exact = mint(setting.file, { node: a });
   const pattern = mint(setting.file, { node: `${b.slice(0, 8)}-*` });
   const tokens = createJoinTokens({ clock: movedClock() }, setting);
-  assert.equal(tokens.claim(exact, b), false);
-  assert.equal(tokens.claim(exact, a), true);
-  assert.equal(tokens.claim(pattern, a), false);
-  assert.equal(tokens.claim(pattern, b), true);
+  assert.equal(await tokens.claim(exact, b), false);
+  assert.equal(await tokens.claim(exact, a), true);
+  assert.equal(await tokens.claim(pattern, a), false);
+  assert.equal(await tokens.claim(pattern, b), true);
 });
 
-test("an expired token is refused, also for a node that joined with it", () => {
+test("an expired token is refused, also for a node that joined with it", async () => {
   using setting = setUp();
   const clock = movedClock();
   const secret = mint(setting.file, { expiresAtMs: clock.now() + 1_000 });
   const tokens = createJoinTokens({ clock }, setting);
-  assert.equal(tokens.claim(secret, a), true);
+  assert.equal(await tokens.claim(secret, a), true);
   clock.move(1_000);
-  assert.equal(tokens.claim(secret, a), false);
+  assert.equal(await tokens.claim(secret, a), false);
 });
 
-test("a token added while the gateway runs works at once, a removed one no longer", () => {
+test("a token added while the gateway runs works at once, a removed one no longer", async () => {
   using setting = setUp();
   const tokens = createJoinTokens({ clock: movedClock() }, setting);
   const secret = mint(setting.file);
-  assert.equal(tokens.claim(secret, a), true);
+  assert.equal(await tokens.claim(secret, a), true);
   writeFileSync(setting.file, "tokens: []\n");
-  assert.equal(tokens.claim(secret, a), false);
+  assert.equal(await tokens.claim(secret, a), false);
 });
 
-test("no file holds a secret, none is readable by others, none is left half-written", () => {
+test("no file holds a secret, none is readable by others, none is left half-written", async () => {
   using setting = setUp();
   const secret = mint(setting.file);
-  createJoinTokens({ clock: movedClock() }, setting).claim(secret, a);
+  await createJoinTokens({ clock: movedClock() }, setting).claim(secret, a);
   const names = readdirSync(setting.directory).filter((name) => name.startsWith("join"));
   assert.deepEqual(names.sort(), ["join.yaml", "join.yaml.claims"]);
   for (const name of names) {
@@ -101,7 +101,7 @@ test("no file holds a secret, none is readable by others, none is left half-writ
   }
 });
 
-test("a file that does not parse is told by name; a claim that cannot be kept is not granted", () => {
+test("a file that does not parse is told by name; a claim that cannot be kept is not granted", async () => {
   using setting = setUp();
   writeFileSync(setting.file, "tokens: [{ NodeID: 7 }]\n");
   assert.throws(() => createJoinTokens({ clock: movedClock() }, setting), {
@@ -112,13 +112,13 @@ test("a file that does not parse is told by name; a claim that cannot be kept is
   const secret = mint(setting.file);
   const tokens = createJoinTokens({ clock: movedClock() }, setting);
   mkdirSync(`${setting.file}.claims`); // in the way of the file of claims
-  assert.throws(() => tokens.claim(secret, a), /EISDIR|ENOTEMPTY|EEXIST/);
+  await assert.rejects(tokens.claim(secret, a), /EISDIR|ENOTEMPTY|EEXIST/);
   rmdirSync(`${setting.file}.claims`);
-  assert.equal(tokens.claim(secret, b), true);
-  assert.equal(tokens.claim(secret, a), false);
+  assert.equal(await tokens.claim(secret, b), true);
+  assert.equal(await tokens.claim(secret, a), false);
 });
 
-test("comments of a YAML file survive an added entry", () => {
+test("comments of a YAML file survive an added entry", async () => {
   using setting = setUp();
   writeFileSync(setting.file, "# ours\ntokens: # all of them\n  []\n");
   mint(setting.file);
@@ -128,7 +128,7 @@ test("comments of a YAML file survive an added entry", () => {
   assert.equal(text.match(/SecretHash/g)?.length, 2);
 });
 
-test("replacing a file in a directory that is gone fails and leaves nothing", () => {
+test("replacing a file in a directory that is gone fails and leaves nothing", async () => {
   using setting = setUp();
   assert.throws(() => replaceFile(path.join(setting.directory, "no", "x"), "text"), {
     code: "ENOENT",

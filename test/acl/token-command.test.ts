@@ -87,8 +87,8 @@ test("join makes a token that lets one node in", async () => {
   );
   assert.equal(status, 0, stderr);
   const tokens = createJoinTokens({ clock: movedClock() }, { file });
-  assert.ok(!tokens.claim(stdout.trim(), randomUUID()));
-  assert.ok(tokens.claim(stdout.trim(), node));
+  assert.ok(!(await tokens.claim(stdout.trim(), randomUUID())));
+  assert.ok(await tokens.claim(stdout.trim(), node));
 });
 
 test("jwt signs with the key it is given", async () => {

@@ -63,7 +63,7 @@ export class RegistryUnderTest implements AsyncDisposable {
         timers: time,
         random: () => 0.5,
         log: under.#log(),
-        joinTokens: { claim: (secret) => secret === joinSecret },
+        joinTokens: { claim: async (secret) => secret === joinSecret },
         addressFault: (address) =>
           under.refusedAddresses.has(address) ? "not an agent's address" : undefined,
         dispatcher: under.#dispatcher,

@@ -24,7 +24,7 @@ test("a tunnel opens over TLS though its 101 is still being written", async () =
   const door = createTunnelDoor({
     log: { debug: ignored, info: ignored, warn: ignored, error: ignored },
     hub,
-    claim: () => true,
+    joinTokens: { claim: async () => true, holds: () => true },
     told: ignored,
     observe: silentObserver,
     addressOf: () => "127.0.0.1",

@@ -25,15 +25,19 @@ export interface AnnounceAnswer {
 export type Announce = (announcement: Announcement, signal: AbortSignal) => Promise<AnnounceAnswer>;
 
 export interface JoinTokens {
-  /** True when the node may announce itself with this secret. */
-  claim(secret: string, nodeId: string): boolean;
+  /** Resolves with true when the node may announce itself with this secret. */
+  claim(secret: string, nodeId: string): Promise<boolean>;
 }
 
-/** Throws `permission_denied`, or `identity_unavailable` when the tokens cannot be read. */
-export const admit = (tokens: JoinTokens, secret: string | undefined, nodeId: string): void => {
+/** Rejects with `permission_denied`, or `identity_unavailable` when the tokens cannot be read. */
+export const admit = async (
+  tokens: JoinTokens,
+  secret: string | undefined,
+  nodeId: string,
+): Promise<void> => {
   let admitted = false;
   try {
-    admitted = secret !== undefined && tokens.claim(secret, nodeId);
+    admitted = secret !== undefined && (await tokens.claim(secret, nodeId));
   } catch (cause) {
     throw new GatewayError(
       "identity_unavailable",

@@ -73,7 +73,7 @@ export class Membership {
     const nodeId = nodeIdOf(text);
     const { joinTokens, audit } = this.#needs;
     try {
-      admit(joinTokens, secret, nodeId);
+      await admit(joinTokens, secret, nodeId);
       const checked = checkNode(body, nodeId);
       if (!checked.ok) throw new GatewayError("bad_request", { text: checked.fault });
       const node = checked.value;
