@@ -265,6 +265,7 @@ export const createRecorder = ({ metrics, audit, log, ledger }: RecorderNeeds): 
       }
       ledger().done(exchange, error);
       const memory = memoryOf(exchange);
+      memories.delete(exchange); // see edge.ts: not left to the collector
       endStream(ending, exchange, memory);
       endAudit(ending, exchange, memory);
       write(ending, memory.principal);

@@ -105,6 +105,8 @@ export const createEdge = (needs: EdgeNeeds, options: EdgeOptions): RequestListe
     response: ServerResponse,
     error: GatewayError | undefined,
   ): void => {
+    // not left to the collector: V8 takes the values of an old WeakMap for alive until its next full collection
+    visits.delete(response.req);
     const { id, method, route, exchange, key, tally, client } = visit;
     const status = error?.code === "client_closed" ? error.status : response.statusCode;
     const durationMs = performance.now() - visit.startedAtMs;
