@@ -4,7 +4,7 @@
  */
 import type { ErrorCode } from "../errors.ts";
 import type { Clock, Closer } from "../ports.ts";
-import { cleanFields } from "./fields.ts";
+import { cleanFields, shortText } from "./fields.ts";
 import { escapeControls, redactArguments } from "./redact.ts";
 import { Sink, type SinkState } from "./sink.ts";
 import { createThrottle } from "./throttle.ts";
@@ -74,47 +74,77 @@ export interface Audit extends Closer {
 const refusalsPerSecond = 10;
 const tellSuppressedMs = 5_000;
 
-/** `path` and `argv` are what callers wrote; the rest goes through the same hands to be sure. */
-const toFields = ({ argv, ...subject }: AuditSubject): object => ({
-  ...cleanFields(subject),
-  ...(argv === undefined ? {} : { argv: redactArguments(argv) }),
-});
+/** Texts that callers wrote or may have; `requestId`, `route` and `kind` are the gateway's own words. */
+const texts = [
+  "accessor", "address", "allocation", "node", "namespace", "task", "path", "method", "template", "upstream",
+] as const satisfies readonly (keyof AuditSubject)[]; // biome-ignore format: a list
+
+/** The members that both records of a subject have, as JSON that can be written as it is. */
+const membersOf = (subject: AuditSubject): string => {
+  const { requestId, route, kind, argv } = subject;
+  let members = `"requestId":"${requestId}","route":"${route}","kind":"${kind}"`;
+  for (const name of texts) {
+    const text = subject[name];
+    if (text !== undefined) members += `,"${name}":${JSON.stringify(shortText(text))}`;
+  }
+  if (argv !== undefined) members += `,"argv":${JSON.stringify(redactArguments(argv))}`;
+  return escapeControls(members);
+};
+
+/** Numbers, and words of closed sets. */
+const endMembers = ({ result, ...end }: AuditEnd, durationMs: number): string =>
+  JSON.stringify({ ...end, durationMs, result }).slice(1, -1);
+
+/** ISO times of a clock, each millisecond formatted once. */
+const isoTimes = (clock: Clock): (() => string) => {
+  let [ms, text] = [Number.NaN, ""];
+  return () => {
+    const now = clock.now();
+    if (now !== ms) {
+      ms = now;
+      text = new Date(now).toISOString();
+    }
+    return text;
+  };
+};
 
 /** Throws when its file cannot be opened. */
 export const createAudit = ({ clock, output, recorded }: AuditOptions): Audit => {
   const sink = new Sink({ output });
 
+  const time = isoTimes(clock);
+
   /** Only records of reads may wait a moment for others: what was changed is written though the process is killed next. */
   const record = (
-    event: "start" | "end" | "event",
-    fields: object,
-    result?: AuditResult,
+    kind: "start" | "end" | "event",
+    members: string,
+    as: AuditResult | "started" | "event",
     mayWait = false,
   ): void => {
-    const time = new Date(clock.now()).toISOString();
-    const line = JSON.stringify({ audit: event, time, ...fields, ...(result ? { result } : {}) });
-    const written = sink.write(`${escapeControls(line)}\n`, !mayWait);
-    recorded?.(written ? (result ?? (event === "event" ? "event" : "started")) : "dropped");
+    const written = sink.write(`{"audit":"${kind}","time":"${time()}",${members}}\n`, !mayWait);
+    recorded?.(written ? as : "dropped");
   };
 
   const begin = (subject: AuditSubject): AuditEntry => {
     const startedMs = clock.monotonic();
-    const fields = toFields(subject);
+    const members = membersOf(subject);
     let ended = false;
     const mayWait = subject.kind === "read";
-    record("start", fields, undefined, mayWait);
+    record("start", members, "started", mayWait);
     return {
-      end: ({ result, ...end }) => {
+      end: (end) => {
         if (ended) return;
         ended = true;
         const durationMs = Math.round(clock.monotonic() - startedMs);
-        record("end", { ...fields, ...end, durationMs }, result, mayWait);
+        record("end", `${members},${endMembers(end, durationMs)}`, end.result, mayWait);
       },
     };
   };
 
-  const event: Audit["event"] = (name, fields) =>
-    record("event", { event: name, ...cleanFields(fields) });
+  const event: Audit["event"] = (name, fields) => {
+    const members = JSON.stringify({ event: name, ...cleanFields(fields) }).slice(1, -1);
+    record("event", escapeControls(members), "event");
+  };
 
   const throttle = createThrottle({
     perSecond: refusalsPerSecond,

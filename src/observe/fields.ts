@@ -37,7 +37,8 @@ const errorFields = (error: Error): Readonly<Record<string, unknown>> => {
   };
 };
 
-const shortText = (text: string): string =>
+/** A text as a line may hold it: bounded, credentials hidden. */
+export const shortText = (text: string): string =>
   redactText(text.length > maxLength ? `${text.slice(0, maxLength)}…` : text);
 
 const objectFields = (value: object, depth: number): unknown => {
