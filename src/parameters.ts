@@ -12,8 +12,11 @@ export type RawQuery = ReadonlyMap<string, readonly string[]>;
 /** Parsed values of one route, ready to be written anew; `undefined` ones are left out. */
 export type Parameters = Readonly<Record<string, string | number | bigint | boolean | undefined>>;
 
+const escaped = /[%+]/;
+
 /** Undefined: Go drops a pair that it cannot unescape. */
-const unescaped = (text: string): string | undefined => decodePercent(text.replaceAll("+", " "));
+const unescaped = (text: string): string | undefined =>
+  escaped.test(text) ? decodePercent(text.replaceAll("+", " ")) : text;
 
 const pairOf = (text: string): readonly [name: string, value: string] | undefined => {
   if (text === "" || text.includes(";")) return undefined; // as Go: semicolons are refused

@@ -76,7 +76,8 @@ export const createSteps = (needs: StepsNeeds, { timeouts, limits }: ServerConfi
     carry: async (exchange, principal, reach, tally) => {
       const credential = identity.shown(exchange.credential, principal);
       try {
-        await carry({ ...exchange, credential }, reach, tally);
+        const asShown = credential === exchange.credential ? exchange : { ...exchange, credential };
+        await carry(asShown, reach, tally);
       } finally {
         // also when the caller left before its answer: the agent may have taken the update
         if (exchange.route.name === "client.metadata.post")

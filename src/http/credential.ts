@@ -1,13 +1,14 @@
 import type { IncomingMessage } from "node:http";
 import { GatewayError } from "../errors.ts";
 import type { Credential } from "../ports.ts";
+import { sentValues } from "./sent.ts";
 
 /** The value of a header; throws `bad_request` when it was sent twice: two readers might take different ones. */
 const oneHeader = (request: IncomingMessage, name: string): string => {
-  const values = request.headersDistinct[name];
-  if (values && values.length > 1)
+  const [value, another] = sentValues(request, name);
+  if (another !== undefined)
     throw new GatewayError("bad_request", { text: `header ${name} is given more than once` });
-  return values?.[0]?.trim() ?? "";
+  return value?.trim() ?? "";
 };
 
 const bearer = /^bearer[ \t]+([^ \t]+)/i;

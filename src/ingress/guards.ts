@@ -1,6 +1,7 @@
 /** What makes a request a proper one, beyond what Node's strict parser already refuses (hardening rules F, H, A12). */
 import type { IncomingMessage } from "node:http";
 import { GatewayError } from "../errors.ts";
+import { sentValues } from "../http/sent.ts";
 import { isOwnOrigin } from "../http/upgrade.ts";
 
 const refuse = (text: string): GatewayError => new GatewayError("bad_request", { text });
@@ -15,12 +16,8 @@ const connectionTokens: ReadonlySet<string> = new Set([
   "te",
 ]);
 
-/** How often a header was sent. */
-const count = (request: IncomingMessage, name: string): number =>
-  request.headersDistinct[name]?.length ?? 0;
-
 const checkHost = (request: IncomingMessage): void => {
-  const hosts = count(request, "host");
+  const hosts = sentValues(request, "host").length;
   if (hosts === 0 && request.httpVersion === "1.0") return;
   if (hosts !== 1 || !hostPattern.test(request.headers.host ?? ""))
     throw refuse("the request must name exactly one valid Host");

@@ -17,6 +17,8 @@ const encodedDot = /%2[eE]/;
 const encodedSlash = /%2[fF]/;
 /** Job ids may hold a slash, which clients send encoded; no other id may. */
 const slashesAllowed = /^\/v1\/job\//;
+/** Nothing to decode, to clean or to refuse: most paths, which are then looked at once. */
+const plain = /^(?:\/[A-Za-z0-9_~-][A-Za-z0-9_.~-]*)+$/;
 
 const refuse = (text: string): GatewayError => new GatewayError("bad_request", { text });
 
@@ -50,6 +52,7 @@ export const readTarget = (url: string): Target => {
   const mark = target.indexOf("?");
   const raw = mark < 0 ? target : target.slice(0, mark);
   const query = mark < 0 ? "" : target.slice(mark + 1);
+  if (plain.test(raw)) return { kind: "path", path: raw, query };
   if (!raw.startsWith("/")) throw refuse("the request target must be a path that begins with /");
   checkRaw(raw);
   const segments = raw.slice(1).split("/");

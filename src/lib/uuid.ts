@@ -23,8 +23,10 @@ const hexFault = (text: string): string | undefined => {
 };
 
 /** Nomad's words for an id that its index refuses; undefined when it would be looked up. */
-export const uuidFault = (id: string): string | undefined =>
-  Buffer.byteLength(id) === uuidLength ? hexFault(id) : "UUID must be 36 characters";
+export const uuidFault = (id: string): string | undefined => {
+  if (isUuid(id)) return undefined;
+  return Buffer.byteLength(id) === uuidLength ? hexFault(id) : "UUID must be 36 characters";
+};
 
 /** Nomad's words for a list prefix that its index refuses; undefined when it is sound. */
 export const prefixFault = (prefix: string): string | undefined =>

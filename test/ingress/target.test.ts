@@ -84,3 +84,30 @@ test("a path of 16 KiB is judged without a stall", () => {
     }
   assert.ok(process.cpuUsage(before).user < 2_000_000); // microseconds: others may have the core
 });
+
+test("a path of plain segments, which is read at once, is what it is behind one that is decoded", () => {
+  const letters = "aZ09-_~.!@".split("");
+  const segment = fc
+    .array(fc.constantFrom(...letters), { maxLength: 5 })
+    .map((all) => all.join(""));
+  const isAsSent = (url: string, sent: string): boolean => {
+    try {
+      const target = readTarget(url);
+      return target.kind === "path" && target.path === sent;
+    } catch (error) {
+      assert.ok(error instanceof GatewayError);
+      return false;
+    }
+  };
+  const seen = new Set<boolean>();
+  fc.assert(
+    fc.property(fc.array(segment, { minLength: 1, maxLength: 4 }), (segments) => {
+      const path = `/${segments.join("/")}`;
+      const alone = isAsSent(path, path);
+      seen.add(alone);
+      assert.equal(alone, isAsSent(`/%42${path}`, `/B${path}`));
+    }),
+    { numRuns: 2_000 },
+  );
+  assert.equal(seen.size, 2);
+});
