@@ -3,7 +3,7 @@ import { Counter, Gauge, Histogram, type Registry } from "prom-client";
 import { type ErrorCode, errorCodes } from "../errors.ts";
 import type { Route } from "../routes.ts";
 import { methodLabel, routeLabel, statusLabel, streamKindOf } from "./labels.ts";
-import { type Cell, cached, createCells } from "./series.ts";
+import { type Cell, cached, countCells, createCells } from "./series.ts";
 
 /** OpenTelemetry's, fewer of the short ones, with what an action that waits for processes may take. */
 const durationBuckets = [0.005, 0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60];
@@ -60,10 +60,7 @@ const createRouteSeries = (registry: Registry) => {
     help: "Requests by route, method and status",
     labelNames: ["route", "method", "code"],
     registers,
-    collect() {
-      this.reset();
-      for (const { labels, value } of ended.all) this.inc({ ...labels }, value);
-    },
+    collect: countCells(ended.all),
   });
   new Gauge({
     name: "serai_http_requests_in_flight",

@@ -1,6 +1,6 @@
 /** Metrics as verbs: a counter or histogram is made once, and whoever counts calls a function. */
 import { Counter, Histogram, type Registry } from "prom-client";
-import { cached } from "./series.ts";
+import { cached, countCells, createCells } from "./series.ts";
 
 /** A counter with one label: its verb. */
 export const counter = <Label extends string>(
@@ -8,15 +8,19 @@ export const counter = <Label extends string>(
   [name, help, label]: readonly [name: string, help: string, label: string],
   known: readonly Label[],
 ): ((value: Label) => void) => {
-  const metric = new Counter({
+  const cells = createCells<Readonly<Record<string, Label>>>();
+  new Counter({
     name: `serai_${name}`,
     help,
     labelNames: [label],
     registers: [registry],
+    collect: countCells(cells.all),
   });
-  const child = cached((value: Label) => metric.labels(value));
-  for (const value of known) child(value).inc(0);
-  return (value) => child(value).inc();
+  const cellOf = cached((value: Label) => cells.cell({ [label]: value }));
+  for (const value of known) cellOf(value);
+  return (value) => {
+    cellOf(value).value++;
+  };
 };
 
 /** A counter without a label: its verb. `add` is one at a time unless it is said. */

@@ -3,7 +3,7 @@ import { Counter, Gauge, type Registry } from "prom-client";
 import type { Route } from "../routes.ts";
 import { rightLabel } from "./labels.ts";
 import { counter, histogram, total } from "./meters.ts";
-import { cached } from "./series.ts";
+import { cached, countCells, createCells } from "./series.ts";
 
 export type LookupResult = "hit" | "found" | "unknown" | "failed";
 
@@ -63,17 +63,22 @@ const listBuckets = [0.1, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300];
 const delayBuckets = [0.5, 1, 2, 5, 8, 10, 12, 15, 20, 30, 60];
 
 const createDecisions = (registry: Registry): PartMetrics["decided"] => {
-  const metric = new Counter({
+  const cells = createCells<{ readonly capability: string; readonly result: string }>();
+  new Counter({
     name: "serai_authz_decisions_total",
     help: "Decisions by the right that was asked for",
     labelNames: ["capability", "result"],
     registers: [registry],
+    collect: countCells(cells.all),
   });
-  const of = cached((route: Route) => ({
-    allowed: metric.labels(rightLabel(route), "allowed"),
-    denied: metric.labels(rightLabel(route), "denied"),
+  const ofRight = cached((capability: string) => ({
+    allowed: cells.cell({ capability, result: "allowed" }),
+    denied: cells.cell({ capability, result: "denied" }),
   }));
-  return (route, result) => of(route)[result].inc();
+  const of = cached((route: Route) => ofRight(rightLabel(route)));
+  return (route, result) => {
+    of(route)[result].value++;
+  };
 };
 
 const createReloads = (registry: Registry): PartMetrics["reloaded"] => {

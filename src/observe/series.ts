@@ -1,4 +1,5 @@
 /** Children of labelled metrics, made once and kept, so that the hot path neither builds label objects nor hashes them. */
+import type { Counter } from "prom-client";
 
 /** `make` runs once for each key; beyond `max` keys, `beyond` is given to all others. */
 export const cached = <Key, Child>(
@@ -42,3 +43,12 @@ export const createCells = <Labels>(): {
     },
   };
 };
+
+/** A counter's `collect`: what its cells hold when it is scraped. */
+export const countCells = <Label extends string>(
+  cells: readonly Cell<Readonly<Record<Label, string>>>[],
+) =>
+  function (this: Counter<Label>): void {
+    this.reset();
+    for (const { labels, value } of cells) this.inc({ ...labels }, value);
+  };
