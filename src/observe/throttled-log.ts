@@ -1,0 +1,88 @@
+/** What every log does, whatever makes its lines: no secrets, no control characters, and never more of one kind than can be read. */
+import type { Closer, Log } from "../ports.ts";
+import { cleanFields } from "./fields.ts";
+import { redactText } from "./redact.ts";
+import { Sink, type SinkState } from "./sink.ts";
+import { createThrottle } from "./throttle.ts";
+
+export type Level = "debug" | "info" | "warn" | "error";
+
+export interface LogOptions {
+  readonly level: Level;
+  /** A file, or `stdout`. */
+  readonly destination: string;
+  /** Lines of one class; more are counted and told as one line. */
+  readonly linesPerSecond?: number;
+  /** Said in every line, for example the gateway's name. */
+  readonly base?: Readonly<Record<string, string>>;
+  readonly suppressed?: (count: number) => void;
+}
+
+export interface OpenLog extends Log, Closer {
+  readonly state: SinkState;
+  /** Opens its file again; throws when that fails, and keeps the old one. */
+  reopen(): void;
+  /** Before the process ends at once. */
+  flush(): void;
+}
+
+/** Makes a line of an event whose fields and message are clean, and writes it with its end. */
+export type Lines = (level: Level, fields: object, message: string) => void;
+export type OpenLines = (
+  base: Readonly<Record<string, string>>,
+  write: (line: string) => void,
+) => Lines;
+
+const defaultLinesPerSecond = 50;
+const tellSuppressedMs = 5000;
+const levels: readonly Level[] = ["debug", "info", "warn", "error"];
+
+const classOf = (level: Level, fields: object, message: string): string =>
+  `${level} ${message}${"code" in fields && typeof fields.code === "string" ? ` (${fields.code})` : ""}`;
+
+/** Throws when its file cannot be opened. Closed by whoever made it. */
+export const createThrottledLog = (openLines: OpenLines, options: LogOptions): OpenLog => {
+  const { level, destination, linesPerSecond = defaultLinesPerSecond, base = {} } = options;
+  const sink = new Sink({ output: destination });
+  const throttle = createThrottle({ perSecond: linesPerSecond, now: () => performance.now() });
+  const put = openLines(base, (line) => void sink.write(line));
+  const enabled: ReadonlySet<Level> = new Set(levels.slice(levels.indexOf(level)));
+
+  const tellSuppressed = (): void => {
+    for (const { name, count } of throttle.take()) {
+      options.suppressed?.(count);
+      if (enabled.has("warn"))
+        put("warn", { suppressed: count, of: name }, `suppressed ${count} lines`);
+    }
+  };
+  const timer = setInterval(tellSuppressed, tellSuppressedMs);
+  timer.unref();
+
+  const at =
+    (severity: Level) =>
+    (fields: object, message: string): void => {
+      if (!enabled.has(severity)) return;
+      if (throttle.admit(classOf(severity, fields, message)))
+        put(severity, cleanFields(fields), redactText(message));
+    };
+
+  return {
+    debug: at("debug"),
+    info: at("info"),
+    warn: at("warn"),
+    error: at("error"),
+    get state() {
+      return sink.state;
+    },
+    reopen: () => sink.reopen(),
+    flush: () => {
+      tellSuppressed();
+      sink.flush();
+    },
+    close: (signal) => {
+      clearInterval(timer);
+      tellSuppressed();
+      return sink.close(signal);
+    },
+  };
+};
