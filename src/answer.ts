@@ -10,18 +10,6 @@ export interface AnswerOptions {
 
 const plain = "text/plain; charset=utf-8";
 
-const oneWriteBytes = 16 * 1024;
-
-/**
- * Ends an answer whose head says its length. A small body is given as Latin-1 text, byte for byte: node:http puts head and
- * text into one write, and a Buffer behind the head into a writev, which costs more than the copy.
- */
-export const endWith = (response: ServerResponse, body: Buffer): void => {
-  if (response.req.method === "HEAD" || body.length === 0) response.end();
-  else if (body.length > oneWriteBytes) response.end(body);
-  else response.end(body.toString("latin1"), "latin1");
-};
-
 const writeBody = (
   response: ServerResponse,
   status: number,
@@ -32,7 +20,7 @@ const writeBody = (
   const bytes = Buffer.from(body);
   const typed = bytes.length === 0 ? {} : { "Content-Type": type };
   response.writeHead(status, { ...headers, ...typed, "Content-Length": bytes.length });
-  endWith(response, bytes);
+  response.end(response.req.method === "HEAD" ? undefined : bytes);
 };
 
 /** 200 with a JSON document, no newline at its end unless pretty. */

@@ -2,9 +2,8 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
 import { test } from "node:test";
-import { endWith, toClose, writeError } from "../src/answer.ts";
+import { toClose, writeError } from "../src/answer.ts";
 import { failed, GatewayError } from "../src/errors.ts";
 
 test("a node's name that is no text is written all the same", async () => {
@@ -22,22 +21,6 @@ test("a node's name that is no text is written all the same", async () => {
   server.close();
   await once(server, "close");
 });
-
-for (const bytes of [0, 1, 256, 16 * 1024, 16 * 1024 + 1])
-  test(`a body of ${bytes} bytes goes out as it is, and not at all for HEAD`, async () => {
-    const body = Buffer.from(Array.from({ length: bytes }, (_, at) => (at * 7) % 256));
-    await using server = createServer((_request, response) => {
-      response.writeHead(200, { "Content-Length": body.length, Connection: "close" });
-      endWith(response, body);
-    });
-    server.listen(0, "127.0.0.1");
-    await once(server, "listening");
-    const { port } = server.address() as AddressInfo; // of a TCP server
-    const asked = async (method: string): Promise<Buffer> =>
-      Buffer.from(await (await fetch(`http://127.0.0.1:${port}/`, { method })).arrayBuffer());
-    assert.ok(body.equals(await asked("GET")));
-    assert.equal((await asked("HEAD")).length, 0);
-  });
 
 for (const [what, words, reason] of [
   ["short words as they are", "task not found", "task not found"],

@@ -1,6 +1,6 @@
 /** An answer held whole before a byte of it is sent: short calls, and the text of every refusal. */
 import type { ServerResponse } from "node:http";
-import { endWith, nodeHeader } from "../answer.ts";
+import { nodeHeader } from "../answer.ts";
 import { GatewayError } from "../errors.ts";
 import type { Tally } from "../ports.ts";
 import type { Headers } from "../upstream/head.ts";
@@ -106,7 +106,7 @@ export const collect = ({
         ...length,
       });
       tally.bytesOut += answer.body.length;
-      endWith(response, answer.body);
+      response.end(response.req.method === "HEAD" ? undefined : answer.body);
     },
   };
 };
