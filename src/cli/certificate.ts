@@ -1,6 +1,6 @@
 /** A node's certificate in two files, which a renewal replaces while the process runs. */
 import { readFileSync } from "node:fs";
-import type { NodeCertificate } from "../tunnel/dialler.ts";
+import type { NodeCertificate } from "../tunnel/hello.ts";
 
 /** Reads them at each call; the first one is now, so that files that are not there are told at once. */
 export const certificateIn = (
