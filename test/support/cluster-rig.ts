@@ -451,7 +451,10 @@ export const startCluster = async (options: ClusterOptions): Promise<ClusterRig>
         assert.ok(isJsonObject(record));
         return record;
       }),
-    logText: () => linesOf(file).join("\n"),
+    logText: () => {
+      log.flush(); // a line may wait a moment for others
+      return linesOf(file).join("\n");
+    },
     metrics: async () => (await ask(gateway.adminUrl, { path: "/metrics" })).text,
     follow: followOver(dispatcher, gateway.url),
     [Symbol.asyncDispose]: () => running.disposeAsync(),

@@ -492,7 +492,10 @@ export const startRig = async (options: RigOptions = {}): Promise<Rig> => {
         .filter((line) => line !== "")
         .map((line) => parseJson(line))
         .filter(isJsonObject),
-    logText: () => files.lines("gateway.log"),
+    logText: () => {
+      log.flush(); // a line may wait a moment for others
+      return files.lines("gateway.log");
+    },
     [Symbol.asyncDispose]: () => closers.disposeAsync(),
   };
 };
