@@ -17,7 +17,12 @@ const files = globSync(named.length > 0 ? named : ["test/**/*.test.ts"]).sort(
 if (named.length === 0) bringTools(tools, "Some tests are skipped");
 const child = spawn(
   process.execPath,
-  ["--test", "--test-timeout=120000", "--test-concurrency=3", ...files],
+  [
+    "--test",
+    "--test-timeout=120000",
+    named.some((name) => name.includes("fault")) ? "--test-concurrency=1" : "--test-concurrency=3",
+    ...files,
+  ],
   {
     stdio: "inherit",
     env: { NODE_COMPILE_CACHE: path.resolve("node_modules/.cache/compile"), ...process.env },

@@ -36,7 +36,7 @@ const defaults: VitalsOptions = {
   stuckTimeoutMs,
   settingsTimeoutMs,
   maxOverhead: 256 * 1024,
-  maxTinyFrames: 8_192,
+  maxTinyFrames: 2_048,
 };
 
 export interface Vitals {
