@@ -1,13 +1,22 @@
-/** `npm test`: sets up what the tests need, then runs them with Node's own runner. Arguments: files to run instead of all. */
+/**
+ * `npm test`: sets up what the tests need, then runs them with Node's own runner. Arguments: files to run instead of all;
+ * `--one-at-a-time` for those that weigh and time.
+ */
 import { spawn } from "node:child_process";
 import { globSync } from "node:fs";
 import path from "node:path";
+import { parseArgs } from "node:util";
 import { bringTools } from "./tools.ts";
 
 /** Programs that some tests compare with; their tests are skipped aloud without them (under CI=1 that is a failure). */
 const tools = { nginx: "nginx-light", haproxy: "haproxy" };
 
-const named = process.argv.slice(2);
+const { values: flags, positionals: named } = parseArgs({
+  options: { "one-at-a-time": { type: "boolean", default: false } },
+  allowPositionals: true,
+});
+/** Most of a file's time is waiting. */
+const concurrency = flags["one-at-a-time"] ? 1 : 3;
 /** Begun first: it takes the longest, and nobody waits for it at the end. */
 const longest = path.join("test", "package");
 const files = globSync(named.length > 0 ? named : ["test/**/*.test.ts"]).sort(
@@ -17,12 +26,7 @@ const files = globSync(named.length > 0 ? named : ["test/**/*.test.ts"]).sort(
 if (named.length === 0) bringTools(tools, "Some tests are skipped");
 const child = spawn(
   process.execPath,
-  [
-    "--test",
-    "--test-timeout=120000",
-    named.some((name) => name.includes("fault")) ? "--test-concurrency=1" : "--test-concurrency=3",
-    ...files,
-  ],
+  ["--test", "--test-timeout=120000", `--test-concurrency=${concurrency}`, ...files],
   {
     stdio: "inherit",
     env: { NODE_COMPILE_CACHE: path.resolve("node_modules/.cache/compile"), ...process.env },

@@ -17,6 +17,9 @@ export const streamWindow = mib;
 export const sessionWindow = 64 * mib;
 export const maxStreams = 1_000;
 
+/** A DATA frame of fewer bytes is hardly worth its head. */
+export const tinyBytes = 16;
+
 /** Both sides send a heartbeat this often, whether or not the one before it was answered. */
 export const heartbeatMs = 5_000;
 /** No byte from the other side for this time ends the tunnel. */

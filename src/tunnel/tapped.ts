@@ -1,5 +1,6 @@
 /** What node leaves to the user of an HTTP/2 stream: both ends of a tunnel see their streams through this. */
 import type { Http2Stream } from "node:http2";
+import { tinyBytes } from "./protocol.ts";
 
 /** Of a DATA frame as node sends them: after one that is full, another will follow soon. */
 const frameBytes = 16 * 1024;
@@ -13,9 +14,12 @@ interface Gathering {
   flush(): boolean;
 }
 
+/** Others follow a full frame soon, and a tiny one in a flood; what is between is the end of something. */
+const waits = ({ length }: Buffer): boolean => length >= frameBytes || length < tinyBytes;
+
 /**
- * Puts the frames of a long body together again, within one turn of the loop: each piece costs its reader a call of the HTTP
- * parser and a system call to write it. What is short is handed on as it comes.
+ * Puts the frames of a long body together again, and those that carry next to nothing, within one turn of the loop: each piece
+ * costs its reader a call of the HTTP parser and a system call to write it. What is short is handed on as it comes.
  */
 const gathering = (push: (chunk: Buffer) => boolean): Gathering => {
   let waiting: Buffer[] = [];
@@ -34,7 +38,7 @@ const gathering = (push: (chunk: Buffer) => boolean): Gathering => {
     take: (chunk) => {
       waiting.push(chunk);
       bytes += chunk.length;
-      if (chunk.length < frameBytes || bytes >= gatheredBytes) return flush();
+      if (!waits(chunk) || bytes >= gatheredBytes) return flush();
       turn ??= setImmediate(flush);
       return true;
     },

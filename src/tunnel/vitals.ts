@@ -1,7 +1,13 @@
 /** Whether the other end of a tunnel is alive and sane. Either side watches; whoever fails is cut. */
 import type { Http2Session } from "node:http2";
 import type { TunnelEnd } from "./observer.ts";
-import { heartbeatMs, heartbeatTimeoutMs, settingsTimeoutMs, stuckTimeoutMs } from "./protocol.ts";
+import {
+  heartbeatMs,
+  heartbeatTimeoutMs,
+  settingsTimeoutMs,
+  stuckTimeoutMs,
+  tinyBytes,
+} from "./protocol.ts";
 import { looksInTimeout, Pulse } from "./pulse.ts";
 import { createRounds, type Rounds } from "./rounds.ts";
 
@@ -36,7 +42,7 @@ const defaults: VitalsOptions = {
   stuckTimeoutMs,
   settingsTimeoutMs,
   maxOverhead: 256 * 1024,
-  maxTinyFrames: 2_048,
+  maxTinyFrames: 8_192,
 };
 
 export interface Vitals {
@@ -49,7 +55,6 @@ const checksPerSecond = 4;
 const checkMs = 1_000 / checksPerSecond;
 /** For tunnels that are watched together. */
 export const createChecks = (): Rounds => createRounds(checkMs);
-const tinyBytes = 16;
 
 /** Asked at each check: true when that has been so for too long. A time in which this process stood still is no such. */
 const overdue = (timeoutMs: number): (() => boolean) => {
