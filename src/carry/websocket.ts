@@ -7,8 +7,8 @@ import { closeReason, toClose } from "../answer.ts";
 import { GatewayError, toGatewayError } from "../errors.ts";
 import { bytesOf } from "../lib/web-socket.ts";
 import type { Clock, Exchange, Reach, Tally } from "../ports.ts";
+import { abnormal, type Close, meaningOf, normal, passedOn, unknownExit } from "./agent-close.ts";
 import type { Limits } from "./carriage.ts";
-import { refusesToken, unknownAllocation } from "./collect.ts";
 import { tooSlow } from "./cut.ts";
 import { dial } from "./dial.ts";
 import { exitCodeOf } from "./exit-code.ts";
@@ -24,51 +24,12 @@ interface Parts {
   readonly clock: Clock;
 }
 
-interface Close {
-  /** undefined: a close frame without a code. */
-  readonly code: number | undefined;
-  readonly reason: string;
-}
-
-const normal: Close = { code: 1000, reason: "" };
-const unknownExit = "exit status unknown";
-const noStatus = 1005;
-const abnormal = 1006;
-
-const unsendable: ReadonlySet<number> = new Set([1004, noStatus, abnormal, 1015]);
-
 /** Rounds without a sign of life after which a peer is gone. */
 const maxSilentRounds = 2;
 /** An agent that was given input may wait until its command takes it, and hear no ping so long. */
 const maxSilentRoundsWithInput = 10;
 /** Not more than the `{}` that clients send now and then. */
 const heartbeatBytes = 2;
-
-/** The agent's close as the caller gets it. It came without an exit frame: nobody is to take a normal one for exit code 0. */
-const passedOn = (code: number, reason: string): Close => {
-  if (refusesToken(reason)) return toClose(new GatewayError("permission_denied"));
-  if (code === normal.code || code === noStatus)
-    return { code: normal.code, reason: reason || unknownExit };
-  return unsendable.has(code) ? { code: undefined, reason: "" } : { code, reason };
-};
-
-/** What an agent's close says of the exec: nothing was wrong, or it was refused at the node. For log and audit. */
-const meaningOf = (code: number, reason: string, node: string): GatewayError | undefined => {
-  if (refusesToken(reason)) return new GatewayError("permission_denied");
-  switch (code) {
-    case normal.code:
-    case noStatus:
-      return undefined;
-    case 1008:
-      return (
-        unknownAllocation(reason, node) ?? new GatewayError("invalid_request", { text: reason })
-      );
-    case 1011:
-      return new GatewayError("failed", { text: reason });
-    default:
-      return new GatewayError("upstream_broke", { node, reason: `it closed with ${code}` });
-  }
-};
 
 class Session {
   readonly #parts: Parts;
