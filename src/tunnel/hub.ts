@@ -13,6 +13,7 @@ import {
   type TunnelEnd,
 } from "./observer.ts";
 import { createChecks } from "./vitals.ts";
+import { createWaiting } from "./waiting.ts";
 
 export interface HubEvent {
   readonly kind: "tunnel_opened" | "tunnel_replaced" | "tunnel_ended" | "tunnel_refused";
@@ -122,7 +123,7 @@ export const createHub = ({ clock, told }: HubNeeds, given: HubOptions = {}): Hu
   const leaving = new Map<string, Held>();
   const lost = new Map<string, { readonly atMs: number; readonly reason: string }>();
   const swappedAtMs = new Map<string, number>();
-  const waiting = new Map<string, Set<() => void>>();
+  const waiting = createWaiting(options);
   const listeners = new Set<(nodeId: string) => void>();
   const checks = createChecks();
   let isDraining = false;
@@ -168,28 +169,6 @@ export const createHub = ({ clock, told }: HubNeeds, given: HubOptions = {}): Hu
   }, sweepMs);
   sweep.unref();
 
-  const wakeAll = (): void => {
-    for (const queue of [...waiting.values()]) for (const wake of [...queue]) wake();
-  };
-
-  /** Waits until a tunnel is there or the wait is over; returns how to give up. */
-  const whenThere = (nodeId: string, then: () => void): (() => void) => {
-    const queue = waiting.get(nodeId) ?? new Set();
-    waiting.set(nodeId, queue);
-    const done = (): void => {
-      clearTimeout(timer);
-      queue.delete(wake);
-      if (queue.size === 0 && waiting.get(nodeId) === queue) waiting.delete(nodeId);
-    };
-    const wake = (): void => {
-      done();
-      then();
-    };
-    const timer = setTimeout(wake, options.waitMs);
-    queue.add(wake);
-    return done;
-  };
-
   const openNow = (nodeId: string, opened: Opened, missing: StreamRefusal): (() => void) => {
     const link = held.get(nodeId)?.link;
     try {
@@ -207,7 +186,7 @@ export const createHub = ({ clock, told }: HubNeeds, given: HubOptions = {}): Hu
 
   const isExpected = (nodeId: string): boolean => {
     if (isDraining || held.has(nodeId)) return false;
-    if ((waiting.get(nodeId)?.size ?? 0) >= options.maxWaiting) return false;
+    if (waiting.isFull(nodeId)) return false;
     const goneAtMs = lost.get(nodeId)?.atMs;
     if (goneAtMs !== undefined && now() - goneAtMs <= options.missedMs) return true;
     return now() - startedAtMs < options.graceMs;
@@ -246,11 +225,11 @@ export const createHub = ({ clock, told }: HubNeeds, given: HubOptions = {}): Hu
       held.set(nodeId, { ...arrival, link, sinceMs: now() });
       lost.delete(nodeId);
       rival?.link.end("a newer tunnel of its node has taken its place", "replaced");
-      for (const wake of [...(waiting.get(nodeId) ?? [])]) wake();
+      waiting.wake(nodeId);
     },
     open(nodeId, opened) {
       if (!isExpected(nodeId)) return openNow(nodeId, opened, "no_tunnel");
-      let giveUp = whenThere(nodeId, () => {
+      let giveUp = waiting.add(nodeId, () => {
         giveUp = openNow(nodeId, opened, "not_back");
       });
       return () => giveUp();
@@ -273,7 +252,7 @@ export const createHub = ({ clock, told }: HubNeeds, given: HubOptions = {}): Hu
     drain() {
       isDraining = true;
       for (const { link } of held.values()) link.drain();
-      wakeAll(); // what they wait for is taken elsewhere
+      waiting.wakeAll(); // what they wait for is taken elsewhere
     },
     get stats() {
       let streams = 0;
@@ -283,17 +262,15 @@ export const createHub = ({ clock, told }: HubNeeds, given: HubOptions = {}): Hu
         streams += link.streams;
         if (link.isDraining) draining += 1;
       }
-      let waits = 0;
-      for (const queue of waiting.values()) waits += queue.size;
       const open = held.size + leaving.size - draining;
-      return { tunnels: { open, draining }, streams, waiting: waits };
+      return { tunnels: { open, draining }, streams, waiting: waiting.size };
     },
     async close() {
       isDraining = true;
       clearInterval(sweep);
       for (const { link } of [...held.values(), ...leaving.values()])
         link.end("the gateway shuts down", "drained");
-      wakeAll();
+      waiting.wakeAll();
     },
   };
 };
