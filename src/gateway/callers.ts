@@ -15,7 +15,7 @@ import { openAuthorities } from "./authorities.ts";
 export interface Callers {
   isOne(request: IncomingMessage): boolean;
   /** Refuses the requests of others. */
-  only(listener: RequestListener): RequestListener;
+  guard(listener: RequestListener): RequestListener;
   /** SIGHUP: false when the authorities are not sound, and those before stay. */
   reload(): boolean;
 }
@@ -23,7 +23,7 @@ export interface Callers {
 /** Without authorities of both kinds a certificate tells callers and nodes apart nowhere. */
 export const everyone: Callers = {
   isOne: () => true,
-  only: (listener) => listener,
+  guard: (listener) => listener,
   reload: () => true,
 };
 
@@ -52,7 +52,7 @@ export const openCallers = (log: Log, { tls, tunnel }: ServerConfig): Callers =>
   };
   return {
     isOne,
-    only: (listener) => (request, response) => {
+    guard: (listener) => (request, response) => {
       if (isOne(request)) return listener(request, response);
       response.setHeader("Connection", "close");
       writeError(response, new GatewayError("permission_denied", { reason }));

@@ -124,7 +124,7 @@ export const openDoor = async (needs: DoorNeeds, config: ServerConfig): Promise<
     {
       log,
       limited: needs.limited,
-      onRequest: callers.only(createEdge(edgeNeeds, edgeOptions)),
+      onRequest: callers.guard(createEdge(edgeNeeds, edgeOptions)),
       onUpgrade: tunnelsBefore(needs.tunnels, upgradesOf(edgeNeeds, edgeOptions, config)),
     },
     {
