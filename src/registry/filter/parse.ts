@@ -1,40 +1,30 @@
 /**
  * Nomad's filter language (go-bexpr; nomad-http.md §1.9) read into a tree. The rules below are those of its grammar, in
- * its order, so that places and words of errors are Nomad's. Each rule is remembered per place: reading is linear.
+ * its order, so that places and words of errors are Nomad's; those of selectors and values are in terms.ts.
  */
-import {
-  type Binding,
-  type Expression,
-  FilterFault,
-  type Operator,
-  type Selector,
-} from "./expression.ts";
+import { type Binding, type Expression, FilterFault, type Operator } from "./expression.ts";
+import { Rules } from "./rules.ts";
 import { Scanner } from "./scanner.ts";
-import { unquote } from "./unquote.ts";
+import { Terms } from "./terms.ts";
 
 /** Longer filters are refused: bytes. */
 const maxFilterBytes = 4096;
 /** Parentheses, `not`s and collections inside one another. */
 const maxFilterDepth = 64;
 
-const letter = (character: string): boolean => /^[a-zA-Z]$/.test(character);
-const wordCharacter = (character: string): boolean => /^[a-zA-Z0-9_/]$/.test(character);
-const digit = (character: string): boolean => /^[0-9]$/.test(character);
-const leadingDigit = (character: string): boolean => /^[1-9]$/.test(character);
-const pointerCharacter = (character: string): boolean => /^[\p{L}\p{N}\-_.~:|]$/u.test(character);
-
 type Match = Expression & { readonly kind: "match" };
 type Comparison = Pick<Match, "operator" | "negated">;
 
-const unescapePointer = (part: string): string => part.replaceAll("~1", "/").replaceAll("~0", "~");
-
 class Parser {
   readonly #scan: Scanner;
-  readonly #memo = new Map<string, { readonly value: unknown; readonly end: number }>();
+  readonly #rules: Rules;
+  readonly #terms: Terms;
   #depth = 0;
 
   constructor(text: string) {
     this.#scan = new Scanner(text);
+    this.#rules = new Rules(this.#scan);
+    this.#terms = new Terms(this.#scan, this.#rules);
   }
 
   parse(): Expression {
@@ -44,33 +34,11 @@ class Parser {
     return expression;
   }
 
-  /** A rule's outcome at this place, from memory if it was tried before. */
-  #rule<T>(name: string, read: () => T | undefined): T | undefined {
-    if (this.#scan.inverted) return this.#attempt(read);
-    const key = `${name}@${this.#scan.at}`;
-    const known = this.#memo.get(key);
-    if (known !== undefined) {
-      this.#scan.rewind(known.end);
-      return known.value as T | undefined; // the name decides the type
-    }
-    const value = this.#attempt(read);
-    this.#memo.set(key, { value, end: this.#scan.at });
-    return value;
-  }
-
-  /** Nothing is consumed by a rule that does not match. */
-  #attempt<T>(read: () => T | undefined): T | undefined {
-    const start = this.#scan.at;
-    const value = read();
-    if (value === undefined) this.#scan.rewind(start);
-    return value;
-  }
-
   #nested<T>(read: () => T | undefined): T | undefined {
     if (this.#depth >= maxFilterDepth)
       throw new FilterFault("parse", `more than ${maxFilterDepth} expressions inside one another`);
     this.#depth++;
-    const value = this.#attempt(read);
+    const value = this.#rules.attempt(read);
     this.#depth--;
     return value;
   }
@@ -92,7 +60,7 @@ class Parser {
   }
 
   #or(): Expression | undefined {
-    return this.#rule(
+    return this.#rules.rule(
       "or",
       () =>
         this.#binary(
@@ -106,7 +74,7 @@ class Parser {
   }
 
   #and(): Expression | undefined {
-    return this.#rule(
+    return this.#rules.rule(
       "and",
       () =>
         this.#binary(
@@ -123,7 +91,7 @@ class Parser {
     second: () => Expression | undefined,
   ): Expression | undefined {
     const scan = this.#scan;
-    return this.#attempt(() => {
+    return this.#rules.attempt(() => {
       const left = first();
       if (left === undefined || !(scan.space() && scan.literal(kind) && scan.space()))
         return undefined;
@@ -133,7 +101,7 @@ class Parser {
   }
 
   #not(): Expression | undefined {
-    return this.#rule("not", () => this.#negation() ?? this.#grouping());
+    return this.#rules.rule("not", () => this.#negation() ?? this.#grouping());
   }
 
   #negation(): Expression | undefined {
@@ -146,7 +114,10 @@ class Parser {
   }
 
   #grouping(): Expression | undefined {
-    return this.#rule("grouping", () => this.#enclosed() ?? this.#match() ?? this.#unclosed());
+    return this.#rules.rule(
+      "grouping",
+      () => this.#enclosed() ?? this.#match() ?? this.#unclosed(),
+    );
   }
 
   #opened(): Expression | undefined {
@@ -172,11 +143,11 @@ class Parser {
   }
 
   #collection(): Expression | undefined {
-    return this.#rule("collection", () => {
+    return this.#rules.rule("collection", () => {
       const scan = this.#scan;
       const quantifier = this.#quantifier();
       if (quantifier === undefined) return undefined;
-      const selector = this.#selector();
+      const selector = this.#terms.selector();
       if (selector === undefined || !(scan.space() && scan.literal("as") && scan.space()))
         return undefined;
       const binding = this.#binding();
@@ -191,7 +162,7 @@ class Parser {
   #quantifier(): "any" | "all" | undefined {
     const scan = this.#scan;
     const word = (text: "any" | "all") =>
-      this.#attempt(() => (scan.literal(text) && scan.space() ? text : undefined));
+      this.#rules.attempt(() => (scan.literal(text) && scan.space() ? text : undefined));
     return word("any") ?? word("all");
   }
 
@@ -199,30 +170,30 @@ class Parser {
     const scan = this.#scan;
     const comma = (): boolean => scan.blank() && scan.literal(",") && scan.blank();
     return (
-      this.#attempt(() => {
-        const index = this.#identifier();
+      this.#rules.attempt(() => {
+        const index = this.#terms.identifier();
         if (index === undefined || !comma()) return undefined;
-        const value = this.#identifier();
+        const value = this.#terms.identifier();
         return value === undefined ? undefined : { index, value };
       }) ??
-      this.#attempt(() => {
-        const index = this.#identifier();
+      this.#rules.attempt(() => {
+        const index = this.#terms.identifier();
         return index !== undefined && comma() && scan.literal("_") ? { index } : undefined;
       }) ??
-      this.#attempt(() => {
+      this.#rules.attempt(() => {
         if (!(scan.literal("_") && comma())) return undefined;
-        const value = this.#identifier();
+        const value = this.#terms.identifier();
         return value === undefined ? undefined : { value };
       }) ??
-      this.#attempt(() => {
-        const item = this.#identifier();
+      this.#rules.attempt(() => {
+        const item = this.#terms.identifier();
         return item === undefined ? undefined : { item };
       })
     );
   }
 
   #match(): Expression | undefined {
-    return this.#rule(
+    return this.#rules.rule(
       "match",
       () =>
         this.#selectorFirst() ??
@@ -235,7 +206,7 @@ class Parser {
   /** The first of the operators that stands here. */
   #operator(...choices: readonly (readonly [Comparison, () => boolean])[]): Comparison | undefined {
     for (const [comparison, stands] of choices) {
-      const found = this.#attempt(() => (stands() ? comparison : undefined));
+      const found = this.#rules.attempt(() => (stands() ? comparison : undefined));
       if (found !== undefined) return found;
     }
     return undefined;
@@ -252,8 +223,8 @@ class Parser {
   }
 
   #selectorFirst(): Expression | undefined {
-    return this.#attempt(() => {
-      const selector = this.#selector();
+    return this.#rules.attempt(() => {
+      const selector = this.#terms.selector();
       if (selector === undefined) return undefined;
       const comparison = this.#operator(
         [plain("equal"), () => this.#sign("==")],
@@ -264,14 +235,14 @@ class Parser {
         [negated("matches"), () => this.#words(true, "not", "matches")],
       );
       if (comparison === undefined) return undefined;
-      const value = this.#value();
+      const value = this.#terms.value();
       return value === undefined ? undefined : { kind: "match", selector, ...comparison, value };
     });
   }
 
   #selectorAlone(): Expression | undefined {
-    return this.#attempt(() => {
-      const selector = this.#selector();
+    return this.#rules.attempt(() => {
+      const selector = this.#terms.selector();
       if (selector === undefined) return undefined;
       const comparison = this.#operator(
         [plain("empty"), () => this.#words(false, "is", "empty")],
@@ -286,7 +257,7 @@ class Parser {
   }
 
   #membership(): (Comparison & { readonly value: string }) | undefined {
-    const value = this.#value();
+    const value = this.#terms.value();
     if (value === undefined) return undefined;
     const comparison = this.#operator(
       [plain("in"), () => this.#words(true, "in")],
@@ -296,163 +267,17 @@ class Parser {
   }
 
   #valueFirst(): Expression | undefined {
-    return this.#attempt(() => {
+    return this.#rules.attempt(() => {
       const membership = this.#membership();
       if (membership === undefined) return undefined;
-      const selector = this.#selector();
+      const selector = this.#terms.selector();
       return selector === undefined ? undefined : { kind: "match", selector, ...membership };
     });
   }
 
   #valueWithoutSelector(): undefined {
-    if (this.#membership() !== undefined && this.#scan.not(() => this.#selector()))
+    if (this.#membership() !== undefined && this.#scan.not(() => this.#terms.selector()))
       this.#scan.complain("match", "Invalid selector");
-  }
-
-  #selector(): Selector | undefined {
-    return this.#rule("selector", () => this.#dotted() ?? this.#pointer());
-  }
-
-  #dotted(): Selector | undefined {
-    return this.#attempt(() => {
-      const first = this.#identifier();
-      if (first === undefined) return undefined;
-      const path = [first];
-      for (let part = this.#part(); part !== undefined; part = this.#part()) path.push(part);
-      return { path, text: path.join(".") };
-    });
-  }
-
-  #part(): string | undefined {
-    const scan = this.#scan;
-    return (
-      this.#attempt(() => (scan.literal(".") ? this.#identifier() : undefined)) ??
-      this.#index() ??
-      this.#attempt(() => (scan.literal(".") ? this.#digits() : undefined))
-    );
-  }
-
-  #digits(): string | undefined {
-    const start = this.#scan.at;
-    while (this.#scan.character(digit, "[0-9]"));
-    return this.#scan.at > start ? this.#scan.textFrom(start) : undefined;
-  }
-
-  #identifier(): string | undefined {
-    const start = this.#scan.at;
-    if (!this.#scan.character(letter, "[a-zA-Z]")) return undefined;
-    while (this.#scan.character(wordCharacter, "[a-zA-Z0-9_/]"));
-    return this.#scan.textFrom(start);
-  }
-
-  #index(): string | undefined {
-    const scan = this.#scan;
-    const opened = (): boolean => scan.literal("[") && scan.blank();
-    const index = this.#attempt(() => {
-      const key = opened() ? this.#string() : undefined;
-      return key !== undefined && scan.blank() && scan.literal("]") ? key : undefined;
-    });
-    if (index !== undefined) return index;
-    this.#attempt(() => {
-      if (opened() && scan.not(() => this.#string())) scan.complain("index", "Invalid index");
-      return undefined;
-    });
-    this.#attempt(() => {
-      if (
-        opened() &&
-        this.#string() !== undefined &&
-        scan.blank() &&
-        scan.not(() => scan.literal("]"))
-      )
-        scan.complain("index", "Unclosed index expression");
-      return undefined;
-    });
-    return undefined;
-  }
-
-  #pointer(): Selector | undefined {
-    const scan = this.#scan;
-    return this.#attempt(() => {
-      if (!scan.literal('"')) return undefined;
-      const segments: string[] = [];
-      for (let segment = this.#segment(); segment !== undefined; segment = this.#segment())
-        segments.push(segment);
-      if (!scan.literal('"')) return undefined;
-      const path = segments.length === 0 ? [""] : segments.map(unescapePointer);
-      return { path, text: path.join("/") };
-    });
-  }
-
-  #segment(): string | undefined {
-    const scan = this.#scan;
-    return this.#attempt(() => {
-      if (!scan.literal("/")) return undefined;
-      const start = scan.at;
-      while (scan.character(pointerCharacter, "[\\pL\\pN-_.~:|]"));
-      return scan.at > start ? scan.textFrom(start) : undefined;
-    });
-  }
-
-  #value(): string | undefined {
-    return this.#rule("value", () => this.#selector()?.text ?? this.#number() ?? this.#string());
-  }
-
-  #number(): string | undefined {
-    const scan = this.#scan;
-    const delimited = (): boolean =>
-      scan.ahead(() => scan.space() || scan.end() || scan.literal(")"));
-    const number = this.#attempt(() => {
-      const start = scan.at;
-      return this.#digitsOfNumber() && scan.ahead(delimited) ? scan.textFrom(start) : undefined;
-    });
-    if (number !== undefined) return number;
-    this.#attempt(() => {
-      if (this.#digitsOfNumber() && scan.not(delimited))
-        scan.complain("number", "Invalid number literal");
-      return undefined;
-    });
-    return undefined;
-  }
-
-  #digitsOfNumber(): boolean {
-    const scan = this.#scan;
-    scan.literal("-");
-    if (!scan.literal("0")) {
-      if (!scan.character(leadingDigit, "[1-9]")) return false;
-      while (scan.character(digit, "[0-9]"));
-    }
-    this.#attempt(() => (scan.literal(".") ? this.#digits() : undefined));
-    return true;
-  }
-
-  #string(): string | undefined {
-    return this.#attempt(() => this.#quoted("`") ?? this.#quoted('"')) ?? this.#unterminated();
-  }
-
-  #body(quote: string): boolean {
-    const scan = this.#scan;
-    if (!scan.literal(quote)) return false;
-    while (scan.not(() => scan.literal(quote)) && scan.any());
-    return true;
-  }
-
-  #quoted(quote: string): string | undefined {
-    const scan = this.#scan;
-    return this.#attempt(() => {
-      const start = scan.at;
-      if (!(this.#body(quote) && scan.literal(quote))) return undefined;
-      const text = unquote(scan.textFrom(start));
-      if (text === undefined) scan.complain("string", "invalid syntax", start);
-      return text ?? "";
-    });
-  }
-
-  #unterminated(): undefined {
-    this.#attempt(() => {
-      if ((this.#body("`") || this.#body('"')) && this.#scan.end())
-        this.#scan.complain("string", "Unterminated string literal");
-      return undefined;
-    });
   }
 }
 
