@@ -10,8 +10,16 @@ import { buildShared, removeDirectory } from "./directories.ts";
 import { type AllocationIdentity, type NodeIdentity, taskEnvironment } from "./environment.ts";
 import { type EventWords, toNanoseconds } from "./events.ts";
 import type { AllocationRecord } from "./record.ts";
-import { endingReason, isPoststop, isSidecar, isTerminal, mayStart, rollUp } from "./status.ts";
-import { type SavedTask, Task } from "./task.ts";
+import { endingReason, isPoststop, isTerminal, mayStart, rollUp } from "./status.ts";
+import { Task } from "./task.ts";
+import {
+  endedOrGivenUp,
+  killInOrder,
+  type RestartOptions,
+  restartTasks,
+  signalTasks,
+} from "./task-actions.ts";
+import type { SavedTask } from "./task-state.ts";
 import { type Sample, type Sampler, usageDocument } from "./usage.ts";
 
 export interface AllocationNeeds {
@@ -29,20 +37,9 @@ export interface AllocationNeeds {
   readonly ended: () => void;
 }
 
-const unkillableMs = 5_000;
-
 type Rolled = ReturnType<typeof rollUp>;
 
 const notEligible = () => failed("No such allocation on client, or allocation not eligible for GC");
-
-/** Go's multierror, as Nomad words it. */
-const multiError = (errors: readonly string[]): string =>
-  `${errors.length === 1 ? "1 error" : `${errors.length} errors`} occurred:\n${errors
-    .map((words) => `\t* ${words}\n`)
-    .join("")}\n`;
-
-const wordsOf = (reason: unknown): string =>
-  reason instanceof Error ? reason.message : String(reason);
 
 export class Allocation implements AgentAllocation {
   readonly identity: AllocationIdentity;
@@ -137,60 +134,12 @@ export class Allocation implements AgentAllocation {
     });
   }
 
-  async restart(options: { readonly taskName: string; readonly allTasks: boolean }): Promise<void> {
-    const { taskName, allTasks } = options;
-    if (taskName !== "" && allTasks)
-      throw failed("task name cannot be set when restarting all tasks");
-    if (taskName !== "") return this.#restartOne(taskName);
-    if (!this.#mayRun()) throw failed("restart of an alloc that should not run");
-    const reason = allTasks
-      ? "User requested all tasks to restart"
-      : "User requested running tasks to restart";
-    const running = this.tasks.filter((task) => task.state === "running");
-    // The finished ones first: the others wait for their turn behind them.
-    if (allTasks) for (const task of this.tasks) if (!isPoststop(task)) task.revive(reason);
-    await this.#all(running, (task) => task.restart(reason), "failed to restart task");
-  }
-
-  async #restartOne(name: string): Promise<void> {
-    const task = this.task(name);
-    if (task === undefined) throw failed(`Could not find task runner for task: ${name}`);
-    await task.restart("User requested task to restart");
-  }
-
-  async #all(
-    tasks: readonly Task[],
-    act: (task: Task) => Promise<void>,
-    words: string,
-  ): Promise<void> {
-    const errors: string[] = [];
-    await Promise.all(
-      tasks.map((task) =>
-        act(task).catch((error: unknown) => {
-          // Not running any more: there was nothing to restart.
-          if (wordsOf(error) !== "Task not running")
-            errors.push(`${words} ${task.name}: ${wordsOf(error)}`);
-        }),
-      ),
-    );
-    if (errors.length > 0) throw failed(multiError(errors));
+  async restart(options: RestartOptions): Promise<void> {
+    await restartTasks(this.tasks, options, this.#mayRun());
   }
 
   async signal(signal: string, name: string): Promise<void> {
-    if (name !== "") {
-      const task = this.task(name);
-      if (task === undefined) throw failed("Task not found");
-      return task.signal(signal);
-    }
-    const errors: string[] = [];
-    for (const task of this.tasks) {
-      try {
-        task.signal(signal);
-      } catch (error) {
-        errors.push(`Failed to signal task: ${task.name}, err: ${wordsOf(error)}`);
-      }
-    }
-    if (errors.length > 0) throw failed(multiError(errors));
+    signalTasks(this.tasks, signal, name);
   }
 
   async stop(): Promise<void> {
@@ -238,25 +187,10 @@ export class Allocation implements AgentAllocation {
     };
     if (signal.aborted) slay();
     else signal.addEventListener("abort", slay, { once: true });
-    await this.#endedOrGivenUp(signal);
+    await endedOrGivenUp(this.#endAll(), signal, () =>
+      this.#needs.log.error({ allocation: this.id }, "its processes cannot be ended"),
+    );
     signal.removeEventListener("abort", slay);
-  }
-
-  /** A process that even SIGKILL does not end (it waits for a dead disk) must not hold the agent for ever. */
-  async #endedOrGivenUp(signal: AbortSignal): Promise<void> {
-    const givenUp = Promise.withResolvers<void>();
-    let timer: NodeJS.Timeout | undefined;
-    const giveUp = (): void => {
-      timer = setTimeout(() => {
-        this.#needs.log.error({ allocation: this.id }, "its processes cannot be ended");
-        givenUp.resolve();
-      }, unkillableMs);
-    };
-    if (signal.aborted) giveUp();
-    else signal.addEventListener("abort", giveUp, { once: true });
-    await Promise.race([this.#endAll(), givenUp.promise]);
-    signal.removeEventListener("abort", giveUp);
-    clearTimeout(timer);
   }
 
   #rolled(): Rolled {
@@ -278,16 +212,8 @@ export class Allocation implements AgentAllocation {
   }
 
   #kill(): Promise<void> {
-    this.#killing ??= this.#killInOrder();
+    this.#killing ??= killInOrder(this.tasks);
     return this.#killing;
-  }
-
-  async #killInOrder(): Promise<void> {
-    const killAll = (tasks: readonly Task[]) => Promise.all(tasks.map((task) => task.kill()));
-    const others = this.tasks.filter((task) => !isPoststop(task));
-    await killAll(others.filter((task) => task.config.leader));
-    await killAll(others.filter((task) => !task.config.leader && !isSidecar(task)));
-    await killAll(others.filter((task) => !task.config.leader && isSidecar(task)));
   }
 
   #createTask(config: AllocationIdentity["workload"]["tasks"][number]): Task {
@@ -339,7 +265,7 @@ export class Allocation implements AgentAllocation {
 
   #killWith(live: readonly Task[], reason: EventWords): Promise<void> {
     for (const task of live) task.announce(reason);
-    return this.#killInOrder();
+    return killInOrder(this.tasks);
   }
 
   /** All tasks are dead. */

@@ -3,7 +3,7 @@ import { z } from "zod";
 import type { ClientStatus, TaskState } from "../../documents.ts";
 import { isUuid } from "../../lib/uuid.ts";
 import type { WorkloadConfig } from "../ports.ts";
-import type { SavedTask } from "./task.ts";
+import type { SavedTask } from "./task-state.ts";
 
 export interface AllocationRecord {
   readonly id: string;

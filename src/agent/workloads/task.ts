@@ -20,13 +20,7 @@ import {
 } from "./restarts.ts";
 import type { TaskView } from "./status.ts";
 import { StartError, startProcess, type TaskProcess } from "./task-process.ts";
-
-/** What of a task outlives the agent. */
-export interface SavedTask {
-  readonly state: TaskState;
-  /** It ended by itself, or was ended for good: it stays dead when the agent starts again. */
-  readonly ended: boolean;
-}
+import { restored, type SavedTask } from "./task-state.ts";
 
 export interface TaskNeeds {
   readonly clock: Clock;
@@ -53,24 +47,6 @@ const maxEvents = 10;
 const maxSignalName = 64;
 const megabyte = 1024 * 1024;
 const maxTimerMs = 2 ** 31 - 1;
-
-/** A task that has not begun. */
-export const emptyState: TaskState = {
-  State: "pending",
-  Failed: false,
-  Restarts: 0,
-  LastRestart: null,
-  StartedAt: null,
-  FinishedAt: null,
-  Events: [],
-  Paused: "",
-};
-
-const restored = (saved: SavedTask | undefined): TaskState => {
-  if (saved === undefined) return emptyState;
-  if (saved.ended) return saved.state;
-  return { ...saved.state, State: "pending", Failed: false, FinishedAt: null };
-};
 
 const notRunning = () => failed("Task not running");
 

@@ -2,22 +2,17 @@
  * The agent's allocations as real processes. What earlier agents left running is ended before anything starts; ids,
  * ports and what has finished live in `state.json`. `close` ends every process.
  */
-import { randomUUID } from "node:crypto";
 import path from "node:path";
-import { isDeepStrictEqual } from "node:util";
 import type { Clock, Log } from "../../ports.ts";
 import type { WorkloadConfig, Workloads } from "../ports.ts";
 import { Allocation, type AllocationNeeds } from "./allocation.ts";
 import { type Changes, createChanges } from "./changes.ts";
-import { allocationDirectory, buildRoot, removeDirectory } from "./directories.ts";
+import { allocationDirectory, buildRoot } from "./directories.ts";
 import { type AllocationIdentity, defaultPath, type NodeIdentity } from "./environment.ts";
-import { toNanoseconds } from "./events.ts";
-import { freePort, isFree } from "./free-port.ts";
-import { type AllocationRecord, recordKey, type SavedState } from "./record.ts";
+import { planRecords } from "./plan.ts";
+import type { AllocationRecord, SavedState } from "./record.ts";
 import { createStateFile, readState, type StateFile } from "./state-file.ts";
-import { isTerminal } from "./status.ts";
 import { endOrphans } from "./stragglers.ts";
-import { emptyState, type SavedTask } from "./task.ts";
 import { createSampler, type Sampler } from "./usage.ts";
 
 export interface WorkloadsNeeds {
@@ -37,37 +32,6 @@ export interface WorkloadsOptions {
   readonly path?: string;
 }
 
-interface Wanted {
-  readonly workload: WorkloadConfig;
-  readonly index: number;
-}
-
-const wantedOf = (workloads: readonly WorkloadConfig[]): ReadonlyMap<string, Wanted> =>
-  new Map(
-    workloads.flatMap((workload) =>
-      Array.from({ length: workload.count }, (_, index): [string, Wanted] => [
-        recordKey(workload, index),
-        { workload, index },
-      ]),
-    ),
-  );
-
-/** Finished work stays finished: batch that ended, and what was stopped. A service that failed is tried again. */
-const staysEnded = (record: AllocationRecord, workload: WorkloadConfig): boolean =>
-  record.desired === "stop" || (isTerminal(record.clientStatus) && workload.type === "batch");
-
-/** With every task dead, also those that an agent which was killed had not seen end. */
-const buried = (record: AllocationRecord): AllocationRecord => ({
-  ...record,
-  clientStatus: isTerminal(record.clientStatus) ? record.clientStatus : "complete",
-  tasks: Object.fromEntries(
-    record.workload.tasks.map(({ name }): [string, SavedTask] => {
-      const state = record.tasks[name]?.state ?? emptyState;
-      return [name, { ended: true, state: { ...state, State: "dead" } }];
-    }),
-  ),
-});
-
 class RunningWorkloads implements Workloads {
   readonly #needs: WorkloadsNeeds;
   readonly #options: WorkloadsOptions;
@@ -76,7 +40,6 @@ class RunningWorkloads implements Workloads {
   readonly #changes: Changes;
   readonly #state: StateFile;
   readonly #sampler: Sampler;
-  readonly #takenPorts = new Set<number>();
   #byId: ReadonlyMap<string, Allocation> = new Map();
   #closing: Promise<void> | undefined;
 
@@ -115,7 +78,16 @@ class RunningWorkloads implements Workloads {
   }
 
   async start(saved: readonly AllocationRecord[]): Promise<void> {
-    const records = await this.#records(saved);
+    const { log, clock } = this.#needs;
+    const records = await planRecords(
+      { log, clock, nextIndex: () => this.#changes.next() },
+      {
+        workloads: this.#options.workloads,
+        dataDirectory: this.#dataDirectory,
+        address: this.#address,
+      },
+      saved,
+    );
     this.#byId = new Map(records.map((record) => [record.id, this.#allocation(record)]));
     await this.#state.save();
     await Promise.all(this.allocations.map((allocation) => allocation.begin()));
@@ -149,101 +121,6 @@ class RunningWorkloads implements Workloads {
     return this.allocations.flatMap((allocation) =>
       allocation.tasks.flatMap((task) => (task.pid === undefined ? [] : [task.pid])),
     );
-  }
-
-  async #records(saved: readonly AllocationRecord[]): Promise<readonly AllocationRecord[]> {
-    const wanted = wantedOf(this.#options.workloads);
-    const left = new Map(wanted);
-    const kept: AllocationRecord[] = [];
-    for (const record of saved) {
-      const key = recordKey(record.workload, record.index);
-      const want = left.get(key);
-      left.delete(key);
-      const next = want === undefined ? await this.#retired(record) : this.#continued(record, want);
-      if (next !== undefined) kept.push(next);
-    }
-    const fresh = [...left.values()].map((want) => this.#fresh(want));
-    const records = [...kept, ...fresh];
-    for (const record of records)
-      for (const port of Object.values(record.ports)) this.#takenPorts.add(port);
-    const ready: AllocationRecord[] = [];
-    for (const record of records) ready.push(await this.#withPorts(record));
-    return ready;
-  }
-
-  /** Its workload left the configuration: it stays listed, ended, until it is collected; then it is forgotten. */
-  async #retired(record: AllocationRecord): Promise<AllocationRecord | undefined> {
-    const fields = { allocation: record.id, job: record.workload.job };
-    if (record.collected) {
-      await removeDirectory(allocationDirectory(this.#dataDirectory, record.id));
-      this.#needs.log.info(fields, "allocation forgotten: its workload is not configured any more");
-      return undefined;
-    }
-    if (record.desired === "stop" && isTerminal(record.clientStatus)) return record;
-    this.#needs.log.info(fields, "allocation ended: its workload is not configured any more");
-    const index = this.#changes.next();
-    return {
-      ...buried(record),
-      desired: "stop",
-      modifyIndex: index,
-      allocModifyIndex: index,
-      modifyTime: toNanoseconds(this.#needs.clock.now()),
-    };
-  }
-
-  #continued(record: AllocationRecord, { workload }: Wanted): AllocationRecord {
-    if (staysEnded(record, workload)) return buried(record);
-    const same = isDeepStrictEqual(plain(record.workload), plain(workload));
-    const again = isTerminal(record.clientStatus);
-    return {
-      ...record,
-      workload,
-      version: same ? record.version : record.version + 1,
-      clientStatus: "pending",
-      collected: false,
-      // A service that ended begins anew, with all its tasks.
-      tasks: again ? revived(record.tasks) : record.tasks,
-      modifyIndex: this.#changes.next(),
-      modifyTime: toNanoseconds(this.#needs.clock.now()),
-    };
-  }
-
-  #fresh({ workload, index }: Wanted): AllocationRecord {
-    const changeIndex = this.#changes.next();
-    const now = toNanoseconds(this.#needs.clock.now());
-    return {
-      id: randomUUID(),
-      evalId: randomUUID(),
-      index,
-      workload,
-      version: 0,
-      desired: "run",
-      clientStatus: "pending",
-      collected: false,
-      ports: {},
-      tasks: {},
-      createIndex: changeIndex,
-      modifyIndex: changeIndex,
-      allocModifyIndex: changeIndex,
-      createTime: now,
-      modifyTime: now,
-    };
-  }
-
-  async #withPorts(record: AllocationRecord): Promise<AllocationRecord> {
-    if (isTerminal(record.clientStatus)) return record;
-    const ports: [string, number][] = [];
-    for (const { label, static: fixed } of record.workload.ports)
-      ports.push([label, fixed ?? (await this.#dynamicPort(record.ports[label]))]);
-    return { ...record, ports: Object.fromEntries(ports) };
-  }
-
-  /** The port it had, unless someone else took it meanwhile. */
-  async #dynamicPort(before: number | undefined): Promise<number> {
-    if (before !== undefined && (await isFree(this.#address, before))) return before;
-    const port = await freePort(this.#address, this.#takenPorts, Math.random);
-    this.#takenPorts.add(port);
-    return port;
   }
 
   #allocation(record: AllocationRecord): Allocation {
@@ -302,14 +179,6 @@ class RunningWorkloads implements Workloads {
         );
   }
 }
-
-/** Without members that are undefined: a state file does not keep them. */
-const plain = (workload: WorkloadConfig): unknown => JSON.parse(JSON.stringify(workload));
-
-const revived = (tasks: AllocationRecord["tasks"]): AllocationRecord["tasks"] =>
-  Object.fromEntries(
-    Object.entries(tasks).map(([name, task]) => [name, { ...task, ended: false }]),
-  );
 
 /** Starts the allocations of this agent. Throws when the data directory cannot be used. */
 export const createWorkloads = async (
