@@ -78,6 +78,20 @@ const measure = async (
           });
       }
   };
+  const latencyRound = async (round: number): Promise<void> => {
+    const all = [...gates, { name: "direct", origin: agent } as const];
+    for (const { name: gate, origin } of turned(all, round)) {
+      const urls = [origin + statPath(allocation)];
+      const sorted = await latencies({ urls, token, connections: 1, requests: singles });
+      if (round > 0)
+        waits.push({
+          gate,
+          round,
+          p50Ms: percentile(sorted, 0.5),
+          p99Ms: percentile(sorted, 0.99),
+        });
+    }
+  };
   const bulkRound = async (round: number): Promise<void> => {
     for (const { name: gate, origin, pid } of turned(gates, round)) {
       const used = await downloaded(
@@ -104,18 +118,7 @@ const measure = async (
     }
   };
   if (parts.includes("small")) await inRounds("small requests", smallRound);
-  if (parts.includes("latency"))
-    for (const { name: gate, origin } of [...gates, { name: "direct", origin: agent } as const]) {
-      const given = {
-        urls: [origin + statPath(allocation)],
-        token,
-        connections: 1,
-        requests: singles,
-      };
-      await latencies(given);
-      const sorted = await latencies(given);
-      waits.push({ gate, p50Ms: percentile(sorted, 0.5), p99Ms: percentile(sorted, 0.99) });
-    }
+  if (parts.includes("latency")) await inRounds("single requests", latencyRound);
   if (parts.includes("bulk")) await inRounds("1 GiB", bulkRound);
   return figuresOf(samples, waits);
 };

@@ -16,9 +16,10 @@ export interface Sample {
   readonly perSecond: number;
 }
 
-/** Milliseconds of single requests, one after the other. */
+/** Milliseconds of single requests, one after the other, in one round. */
 export interface Latency {
   readonly gate: Gate | "direct";
+  readonly round: number;
   readonly p50Ms: number;
   readonly p99Ms: number;
 }
@@ -42,7 +43,7 @@ export interface Aim {
 
 export interface Figures {
   readonly rows: readonly Row[];
-  readonly latencies: readonly Latency[];
+  readonly latencies: readonly Omit<Latency, "round">[];
   readonly ratios: Readonly<Record<string, number>>;
   readonly aims: readonly Aim[];
 }
@@ -79,6 +80,26 @@ const rowsOf = (samples: readonly Sample[]): readonly Row[] =>
     };
   });
 
+/** What serai adds to the agent's own time, round by round. */
+const addedBy = (latencies: readonly Latency[]): Readonly<Record<string, number>> => {
+  const pairs = latencies.flatMap((one) => {
+    const own = latencies.find(({ gate, round }) => gate === "direct" && round === one.round);
+    return one.gate === "serai" && own ? [[one, own] as const] : [];
+  });
+  if (pairs.length === 0) return {};
+  return {
+    added_p50_ms: median(pairs.map(([one, own]) => one.p50Ms - own.p50Ms)),
+    added_p99_ms: median(pairs.map(([one, own]) => one.p99Ms - own.p99Ms)),
+  };
+};
+
+const mediansOf = (latencies: readonly Latency[]): readonly Omit<Latency, "round">[] =>
+  [...Map.groupBy(latencies, ({ gate }) => gate).entries()].map(([gate, all]) => ({
+    gate,
+    p50Ms: median(all.map(({ p50Ms }) => p50Ms)),
+    p99Ms: median(all.map(({ p99Ms }) => p99Ms)),
+  }));
+
 const aimed: Readonly<Record<string, number>> = {
   small_vs_undici: 0.8,
   small_vs_caddy: 0.6,
@@ -96,19 +117,13 @@ export const figuresOf = (samples: readonly Sample[], latencies: readonly Latenc
     ratios[`small_vs_${peer}`] = ratioOf(small, peer);
     ratios[`bulk_vs_${peer}`] = ratioOf(large, peer);
   }
-  const waitOf = (gate: Latency["gate"]): Latency | undefined =>
-    latencies.find((one) => one.gate === gate);
-  const [direct, serai] = [waitOf("direct"), waitOf("serai")];
-  const added =
-    direct && serai
-      ? { added_p50_ms: serai.p50Ms - direct.p50Ms, added_p99_ms: serai.p99Ms - direct.p99Ms }
-      : {};
+  const added = addedBy(latencies);
   const told = { ...ratios, ...added };
   const aims = Object.entries(told).flatMap(([name, is]) => {
     const aim = aimed[name];
     return aim === undefined || Number.isNaN(is) ? [] : [{ name, is, aim, met: is <= aim }];
   });
-  return { rows: rowsOf(samples), latencies, ratios: told, aims };
+  return { rows: rowsOf(samples), latencies: mediansOf(latencies), ratios: told, aims };
 };
 
 /* ---- for people ---- */
@@ -122,7 +137,7 @@ const rowLine = ({ what, gate, cpuMs, perSecond, ratio, rounds }: Row): string =
   return `${what.padEnd(12)}  ${gate.padEnd(8)}${right(cpu, 10)}${right(rate, 14)}${right(ratio.toFixed(2), 14)}${right(rounds, 8)}`;
 };
 
-const latencyLine = ({ gate, p50Ms, p99Ms }: Latency): string =>
+const latencyLine = ({ gate, p50Ms, p99Ms }: Omit<Latency, "round">): string =>
   `${gate.padEnd(8)}${right(p50Ms.toFixed(2), 10)}${right(p99Ms.toFixed(2), 10)}`;
 
 export const tableOf = ({ rows, latencies, aims }: Figures): string =>
