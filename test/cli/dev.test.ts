@@ -79,6 +79,7 @@ test("npm run dev prints a page whose lines work as they are, and a second start
       .split("\n")
       .filter((line) => line.length > 100 && !/^ {2}(?:curl|nomad|export) /.test(line));
     assert.deepEqual(wide, []);
+    assert.match(page, /\n {2}agents {3}dev-agent-1 on 127\.0\.0\.1:\d+\n {11}dev-agent-2 on /);
     assert.equal(first.stderr(), "");
   });
 
@@ -95,6 +96,7 @@ test("npm run dev prints a page whose lines work as they are, and a second start
       /-H "X-Nomad-Token: [0-9a-f]/,
       /^Permission denied\s*$/,
     ],
+    ["the way to a node is told", /\/reach/, /"Used":\s*"direct"/],
     ["metrics are read", /\/metrics/, /serai_http_requests_total\{/],
   ];
   assert.equal(curls.length, expected.length, curls.join("\n"));

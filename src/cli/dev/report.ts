@@ -1,5 +1,6 @@
 /** What `serai dev` prints: for people text with lines to copy, for programs one line of JSON. */
 import type { AllocationDocument, NodeDocument } from "../../documents.ts";
+import { nodeOfTunnelAddress } from "../../tunnel/protocol.ts";
 import type { DevSecrets } from "./home.ts";
 
 export interface DevState {
@@ -66,6 +67,16 @@ const table = ({ allocations, nodes }: DevState): string => {
   ]);
 };
 
+/** Who they are and where they listen, if they do. */
+const agents = ({ nodes }: DevState): string =>
+  nodes
+    .map(({ Name, HTTPAddr }) =>
+      nodeOfTunnelAddress(HTTPAddr) === undefined
+        ? `${Name} on ${HTTPAddr}`
+        : `${Name} has no port, it dials out`,
+    )
+    .join("\n           ");
+
 /** The first allocation of a job, else the first of all: workloads may be the user's own. */
 const pick = ({ allocations }: DevState, job: string): AllocationDocument | undefined =>
   allocations.find(({ JobID }) => JobID === job) ?? allocations[0];
@@ -99,6 +110,8 @@ const recipes = (state: DevState): string => {
     `${curl} "$NOMAD_ADDR/v1/client/metadata?node_id=${node.ID}"`,
     "# A token without the right is refused",
     `curl -s -H "X-Nomad-Token: ${state.secrets.none}" "$NOMAD_ADDR/v1/client/fs/cat/${web.ID}?path=${file}"`,
+    "# How the gateway gets to a node",
+    `${curl} "$NOMAD_ADDR/v1/serai/nodes/${node.ID}/reach?pretty"`,
     "# Metrics",
     `curl -s ${adminUrl}/metrics | grep serai_http_requests_total`,
     "",
@@ -124,6 +137,7 @@ export const toText = (state: DevState): string => {
 
   gateway  ${state.url}
   admin    ${state.adminUrl}  (/metrics, /readyz?verbose, /debug/live)
+  agents   ${agents(state)}
   data     ${state.directory}  (log/ has the logs; remove it all to start anew)
 
 Tokens
