@@ -8,6 +8,7 @@ import { parseArgs } from "node:util";
 import { bringTools } from "../scripts/tools.ts";
 import { meter } from "./lib/cpu.ts";
 import { downloaded, drivers, latencies, load } from "./lib/drive.ts";
+import { quantile } from "./lib/median.ts";
 import { figuresOf, type Gate, type Latency, type Sample, tableOf } from "./lib/peer-figures.ts";
 import { openPeers, peerNames, peerPrograms } from "./lib/peers.ts";
 import { bulkBytes, openSetting, type Setting } from "./lib/tunnel-setting.ts";
@@ -43,9 +44,6 @@ const statPath = (id: string): string => operations["stat"]?.(id) ?? "";
 const bulkPath = (id: string): string => `/v1/client/fs/cat/${id}?path=/alloc/data/bulk.bin`;
 
 const say = (words: string): void => console.error(words);
-
-const percentile = (sorted: readonly number[], share: number): number =>
-  sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? Number.NaN;
 
 /** In another order each round, so that nobody always follows the same neighbour. */
 const turned = <T>(all: readonly T[], by: number): readonly T[] => {
@@ -87,8 +85,8 @@ const measure = async (
         waits.push({
           gate,
           round,
-          p50Ms: percentile(sorted, 0.5),
-          p99Ms: percentile(sorted, 0.99),
+          p50Ms: quantile(sorted, 0.5),
+          p99Ms: quantile(sorted, 0.99),
         });
     }
   };

@@ -4,15 +4,15 @@
  * the end, `--rounds N` changes their number, `--only small,bulk,path,stopped` leaves parts out, `--cpu-prof` writes
  * a profile of the gateway.
  */
-import { once } from "node:events";
-import { readFileSync } from "node:fs";
-import { connect, type Socket } from "node:net";
 import { availableParallelism, cpus, loadavg } from "node:os";
 import { setTimeout as delay } from "node:timers/promises";
 import { parseArgs } from "node:util";
 import { bringTools } from "../scripts/tools.ts";
 import { meter, type Processes } from "./lib/cpu.ts";
 import { downloaded, drivers, latencies, load } from "./lib/drive.ts";
+import { quantile } from "./lib/median.ts";
+import { rssKib } from "./lib/memory.ts";
+import { stopReading } from "./lib/stopped-reader.ts";
 import {
   type Carrier,
   type Figures,
@@ -156,25 +156,7 @@ const pathMbit = async (setting: Setting): Promise<number> => {
 
 /* ---- readers that stop ---- */
 
-const rssMb = (pid: number): number =>
-  Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]) / 1_024;
-
-/** Asks for the large file and reads no more than the head of the answer. */
-const stopReading = async ({ token }: Setting, reached: Reached): Promise<Socket> => {
-  const { hostname, port } = new URL(reached.origin);
-  const socket = connect({ host: hostname, port: Number(port) });
-  socket.on("error", () => socket.destroy());
-  socket.write(
-    `GET ${filePath(reached, "bulk")} HTTP/1.1\r\nHost: bench\r\nX-Nomad-Token: ${token}\r\n\r\n`,
-  );
-  const [head] = await once(socket, "data");
-  socket.pause();
-  if (!String(head).startsWith("HTTP/1.1 200")) throw new Error(`no file: ${head}`);
-  return socket;
-};
-
-const quantile = (sorted: readonly number[], part: number): number =>
-  sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * part))] ?? Number.NaN;
+const rssMb = (pid: number): number => rssKib(pid) / 1_024;
 
 const rssOf = ({ gateway, agent, connector }: Reached): Waits["rssMb"] => ({
   gateway: rssMb(gateway),
@@ -199,7 +181,9 @@ const stopped = async (
   for (let nth = 0; nth < stoppedRounds; nth++) {
     without.push(await look());
     const readers = await Promise.all(
-      Array.from({ length: stoppedReaders }, () => stopReading(setting, reached)),
+      Array.from({ length: stoppedReaders }, () =>
+        stopReading(reached.origin + filePath(reached, "bulk"), setting.token),
+      ),
     );
     beside.push(await look());
     for (const reader of readers) reader.destroy();

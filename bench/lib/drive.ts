@@ -38,17 +38,25 @@ export interface Load {
   readonly token: string;
   readonly connections: number;
   readonly requests: number;
+  /** Of each connection, which are opened within as long; undefined: one after the other. */
+  readonly perSecond?: number;
 }
+
+const paceOf = (connections: number, perSecond: number): readonly string[] => [
+  ...["--rps", String(perSecond)],
+  ...["-r", String(Math.ceil((connections * perSecond) / 10)), "--rate-period", "100ms"],
+];
 
 /** So many requests over kept connections of HTTP/1.1, the URLs in turn. Rejects unless each one was answered with 2xx. */
 export const load = async (
-  { urls, token, connections, requests }: Load,
+  { urls, token, connections, requests, perSecond }: Load,
   more: readonly string[] = [],
 ): Promise<void> => {
+  const pace = perSecond === undefined ? [] : paceOf(connections, perSecond);
   const said = await run("h2load", [
     "--h1",
     ...["-n", String(requests), "-c", String(connections), "-t", "1"],
-    ...["-H", tokenHeader(token), ...more, ...urls],
+    ...["-H", tokenHeader(token), ...pace, ...more, ...urls],
   ]);
   const good = Number(/status codes: (\d+) 2xx/.exec(said)?.[1]);
   if (good !== requests)

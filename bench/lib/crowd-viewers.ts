@@ -1,0 +1,94 @@
+/**
+ * Viewers of followed logs, in a process of their own: each opens a socket, asks, and reads whatever comes. Their parent sends an
+ * order and is told when all have their head, which of them were cut, and, for each `watch` that it sends, what they saw.
+ */
+import { once } from "node:events";
+import { connect } from "node:net";
+import { z } from "zod";
+
+const order = z.object({
+  port: z.number(),
+  token: z.string(),
+  allocations: z.array(z.string()),
+});
+export type ViewersOrder = z.output<typeof order>;
+const watch = z.object({ watchMs: z.number() });
+
+/** What viewers saw within some time. */
+export interface Watched {
+  /** Between two pieces of one viewer's answer. */
+  readonly largestGapMs: number;
+  readonly p99GapMs: number;
+  readonly pieces: number;
+}
+
+process.once("disconnect", () => process.exit());
+const [ordered] = await once(process, "message");
+const { port, token, allocations } = order.parse(ordered);
+const openAtOnce = 32;
+/** One viewer in so many is looked at. */
+const sampleEvery = 30;
+
+const shared = Buffer.allocUnsafeSlow(64 * 1024);
+let gaps: number[] = [];
+let pieces = 0;
+
+/** Resolves with the answer's head. What comes is read into memory that all of them share. */
+const view = (allocation: string, nth: number): Promise<void> =>
+  new Promise((resolve, reject) => {
+    let hasHead = false;
+    let lastMs = 0;
+    const isSampled = nth % sampleEvery === 0;
+    const came = (bytes: Buffer): void => {
+      if (!hasHead) {
+        hasHead = true;
+        const head = bytes.toString("latin1");
+        if (head.startsWith("HTTP/1.1 200")) resolve();
+        else reject(new Error(head));
+      }
+      pieces += 1;
+      if (!isSampled) return;
+      const nowMs = performance.now();
+      if (lastMs > 0) gaps.push(nowMs - lastMs);
+      lastMs = nowMs;
+    };
+    const socket = connect({
+      host: "127.0.0.1",
+      port,
+      onread: {
+        buffer: shared,
+        callback: (count) => {
+          came(shared.subarray(0, count));
+          return true;
+        },
+      },
+    });
+    socket.on("error", reject);
+    socket.once("close", () => process.send?.({ lost: hasHead ? "cut" : "refused" }));
+    socket.write(
+      `GET /v1/client/fs/logs/${allocation}?task=server&type=stdout&follow=true&origin=end HTTP/1.1\r\nHost: crowd\r\nX-Nomad-Token: ${token}\r\n\r\n`,
+    );
+  });
+
+const seen = (): Watched => {
+  const sorted = gaps.toSorted((a, b) => a - b);
+  return {
+    largestGapMs: sorted.at(-1) ?? Number.NaN,
+    p99GapMs: sorted[Math.floor(sorted.length * 0.99)] ?? Number.NaN,
+    pieces,
+  };
+};
+
+process.on("message", (message) => {
+  const { watchMs } = watch.parse(message);
+  gaps = [];
+  pieces = 0;
+  setTimeout(() => process.send?.({ watched: seen() }), watchMs);
+});
+
+const waiting = allocations.entries();
+const open = async (): Promise<void> => {
+  for (const [nth, allocation] of waiting) await view(allocation, nth);
+};
+await Promise.all(Array.from({ length: openAtOnce }, open));
+process.send?.({ open: allocations.length });

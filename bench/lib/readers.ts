@@ -1,0 +1,109 @@
+/** Readers of large files that stop, beside readers of small files that go on: what the first cost the gateway and the second. */
+import { closeSync, ftruncateSync, openSync, writeFileSync } from "node:fs";
+import path from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import { type Bench, openBench } from "./bench-setting.ts";
+import { type Load, latencies } from "./drive.ts";
+import { median, quantile } from "./median.ts";
+import { rssKib } from "./memory.ts";
+import { stopReading } from "./stopped-reader.ts";
+
+interface Look {
+  readonly p50Ms: number;
+  readonly p99Ms: number;
+  readonly rssKib: number;
+}
+
+export interface Readers {
+  readonly stopped: number;
+  readonly fast: number;
+  readonly rounds: number;
+  readonly without: Look;
+  readonly beside: Look;
+  /** Medians of the ratios within a round. */
+  readonly p99Ratio: number;
+  readonly p50Ratio: number;
+  /** Median of the differences within a round. */
+  readonly rssGrewKib: number;
+}
+
+const stopped = 100;
+const fast = 900;
+const bulkBytes = 2 ** 30;
+const smallBytes = 4 * 1024;
+/** Of each fast reader, who opens its connection anew in each look. */
+const requestsEach = 3;
+const perSecond = 0.4;
+/** A stopped reader fills the buffers of every socket on its way first: some megabytes each. */
+const settleMs = 6_000;
+const warmUps = 2;
+
+const writeFiles = ({ directory }: Bench): void => {
+  writeFileSync(path.join(directory, "small.bin"), Buffer.alloc(smallBytes, "x"));
+  const file = openSync(path.join(directory, "bulk.bin"), "w");
+  ftruncateSync(file, bulkBytes);
+  closeSync(file);
+};
+
+const usual = (looks: readonly Look[]): Look => ({
+  p50Ms: median(looks.map(({ p50Ms }) => p50Ms)),
+  p99Ms: median(looks.map(({ p99Ms }) => p99Ms)),
+  rssKib: median(looks.map(({ rssKib }) => rssKib)),
+});
+
+const ratios = (
+  over: readonly Look[],
+  under: readonly Look[],
+  value: (look: Look) => number,
+): number => median(over.map((look, at) => value(look) / value(under[at] ?? look)));
+
+/** In rounds, without and with the stopped readers in turn. */
+export const readers = async (
+  { rounds, node }: { readonly rounds: number; readonly node: readonly string[] },
+  say: (words: string) => void,
+): Promise<Readers> => {
+  await using bench = await openBench(node);
+  writeFiles(bench);
+  const { gateway, token, allocation } = bench;
+  const cat = (name: string): string =>
+    `${gateway.url}/v1/client/fs/cat/${allocation}?path=/alloc/data/${name}.bin`;
+  const load: Load = {
+    urls: [cat("small")],
+    token,
+    connections: fast,
+    requests: fast * requestsEach,
+    perSecond,
+  };
+  const look = async (): Promise<Look> => {
+    await delay(settleMs);
+    const took = await latencies(load);
+    return {
+      p50Ms: quantile(took, 0.5),
+      p99Ms: quantile(took, 0.99),
+      rssKib: rssKib(gateway.pid),
+    };
+  };
+  say("readers: warming up");
+  for (let nth = 0; nth < warmUps; nth++) await look();
+  const without: Look[] = [];
+  const beside: Look[] = [];
+  for (let nth = 1; nth <= rounds; nth++) {
+    say(`round ${nth} of ${rounds}: ${fast} readers, ${stopped} stopped ones`);
+    without.push(await look());
+    const sockets = await Promise.all(
+      Array.from({ length: stopped }, () => stopReading(cat("bulk"), token)),
+    );
+    beside.push(await look());
+    for (const socket of sockets) socket.destroy();
+  }
+  return {
+    stopped,
+    fast,
+    rounds,
+    without: usual(without),
+    beside: usual(beside),
+    p99Ratio: ratios(beside, without, ({ p99Ms }) => p99Ms),
+    p50Ratio: ratios(beside, without, ({ p50Ms }) => p50Ms),
+    rssGrewKib: median(beside.map((one, at) => one.rssKib - (without[at]?.rssKib ?? Number.NaN))),
+  };
+};
