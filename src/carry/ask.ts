@@ -211,6 +211,7 @@ class Asking implements Receiver, Flow {
   }
 
   #watchSilence(): void {
+    if (this.#state === "settled") return; // the head was all that was wanted
     clearTimeout(this.#timer);
     const { silenceMs } = this.#terms;
     this.#timer = silenceMs > 0 ? setTimeout(this.#silent, silenceMs) : undefined;

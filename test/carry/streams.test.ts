@@ -74,7 +74,11 @@ for (const { method, sent } of [
     assert.match(agent.requests[0] ?? "", new RegExp(`^${sent} `));
   });
 
-test("HEAD on a download lets the agent go after its head", async () => {
+const timers = (): number =>
+  process.getActiveResourcesInfo().filter((kind) => kind === "Timeout").length;
+
+test("HEAD on a download lets the agent go after its head, and watches it no longer", async () => {
+  const before = timers();
   await using agent = await faultyAgent(answer(`${ok}Content-Length: 1000000\r\n\r\nx`));
   await using gate = await front({ route: "fs.cat", node: nodeAt(agent.address) });
   const got = await rawRequest(
@@ -86,6 +90,7 @@ test("HEAD on a download lets the agent go after its head", async () => {
   assert.equal(got.body.length, 0);
   assert.equal((await gate.ended()).error, undefined);
   await agent.idle();
+  await eventually(() => timers() <= before, true);
 });
 
 test("of an agent's header only the allowed pass, and what a task wrote cannot run in a browser", async () => {
