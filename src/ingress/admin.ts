@@ -3,9 +3,9 @@
  * while that one is flooded.
  */
 import { createHash, timingSafeEqual } from "node:crypto";
-import { createServer } from "node:http";
+import { createServer, type IncomingMessage, type RequestListener } from "node:http";
 import type { AddressInfo } from "node:net";
-import express, { type Express, type RequestHandler, type Response } from "express";
+import { queryOf } from "../http/query.ts";
 import { closeServer, listenOn } from "../http/serving.ts";
 import { stringifyJson } from "../lib/json.ts";
 import type { Closer, Log } from "../ports.ts";
@@ -61,9 +61,17 @@ const authorized = (token: string | undefined): ((header: string | undefined) =>
   return (header) => header !== undefined && timingSafeEqual(digest(header), wanted);
 };
 
-const answerText = (response: Response, status: number, words: string): void => {
-  response.status(status).type("text/plain").send(`${words}\n`);
-};
+interface Page {
+  readonly status: number;
+  readonly type: string;
+  readonly body: string;
+}
+
+const textPage = (status: number, words: string): Page => ({
+  status,
+  type: "text/plain; charset=utf-8",
+  body: `${words}\n`,
+});
 
 const late: Health = { state: "failed", reason: `no answer within ${checkMs} ms` };
 
@@ -89,70 +97,75 @@ const line = (name: string, health: Health): string =>
 
 const readiness =
   (checks: readonly HealthCheck[], mayRead: (header: string | undefined) => boolean) =>
-  async (verbose: boolean, header: string | undefined): Promise<readonly [number, string]> => {
+  async ({ url = "", headers }: IncomingMessage): Promise<Page> => {
     const healths = await Promise.all(checks.map(settle));
     const ready = healths.every((health) => health.state !== "failed");
     const status = ready ? 200 : 503;
     const words = ready ? "ready" : "not ready";
-    if (!verbose || !mayRead(header)) return [status, words];
+    if (!queryOf(url).has("verbose") || !mayRead(headers.authorization))
+      return textPage(status, words);
     const lines = checks.map(({ name }, at) => line(name, healths[at] ?? late));
-    return [status, [...lines, words].join("\n")];
+    return textPage(status, [...lines, words].join("\n"));
   };
 
-const secured: RequestHandler = (_request, response, next) => {
-  response.set("X-Content-Type-Options", "nosniff");
-  response.set("Cache-Control", "no-store");
-  next();
-};
+type Answering = (request: IncomingMessage) => Page | Promise<Page>;
 
-const onlyReads: RequestHandler = (request, response, next) => {
-  if (request.method === "GET" || request.method === "HEAD") return next();
-  response.set("Allow", "GET, HEAD");
-  answerText(response, 405, "only GET is answered here");
-};
-
-const createApp = (needs: AdminNeeds, { token }: AdminOptions): Express => {
+const pagesOf = (
+  { exposition, contentType, checks, live }: AdminNeeds,
+  token: string | undefined,
+): Readonly<Record<string, Answering>> => {
   const mayRead = authorized(token);
-  const ready = readiness(needs.checks, mayRead);
-  const guarded: RequestHandler = (request, response, next) => {
-    if (mayRead(request.headers.authorization)) return next();
-    answerText(response, 403, "the admin token is needed: Authorization: Bearer ...");
+  const guarded =
+    (answer: Answering): Answering =>
+    (request) =>
+      mayRead(request.headers.authorization)
+        ? answer(request)
+        : textPage(403, "the admin token is needed: Authorization: Bearer ...");
+  return {
+    "/livez": () => textPage(200, "alive"),
+    "/readyz": readiness(checks, mayRead),
+    "/metrics": guarded(async () => ({ status: 200, type: contentType, body: await exposition() })),
+    "/debug/live": guarded(() => ({
+      status: 200,
+      type: "application/json; charset=utf-8",
+      body: stringifyJson(live()),
+    })),
   };
-  const app = express();
-  app.disable("x-powered-by");
-  app.disable("etag");
-  app.set("query parser", "simple");
-  app.use(secured, onlyReads);
-  app.get("/livez", (_request, response) => answerText(response, 200, "alive"));
-  app.get("/readyz", async (request, response) => {
-    const verbose = request.query["verbose"] !== undefined;
-    const [status, words] = await ready(verbose, request.headers.authorization);
-    answerText(response, status, words);
-  });
-  app.get("/metrics", guarded, async (_request, response) => {
-    const text = await needs.exposition();
-    response.set("Content-Type", needs.contentType).send(text);
-  });
-  app.get("/debug/live", guarded, (_request, response) => {
-    response.type("application/json").send(stringifyJson(needs.live()));
-  });
-  app.use((_request, response) => answerText(response, 404, "not found"));
-  app.use(failure(needs.log));
-  return app;
 };
 
-/** Express tells it by its four parameters. */
-const failure =
-  (log: Log): express.ErrorRequestHandler =>
-  (error: unknown, _request, response, _next): void => {
-    const status: unknown =
-      typeof error === "object" && error !== null && "status" in error ? error.status : undefined;
-    const badPath = status === 400; // a path that does not decode
-    if (!badPath) log.error({ err: error }, "admin request failed");
-    if (response.headersSent) response.destroy();
-    else if (badPath) answerText(response, 400, "bad request");
-    else answerText(response, 500, "internal error");
+const notFound: Answering = () => textPage(404, "not found");
+
+/** Four pages need no router, and without one the gateway is ready sooner. */
+const answerWith = (pages: Readonly<Record<string, Answering>>, log: Log): RequestListener => {
+  const pageFor = async (request: IncomingMessage): Promise<Page> => {
+    const [target = ""] = (request.url ?? "").split("?", 1);
+    const path = target.replace(/\/$/, "");
+    const answer = (Object.hasOwn(pages, path) ? pages[path] : undefined) ?? notFound;
+    try {
+      return await answer(request);
+    } catch (err) {
+      log.error({ err }, "admin request failed");
+      return textPage(500, "internal error");
+    }
   };
+  return (request, response) => {
+    response.setHeader("X-Content-Type-Options", "nosniff");
+    response.setHeader("Cache-Control", "no-store");
+    const write = ({ status, type, body }: Page): void => {
+      response.writeHead(status, {
+        "Content-Type": type,
+        "Content-Length": Buffer.byteLength(body),
+      });
+      response.end(body);
+    };
+    if (request.method === "GET" || request.method === "HEAD") {
+      void pageFor(request).then(write);
+      return;
+    }
+    response.setHeader("Allow", "GET, HEAD");
+    write(textPage(405, "only GET is answered here"));
+  };
+};
 
 /** Refuses to start where strangers could read it without a token. */
 export const createAdmin = async (needs: AdminNeeds, options: AdminOptions): Promise<Admin> => {
@@ -167,7 +180,7 @@ export const createAdmin = async (needs: AdminNeeds, options: AdminOptions): Pro
       connectionsCheckingInterval: 1000,
       insecureHTTPParser: false,
     },
-    createApp(needs, options),
+    answerWith(pagesOf(needs, options.token), needs.log),
   );
   server.maxConnections = maxSockets;
   server.maxRequestsPerSocket = maxRequestsPerSocket;

@@ -15,7 +15,7 @@ import { clientOf } from "./client.ts";
 import { applyCors } from "./cors.ts";
 import { newExchange, newTally } from "./exchange.ts";
 import { checkCrossSite, checkRequest } from "./guards.ts";
-import { createOthers } from "./others.ts";
+import type { Others } from "./others.ts";
 import { type ParseNeeds, parseRequest } from "./parse.ts";
 import { type Passing, passOn } from "./passing.ts";
 import { isRead, redirect } from "./redirect.ts";
@@ -188,7 +188,16 @@ export const createEdge = (needs: EdgeNeeds, options: EdgeOptions): RequestListe
       refuseUnrouted(visit, request, response, toGatewayError(thrown)),
     );
   };
-  const others = createOthers({ take, refuse: refuseUnrouted });
+  let loaded: Promise<Others> | undefined;
+  /** Hardly any request needs express, which takes as long to load as a fifth of all that the gateway loads. */
+  const others: Others = (visit, path, request, response) => {
+    loaded ??= import("./others.ts").then(({ createOthers }) =>
+      createOthers({ take, refuse: refuseUnrouted }),
+    );
+    loaded
+      .then((go) => go(visit, path, request, response))
+      .catch((thrown: unknown) => refuseUnrouted(visit, request, response, toGatewayError(thrown)));
+  };
 
   /** Checks a request and sends it to where its path belongs. Throws what is wrong with it. */
   const arrive = (visit: Visit, request: IncomingMessage, response: ServerResponse): void => {

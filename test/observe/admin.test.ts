@@ -47,6 +47,15 @@ test("metrics, health and live exchanges are served", async () => {
   assert.equal(live.text, '[{"id":"r1","startedAt":9007199254740993}]');
 });
 
+test("a page is also found with a slash behind it, and HEAD gets its head alone", async () => {
+  await using admin = await started();
+  assert.equal((await get(`${admin.url}/livez/`)).text, "alive\n");
+  const head = await fetch(`${admin.url}/metrics`, { method: "HEAD" });
+  assert.deepEqual([head.status, head.headers.get("content-length")], [200, "4"]);
+  assert.equal(await head.text(), "");
+  assert.equal((await get(`${admin.url}/`)).status, 404);
+});
+
 const check = (name: string, health: Health): HealthCheck => ({ name, check: () => health });
 const ok = check("index", { state: "ok" });
 const degraded = check("redis", { state: "degraded", reason: "away" });
