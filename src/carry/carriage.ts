@@ -18,6 +18,10 @@ export interface Limits {
   readonly followStallMs: number;
   /** Milliseconds an agent may be silent inside a download. */
   readonly downloadSilenceMs: number;
+  /** Milliseconds a download without an ETag is held for its first MiB, which may bring one; a slower one is passed on as it comes. */
+  readonly quickMs: number;
+  /** Milliseconds that file then waits for its description. */
+  readonly lookMs: number;
   /** Milliseconds an agent may be silent inside a framed stream, which has a heartbeat each second. */
   readonly followSilenceMs: number;
   /** Milliseconds between two pings on a WebSocket. */

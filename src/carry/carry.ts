@@ -5,7 +5,7 @@
 import { GatewayError, toGatewayError } from "../errors.ts";
 import type { Carry, Clock, Exchange, Reach, Tally } from "../ports.ts";
 import type { HttpCarriage, Limits } from "./carriage.ts";
-import { download } from "./download.ts";
+import { createDownload } from "./download.ts";
 import { follow } from "./follow.ts";
 import { agentRequest } from "./request.ts";
 import { unary } from "./unary.ts";
@@ -22,6 +22,8 @@ const defaults: Limits = {
   stallMs: 60_000,
   followStallMs: 600_000,
   downloadSilenceMs: 60_000,
+  quickMs: 100,
+  lookMs: 1_000,
   followSilenceMs: 30_000,
   pingMs: 30_000,
   closeMs: 5_000,
@@ -31,18 +33,17 @@ const defaults: Limits = {
   maxHeldBytes: 256 * kib,
 };
 
-const carriages: Readonly<Record<"unary" | "download" | "follow", HttpCarriage>> = {
-  unary,
-  download,
-  follow,
-};
-
 /** Carriage over HTTP and WebSocket. Holds nothing between exchanges: there is nothing to close. */
 export const createCarry = (
   { clock }: { readonly clock: Clock },
   options: Partial<Limits> = {},
 ): Carry => {
   const limits: Limits = { ...defaults, ...options };
+  const carriages: Readonly<Record<"unary" | "download" | "follow", HttpCarriage>> = {
+    unary,
+    download: createDownload(),
+    follow,
+  };
 
   const overHttp = (
     exchange: Exchange,

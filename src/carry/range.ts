@@ -9,15 +9,15 @@ import { goQuote } from "../lib/go.ts";
 import { routeNamed } from "../routes.ts";
 import { ask, type Listener } from "./ask.ts";
 import { type ByteRange, type Part, parseRange, partOf } from "./byte-range.ts";
-import { type Carrying, deadlineMsOf } from "./carriage.ts";
+import type { Carrying } from "./carriage.ts";
 import { collect } from "./collect.ts";
 import { delivered } from "./cut.ts";
-import { checkStatus, statedLength } from "./headers.ts";
+import { statedLength } from "./headers.ts";
+import { look, unheard } from "./look.ts";
 import { agentRequest } from "./request.ts";
-import { type SeenFile, seenFile } from "./seen-file.ts";
+import type { SeenFile } from "./seen-file.ts";
 import { copy, orCut, type StreamTerms, stream } from "./stream.ts";
 
-const stat = routeNamed("fs.stat");
 const readat = routeNamed("fs.readat");
 const firstRefusal = 400;
 
@@ -41,53 +41,6 @@ const refusalTo = ({ response, tally, heard, reach, limits }: Carrying): Listene
   collect({
     response, tally, heard, node: reach.node.name, content: "file", maxBytes: limits.maxRefusalBytes,
   }); // biome-ignore format: one row
-
-/** Nobody is to be told. */
-const unheard: Listener = {
-  head: () => "collects",
-  data(_chunk, done) {
-    done?.();
-    return true;
-  },
-  end: () => undefined,
-};
-
-/** Asks for the file's description; undefined when that is refused, which `refusal` gets. */
-const look = async (carrying: Carrying, refusal: Listener): Promise<SeenFile | undefined> => {
-  const { exchange, reach, limits } = carrying;
-  const node = reach.node.name;
-  const chunks: Buffer[] = [];
-  let bytes = 0;
-  let tag: unknown;
-  let refused = false;
-  const terms = {
-    reach,
-    signal: exchange.signal,
-    deadlineMs: deadlineMsOf(carrying),
-    silenceMs: 0,
-  };
-  await ask(agentRequest({ ...exchange, route: stat }, reach.node), terms, {
-    head(status, headers, flow) {
-      refused = checkStatus(status, node) >= firstRefusal;
-      if (refused) return refusal.head(status, headers, flow);
-      tag = headers["etag"];
-      return "collects";
-    },
-    data(chunk, done) {
-      if (refused) return refusal.data(chunk, done);
-      bytes += chunk.length;
-      if (bytes > limits.maxRefusalBytes)
-        throw new GatewayError("upstream_invalid", { node, reason: "its stat is too long" });
-      chunks.push(Buffer.from(chunk));
-      done?.();
-      return true;
-    },
-    end() {
-      if (refused) refusal.end();
-    },
-  });
-  return refused ? undefined : seenFile(Buffer.concat(chunks).toString(), tag, node);
-};
 
 /** What has come of a part besides what was passed on. */
 interface Taken {

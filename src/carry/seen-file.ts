@@ -7,16 +7,29 @@ export interface SeenFile {
   readonly isDirectory: boolean;
   /** Strong: another one as soon as the agent shows another size or time (serai's own: or another file). */
   readonly tag: string;
+  /** Milliseconds since the epoch by the node's clock. */
+  readonly changedAtMs: number;
 }
 
 const proper = /^"[\x21\x23-\x7e]{1,128}"$/;
 const goTime = /^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)$/;
 
-/** Go's time in nanoseconds since the epoch, in whatever zone it was written. */
-const nanoseconds = (text: string): string | undefined => {
+interface Time {
+  readonly ms: number;
+  /** Whole, since the epoch. */
+  readonly nanoseconds: string;
+}
+
+/** Go's time, in whatever zone it was written. */
+const timeIn = (text: string): Time | undefined => {
   const [, whole, fraction = "", zone] = goTime.exec(text) ?? [];
   const ms = Date.parse(`${whole}${zone}`);
-  return Number.isNaN(ms) ? undefined : `${ms / 1000}.${fraction.padEnd(9, "0")}`;
+  return Number.isNaN(ms)
+    ? undefined
+    : {
+        ms: ms + Number(`0.${fraction}0`) * 1_000,
+        nanoseconds: `${ms / 1000}.${fraction.padEnd(9, "0")}`,
+      };
 };
 
 const objectIn = (text: string): JsonObject | undefined => {
@@ -31,9 +44,10 @@ const objectIn = (text: string): JsonObject | undefined => {
 /** `ownTag` is the `ETag` of the agent's answer, which Nomad's agents do not send. Throws `upstream_invalid`. */
 export const seenFile = (text: string, ownTag: unknown, node: string): SeenFile => {
   const { Size: size, IsDir: isDirectory, ModTime: time } = objectIn(text) ?? {};
-  const at = typeof time === "string" ? nanoseconds(time) : undefined;
+  const at = typeof time === "string" ? timeIn(time) : undefined;
   if (typeof size !== "number" || !(size >= 0) || at === undefined)
     throw new GatewayError("upstream_invalid", { node, reason: "its stat describes no file" });
   const isProper = typeof ownTag === "string" && proper.test(ownTag);
-  return { size, isDirectory: isDirectory === true, tag: isProper ? ownTag : `"${size}-${at}"` };
+  const tag = isProper ? ownTag : `"${size}-${at.nanoseconds}"`;
+  return { size, isDirectory: isDirectory === true, tag, changedAtMs: at.ms };
 };

@@ -1,0 +1,137 @@
+/**
+ * The `ETag` of a whole file from an agent that sends none, as Nomad's do not: where more than a MiB comes, one `stat` beside it
+ * says which version that is, before the head is sent. A small file stays one request.
+ */
+import { toGatewayError } from "../errors.ts";
+import type { Headers } from "../upstream/head.ts";
+import type { Flow, Listener } from "./ask.ts";
+import type { Carrying } from "./carriage.ts";
+import { look, unheard } from "./look.ts";
+
+const mib = 1024 * 1024;
+/** Of what changed so shortly before the answer nobody can say which version the first bytes are of: clocks differ. */
+const settledMs = 60_000;
+/** MiBs held at one time by one gateway; whoever comes beside them gets no ETag. */
+const maxHolding = 32;
+
+export interface Tagged extends Listener {
+  /** The answer is over, however it ended. */
+  stop(): void;
+}
+
+const isUntagged = (status: number, headers: Headers): boolean =>
+  status === 200 &&
+  headers["etag"] === undefined &&
+  headers["content-length"] === undefined && // a short one, or none of Nomad's
+  headers["content-security-policy"] !== undefined; // words in place of a file have none
+
+/** Undefined when nobody can vouch for it. */
+const tagOf = async (
+  carrying: Carrying,
+  { date }: Headers,
+  bytes: number,
+): Promise<string | undefined> => {
+  const answeredAtMs = typeof date === "string" ? Date.parse(date) : Number.NaN;
+  try {
+    const file = await look(carrying, unheard, carrying.limits.lookMs);
+    if (file === undefined || file.isDirectory || file.size < bytes) return undefined;
+    return answeredAtMs - file.changedAtMs > settledMs ? file.tag : undefined;
+  } catch {
+    return undefined; // the file comes all the same
+  }
+};
+
+/** `passed`: as it comes. `held`: its first MiB is awaited. `looked_at`: there is more than that. */
+type State = "passed" | "held" | "looked_at";
+
+class Tagging implements Tagged {
+  readonly #carrying: Carrying;
+  readonly #inner: Listener;
+  readonly #holding: { count: number };
+  #state: State = "passed";
+  #answer: { readonly status: number; readonly headers: Headers; readonly flow: Flow } | undefined;
+  #chunks: Buffer[] = [];
+  #bytes = 0;
+  #isWhole = false;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(carrying: Carrying, inner: Listener, holding: { count: number }) {
+    this.#carrying = carrying;
+    this.#inner = inner;
+    this.#holding = holding;
+  }
+
+  head(status: number, headers: Headers, flow: Flow): "collects" | "downloads" | "follows" {
+    const isFull = this.#holding.count >= maxHolding;
+    if (this.#carrying.exchange.method !== "GET" || isFull || !isUntagged(status, headers))
+      return this.#inner.head(status, headers, flow);
+    this.#holding.count += 1;
+    this.#answer = { status, headers, flow };
+    this.#state = "held";
+    this.#timer = setTimeout(
+      () => this.#guarded(() => this.#pass(undefined)),
+      this.#carrying.limits.quickMs,
+    );
+    return "downloads";
+  }
+
+  data(chunk: Buffer, done: (() => void) | undefined): boolean {
+    if (this.#state === "passed") return this.#inner.data(chunk, done);
+    this.#chunks.push(done === undefined ? chunk : Buffer.from(chunk));
+    this.#bytes += chunk.length;
+    done?.();
+    if (this.#state === "held" && this.#bytes > mib) void this.#look();
+    return this.#state === "held";
+  }
+
+  end(): void {
+    this.#isWhole = true;
+    if (this.#state === "looked_at") return; // it ends when that is done
+    if (this.#state === "held") this.#pass(undefined);
+    else this.#inner.end();
+  }
+
+  stop(): void {
+    this.#state = "passed";
+    this.#chunks = [];
+    clearTimeout(this.#timer);
+    if (this.#answer === undefined) return;
+    this.#answer = undefined;
+    this.#holding.count -= 1;
+  }
+
+  async #look(): Promise<void> {
+    this.#state = "looked_at";
+    clearTimeout(this.#timer);
+    const tag = await tagOf(this.#carrying, this.#answer?.headers ?? {}, this.#bytes);
+    this.#guarded(() => this.#pass(tag));
+  }
+
+  /** Sends the head and what was held, and steps aside. */
+  #pass(tag: string | undefined): void {
+    const [answer, chunks, state] = [this.#answer, this.#chunks, this.#state];
+    if (answer === undefined || state === "passed") return;
+    this.stop();
+    const { status, headers, flow } = answer;
+    this.#inner.head(status, tag === undefined ? headers : { ...headers, etag: tag }, flow);
+    let goesOn = true;
+    for (const chunk of chunks) goesOn = this.#inner.data(chunk, undefined);
+    if (this.#isWhole) this.#inner.end();
+    else if (goesOn && state === "looked_at") flow.resume();
+  }
+
+  #guarded(step: () => void): void {
+    const flow = this.#answer?.flow;
+    try {
+      step();
+    } catch (error) {
+      flow?.fail(toGatewayError(error));
+    }
+  }
+}
+
+/** Of one gateway. The listener is told when its answer is over. */
+export const createTagged = (): ((carrying: Carrying, inner: Listener) => Tagged) => {
+  const holding = { count: 0 };
+  return (carrying, inner) => new Tagging(carrying, inner, holding);
+};
