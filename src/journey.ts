@@ -2,7 +2,7 @@
  * START HERE. A request is a value that travels through five small functions. `parse` (ingress/parse.ts) has filled the
  * exchange; what is hard (sockets, tunnels, feeds) lives behind a port and obeys the exchange's one signal.
  */
-import type { Exchange, Principal, Reach, Scope, Tally } from "./ports.ts";
+import type { Exchange, Principal, Reach, Scope } from "./ports.ts";
 
 export interface Steps {
   /** Who asks; a refused credential is `permission_denied`, never anonymous. */
@@ -16,23 +16,18 @@ export interface Steps {
   /** A way to the agent that owns the scope; refuses what no agent can answer (node down, allocation ended). */
   readonly reach: (scope: Scope, exchange: Exchange) => Reach;
   /** `principal` says with whose credential: agents may not know the caller's own. */
-  readonly carry: (
-    exchange: Exchange,
-    principal: Principal,
-    reach: Reach,
-    tally: Tally,
-  ) => Promise<void>;
+  readonly carry: (exchange: Exchange, principal: Principal, reach: Reach) => Promise<void>;
   /** The registry's own answers: lists, documents, stop. */
   readonly answer: (exchange: Exchange, principal: Principal, scope: Scope) => Promise<void>;
 }
 
 export const journey =
   ({ authenticate, resolve, authorize, admit, reach, carry, answer }: Steps) =>
-  async (exchange: Exchange, tally: Tally): Promise<void> => {
+  async (exchange: Exchange): Promise<void> => {
     const principal = await authenticate(exchange);
     const scope = await resolve(exchange);
     authorize(principal, scope, exchange);
     admit(exchange, principal, scope);
     if (exchange.route.carriage === "registry") return answer(exchange, principal, scope);
-    return carry(exchange, principal, reach(scope, exchange), tally);
+    return carry(exchange, principal, reach(scope, exchange));
   };

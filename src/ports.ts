@@ -202,17 +202,22 @@ export interface Exchange {
   end(reason: GatewayError): void;
   readonly wire: Wire;
   readonly startedAtMs: number;
+  readonly tally: Tally;
 }
 
-/** Counts and times of one exchange, filled by carriage, read once at its end. */
+/** Counts and times of one exchange, filled by carriage as they come; times are monotonic. */
 export interface Tally {
   bytesIn: number;
   bytesOut: number;
+  /** When the caller last took a byte while bytes waited for it; undefined while none waits. */
+  callerStalledAtMs: number | undefined;
+  /** The same of the agent, for what the caller sends. */
+  agentStalledAtMs: number | undefined;
   firstByteMs: number | undefined;
   exitCode: number | undefined;
 }
 
-export type Carry = (exchange: Exchange, reach: Reach, tally: Tally) => Promise<void>;
+export type Carry = (exchange: Exchange, reach: Reach) => Promise<void>;
 
 /* ---- seams to the outside world ---- */
 

@@ -3,7 +3,7 @@
  * Rejects with a GatewayError; a caller that already got a head has been cut by then.
  */
 import { GatewayError, toGatewayError } from "../errors.ts";
-import type { Carry, Clock, Exchange, Reach, Tally } from "../ports.ts";
+import type { Carry, Clock, Exchange, Reach } from "../ports.ts";
 import type { HttpCarriage, Limits } from "./carriage.ts";
 import { createDownload } from "./download.ts";
 import { follow } from "./follow.ts";
@@ -45,14 +45,10 @@ export const createCarry = (
     follow,
   };
 
-  const overHttp = (
-    exchange: Exchange,
-    reach: Reach,
-    tally: Tally,
-    carriage: HttpCarriage,
-  ): Promise<void> => {
+  const overHttp = (exchange: Exchange, reach: Reach, carriage: HttpCarriage): Promise<void> => {
     if (exchange.wire.kind !== "http") throw new GatewayError("internal", { reason: "wrong wire" });
     const request = agentRequest(exchange, reach.node);
+    const { tally } = exchange;
     tally.bytesIn += request.body === undefined ? 0 : Buffer.byteLength(request.body);
     const heard = (): void => {
       tally.firstByteMs ??= clock.monotonic() - exchange.startedAtMs;
@@ -64,12 +60,12 @@ export const createCarry = (
     });
   };
 
-  return async (exchange, reach, tally) => {
+  return async (exchange, reach) => {
     const { carriage } = exchange.route;
     try {
       if (carriage === "registry") throw new GatewayError("internal", { reason: "no carriage" });
-      if (carriage === "websocket") await websocket({ exchange, reach, tally, limits, clock });
-      else await overHttp(exchange, reach, tally, carriages[carriage]);
+      if (carriage === "websocket") await websocket({ exchange, reach, limits, clock });
+      else await overHttp(exchange, reach, carriages[carriage]);
     } catch (error) {
       // a session that is over has asked its signal already, and its socket's close has ended the exchange since
       if (carriage === "websocket" && error instanceof GatewayError) throw error;

@@ -3,11 +3,14 @@
  * bounded: above the bound the sender's socket is paused, and no progress for too long ends the pair.
  */
 import type { RawData, WebSocket } from "ws";
-import { bytesOf } from "../lib/web-socket.ts";
+import type { Clock } from "../ports.ts";
 
 export interface PumpTerms {
+  readonly clock: Clock;
   readonly maxWaitingBytes: number;
   readonly stallMs: number;
+  /** Told when the receiver last took something (monotonic), while more waits for it; undefined: nothing waits. */
+  readonly waits: (sinceMs: number | undefined) => void;
   /** The receiver took nothing for `stallMs`. */
   readonly stalled: () => void;
 }
@@ -18,11 +21,9 @@ export interface Pump {
   whenFlushed(then: () => void): void;
   /** No timer is left; the sender is not paused by us any more. */
   stop(): void;
-  readonly bytes: number;
 }
 
 export const createPump = (from: WebSocket, to: WebSocket, terms: PumpTerms): Pump => {
-  let bytes = 0;
   let unsent = 0;
   let paused = false;
   let stopped = false;
@@ -36,6 +37,7 @@ export const createPump = (from: WebSocket, to: WebSocket, terms: PumpTerms): Pu
   const progress = (): void => {
     unsent -= 1;
     if (stopped) return;
+    terms.waits(unsent > 0 ? terms.clock.monotonic() : undefined);
     timer?.refresh();
     if (paused && to.bufferedAmount <= terms.maxWaitingBytes / 2) {
       paused = false;
@@ -50,7 +52,7 @@ export const createPump = (from: WebSocket, to: WebSocket, terms: PumpTerms): Pu
   return {
     push(data, isBinary) {
       if (stopped) return;
-      bytes += bytesOf(data);
+      if (unsent === 0) terms.waits(terms.clock.monotonic());
       unsent += 1;
       timer ??= setTimeout(terms.stalled, terms.stallMs);
       to.send(data, { binary: isBinary }, progress);
@@ -66,9 +68,6 @@ export const createPump = (from: WebSocket, to: WebSocket, terms: PumpTerms): Pu
       stopped = true;
       clear();
       if (paused) from.resume();
-    },
-    get bytes() {
-      return bytes;
     },
   };
 };

@@ -11,12 +11,11 @@ import { ask, type Listener } from "./ask.ts";
 import { type ByteRange, type Part, parseRange, partOf } from "./byte-range.ts";
 import type { Carrying } from "./carriage.ts";
 import { collect } from "./collect.ts";
-import { delivered } from "./cut.ts";
 import { statedLength } from "./headers.ts";
 import { look, unheard } from "./look.ts";
 import { agentRequest } from "./request.ts";
 import type { SeenFile } from "./seen-file.ts";
-import { copy, orCut, type StreamTerms, stream } from "./stream.ts";
+import { copy, handedOver, orCut, type StreamTerms, stream } from "./stream.ts";
 
 const readat = routeNamed("fs.readat");
 const firstRefusal = 400;
@@ -120,7 +119,7 @@ const sendPart = (
       tally.bytesOut += taken.last?.length ?? 0;
       response.end(taken.last);
     }
-    await delivered(response, signal, terms.stallMs);
+    await handedOver(carrying, terms);
   });
 
 /** Answers a request with a range: a part, all of it, or that there is no such part. */

@@ -74,6 +74,7 @@ export const copy = (carrying: Carrying, terms: StreamTerms): Listener => {
   const open = (flow: Flow): void => {
     const onDrain = (): void => {
       waiting = false;
+      tally.callerStalledAtMs = undefined;
       flow.resume();
     };
     response.on("drain", onDrain);
@@ -103,6 +104,7 @@ export const copy = (carrying: Carrying, terms: StreamTerms): Listener => {
       if (refused) return refusal.data(chunk, done);
       tally.bytesOut += chunk.length;
       waiting = !response.write(chunk, done);
+      if (waiting) tally.callerStalledAtMs ??= performance.now();
       return !waiting;
     },
     end() {
@@ -122,6 +124,15 @@ export const orCut = async ({ response }: Carrying, send: () => Promise<void>): 
   }
 };
 
+/** Resolves when the caller has been handed all of it. */
+export const handedOver = (
+  { exchange, tally, response }: Carrying,
+  { stallMs }: StreamTerms,
+): Promise<void> => {
+  if (!response.writableFinished) tally.callerStalledAtMs ??= performance.now();
+  return delivered(response, exchange.signal, stallMs);
+};
+
 /** Carries one stream to its end. */
 export const stream = (
   carrying: Carrying,
@@ -129,9 +140,9 @@ export const stream = (
   listener: Listener = copy(carrying, terms),
 ): Promise<void> =>
   orCut(carrying, async () => {
-    const { exchange, reach, response, request } = carrying;
+    const { exchange, reach, request } = carrying;
     const { signal } = exchange;
-    const { deadlineMs, silenceMs, stallMs } = terms;
+    const { deadlineMs, silenceMs } = terms;
     await ask(request, { reach, signal, deadlineMs, silenceMs }, listener);
-    await delivered(response, signal, stallMs);
+    await handedOver(carrying, terms);
   });

@@ -6,7 +6,7 @@ import type { RawData, WebSocket } from "ws";
 import { closeReason, toClose } from "../answer.ts";
 import { GatewayError, toGatewayError } from "../errors.ts";
 import { bytesOf } from "../lib/web-socket.ts";
-import type { Clock, Exchange, Reach, Tally } from "../ports.ts";
+import type { Clock, Exchange, Reach } from "../ports.ts";
 import { abnormal, type Close, meaningOf, normal, passedOn, unknownExit } from "./agent-close.ts";
 import type { Limits } from "./carriage.ts";
 import { tooSlow } from "./cut.ts";
@@ -19,7 +19,6 @@ import { overWays } from "./ways.ts";
 interface Parts {
   readonly exchange: Exchange;
   readonly reach: Reach;
-  readonly tally: Tally;
   readonly limits: Limits;
   readonly clock: Clock;
 }
@@ -58,16 +57,22 @@ class Session {
     this.#agent = agent;
     this.#settle = settle;
     const { maxWaitingBytes, stallMs, pingMs } = parts.limits;
+    const { tally } = parts.exchange;
+    const terms = { maxWaitingBytes, stallMs, clock: parts.clock };
     const node = parts.reach.node.name;
     const limit = `${stallMs / 1000} s`;
     this.#toClient = createPump(agent, client, {
-      maxWaitingBytes,
-      stallMs,
+      ...terms,
+      waits: (sinceMs) => {
+        tally.callerStalledAtMs = sinceMs;
+      },
       stalled: () => this.#refuse(tooSlow(stallMs)),
     });
     this.#toAgent = createPump(client, agent, {
-      maxWaitingBytes,
-      stallMs,
+      ...terms,
+      waits: (sinceMs) => {
+        tally.agentStalledAtMs = sinceMs;
+      },
       stalled: () => this.#refuse(new GatewayError("upstream_timeout", { node, limit })),
     });
     this.#ping = setInterval(() => this.#beat(), pingMs);
@@ -80,7 +85,9 @@ class Session {
   fromClient(data: RawData, isBinary: boolean): void {
     this.#silentRounds = 0;
     if (bytesOf(data) > heartbeatBytes) this.#gaveInput = true;
-    if (this.#state === "open") this.#toAgent.push(data, isBinary);
+    if (this.#state !== "open") return;
+    this.#parts.exchange.tally.bytesIn += bytesOf(data);
+    this.#toAgent.push(data, isBinary);
   }
 
   readonly #agentLives = (): void => {
@@ -116,8 +123,10 @@ class Session {
   #fromAgent(data: RawData, isBinary: boolean): void {
     this.#agentLives();
     if (this.#state !== "open") return;
-    const { tally, clock, exchange } = this.#parts;
+    const { clock, exchange } = this.#parts;
+    const { tally } = exchange;
     tally.firstByteMs ??= clock.monotonic() - exchange.startedAtMs;
+    tally.bytesOut += bytesOf(data);
     this.#toClient.push(data, isBinary);
     const exitCode = exitCodeOf(data);
     if (exitCode === undefined) return;
@@ -203,8 +212,6 @@ class Session {
     this.#parts.exchange.signal.removeEventListener("abort", this.#aborted);
     this.#toAgent.stop();
     this.#toClient.stop();
-    this.#parts.tally.bytesIn += this.#toAgent.bytes;
-    this.#parts.tally.bytesOut += this.#toClient.bytes;
     this.#closeAgent();
     this.#settle(this.#outcome);
   }

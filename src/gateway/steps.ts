@@ -55,6 +55,8 @@ export const createSteps = (needs: StepsNeeds, { timeouts, limits }: ServerConfi
       deadlinesMs: { first_byte: timeouts.firstByteMs, action: timeouts.actionMs },
       handshakeMs: timeouts.firstByteMs,
       stallMs: timeouts.idleMs,
+      followStallMs: timeouts.followIdleMs,
+      downloadSilenceMs: timeouts.idleMs,
       maxMessageBytes: limits.execMessageBytes,
       maxWaitingBytes: limits.streamBufferBytes,
       maxHeldBytes: limits.streamBufferBytes,
@@ -73,11 +75,11 @@ export const createSteps = (needs: StepsNeeds, { timeouts, limits }: ServerConfi
       recorder.admitted(exchange, principal, scope);
     },
     reach: (scope, exchange) => ways.to(scope, exchange),
-    carry: async (exchange, principal, reach, tally) => {
+    carry: async (exchange, principal, reach) => {
       const credential = identity.shown(exchange.credential, principal);
       try {
         const asShown = credential === exchange.credential ? exchange : { ...exchange, credential };
-        await carry(asShown, reach, tally);
+        await carry(asShown, reach);
       } finally {
         // also when the caller left before its answer: the agent may have taken the update
         if (exchange.route.name === "client.metadata.post")

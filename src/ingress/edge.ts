@@ -41,7 +41,7 @@ export interface Ending {
 }
 
 export interface EdgeNeeds extends ParseNeeds {
-  readonly travel: (exchange: Exchange, tally: Tally) => Promise<void>;
+  readonly travel: (exchange: Exchange) => Promise<void>;
   /** Told once before each `ended`. */
   readonly started: (route: Route | undefined) => void;
   readonly ended: (ending: Ending) => void;
@@ -127,7 +127,7 @@ export const createEdge = (needs: EdgeNeeds, options: EdgeOptions): RequestListe
   ): Promise<Exchange> => {
     if (route.audit === "change" || !(isRead(request) || request.method === "OPTIONS"))
       checkCrossSite(request, visit.client.authority, options.allowedOrigins);
-    const { id, method, raw, client, startedAtMs } = visit;
+    const { id, method, raw, client, startedAtMs, tally } = visit;
     const credential = readCredential(request);
     const parsed = await parse(request, route, key, raw);
     const wire = { kind: "http", request, response } as const;
@@ -139,6 +139,7 @@ export const createEdge = (needs: EdgeNeeds, options: EdgeOptions): RequestListe
       client,
       wire,
       startedAtMs,
+      tally,
       ...parsed,
     });
     endWithClient(exchange, response);
@@ -159,7 +160,7 @@ export const createEdge = (needs: EdgeNeeds, options: EdgeOptions): RequestListe
       if (visit.route === undefined) throw new GatewayError("invalid_method");
       if (visit.route.carriage === "websocket") refusePlainExec(visit.raw);
       visit.exchange = await toExchange(visit, visit.route, request, response, id);
-      await needs.travel(visit.exchange, visit.tally);
+      await needs.travel(visit.exchange);
     } catch (thrown) {
       error = toGatewayError(thrown, visit.exchange?.signal);
       refuse(request, response, error);

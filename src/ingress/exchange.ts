@@ -1,10 +1,12 @@
-/** Makes an Exchange: a request as a value with one abort signal, and its tally. */
+/** Makes an Exchange: a request as a value with one abort signal and one tally. */
 import type { GatewayError } from "../errors.ts";
 import type { Exchange, Tally } from "../ports.ts";
 
 export const newTally = (): Tally => ({
   bytesIn: 0,
   bytesOut: 0,
+  callerStalledAtMs: undefined,
+  agentStalledAtMs: undefined,
   firstByteMs: undefined,
   exitCode: undefined,
 });

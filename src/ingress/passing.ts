@@ -80,10 +80,10 @@ const rawOf = (url: string): RawQuery => {
 
 const pathOf = (url: string): string => url.split("?", 1)[0] ?? "";
 
-type Arrived = Pick<Visit, "id" | "method" | "client" | "startedAtMs">;
+type Arrived = Pick<Visit, "id" | "method" | "client" | "startedAtMs" | "tally">;
 
 const toExchange = (
-  { id, method, client, startedAtMs }: Arrived,
+  { id, method, client, startedAtMs, tally }: Arrived,
   route: Route,
   request: IncomingMessage,
   wire: Wire,
@@ -102,10 +102,11 @@ const toExchange = (
     client,
     wire,
     startedAtMs,
+    tally,
   });
 };
 
-const contextOf = ({ id, client, signal }: Exchange, tally: Tally): PassThroughContext => ({
+const contextOf = ({ id, client, signal, tally }: Exchange): PassThroughContext => ({
   client,
   requestId: id,
   signal,
@@ -130,7 +131,7 @@ export const passOn = async (
       checkCrossSite(request, visit.client.authority, allowedOrigins);
     endWithClient(exchange, response);
     passing.admit(exchange);
-    await passing.http(request, response, contextOf(exchange, visit.tally));
+    await passing.http(request, response, contextOf(exchange));
     return undefined;
   } catch (thrown) {
     const error = toGatewayError(thrown, visit.exchange?.signal);
@@ -158,7 +159,6 @@ export const createPassingUpgrade = (
 ): UpgradeListener => {
   const travel = async (
     exchange: Exchange,
-    tally: Tally,
     request: IncomingMessage,
     socket: Duplex,
     head: Buffer,
@@ -167,7 +167,7 @@ export const createPassingUpgrade = (
     if (!isOwnOrigin(request, exchange.client.authority, options.allowedOrigins))
       throw new GatewayError("forbidden_origin");
     passing.admit(exchange);
-    return await passing.upgrade(request, socket, head, contextOf(exchange, tally));
+    return await passing.upgrade(request, socket, head, contextOf(exchange));
   };
 
   const converse = async (
@@ -181,9 +181,9 @@ export const createPassingUpgrade = (
       method: request.method ?? "",
       client: clientOf(request, options.isTrustedProxy),
       startedAtMs: performance.now(),
+      tally: newTally(),
     };
-    const { id, method, client, startedAtMs } = arrived;
-    const tally = newTally();
+    const { id, method, client, startedAtMs, tally } = arrived;
     started(route);
     let exchange: Exchange | undefined;
     let error: GatewayError | undefined;
@@ -191,7 +191,7 @@ export const createPassingUpgrade = (
     try {
       checkRequest(request);
       exchange = toExchange(arrived, route, request, { kind: "upgrade", request, socket });
-      status = await travel(exchange, tally, request, socket, head);
+      status = await travel(exchange, request, socket, head);
     } catch (thrown) {
       error = toGatewayError(thrown, exchange?.signal);
       status = error.status;

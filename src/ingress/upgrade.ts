@@ -69,7 +69,7 @@ interface Visit {
 }
 
 const toExchange = (visit: Visit, credential: Credential, region: string): Exchange => {
-  const { id, match, client, socket, held, startedAtMs, gone } = visit;
+  const { id, match, client, socket, held, startedAtMs, tally, gone } = visit;
   const { route, key, raw } = match;
   const { task, command, tty } = execParameters(raw, decodeCommand);
   checkRegion(one(raw, "region"), region);
@@ -86,6 +86,7 @@ const toExchange = (visit: Visit, credential: Credential, region: string): Excha
     client,
     wire: { kind: "websocket", socket, takeHeld: held.take },
     startedAtMs,
+    tally,
   });
   const left = (): void => exchange.end(new GatewayError("client_closed"));
   gone.addEventListener("abort", left, { once: true });
@@ -138,7 +139,7 @@ export const createUpgrade = (needs: EdgeNeeds, options: UpgradeOptions): Upgrad
   const travel = async (visit: Visit, header: Credential): Promise<void> => {
     const credential = wantsHandshake(visit.match.raw) ? await shakeHands(visit, header) : header;
     visit.exchange = toExchange(visit, credential, needs.region);
-    await needs.travel(visit.exchange, visit.tally);
+    await needs.travel(visit.exchange);
   };
 
   const depart = (visit: Visit, error: GatewayError | undefined): void => {

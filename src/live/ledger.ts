@@ -34,6 +34,13 @@ export interface LiveRow {
   readonly key: string;
   readonly node: string | undefined;
   readonly ageMs: number;
+  /** What the caller has sent and was sent, so far. */
+  readonly bytesIn: number;
+  readonly bytesOut: number;
+  /** Since the caller last took a byte of those that wait for it; undefined when none waits. */
+  readonly callerStalledMs: number | undefined;
+  /** Since the agent last took a byte of those that wait for it; undefined when none waits. */
+  readonly agentStalledMs: number | undefined;
   readonly expiresAtMs: number | undefined;
 }
 
@@ -86,6 +93,28 @@ const emptyCounts = (): Record<Carriage, number> => ({
 
 /** Milliseconds that cut exchanges get to say goodbye at the end of a drain. */
 const goodbyeMs = 2_000;
+
+const sinceMs = (atMs: number | undefined, nowMs: number): number | undefined =>
+  atMs === undefined ? undefined : Math.round(nowMs - atMs);
+
+const rowOf = ({ exchange, principal, scope }: Entry, nowMs: number): LiveRow => {
+  const { id, route, client, key, startedAtMs, tally } = exchange;
+  return {
+    id,
+    route: route.name,
+    carriage: route.carriage,
+    accessorId: principal?.accessorId ?? upstreamDecides,
+    client: client.address,
+    key,
+    node: scope.kind === "allocation" || scope.kind === "node" ? scope.node?.name : undefined,
+    ageMs: Math.round(nowMs - startedAtMs),
+    bytesIn: tally.bytesIn,
+    bytesOut: tally.bytesOut,
+    callerStalledMs: sinceMs(tally.callerStalledAtMs, nowMs),
+    agentStalledMs: sinceMs(tally.agentStalledAtMs, nowMs),
+    expiresAtMs: principal?.expiresAtMs,
+  };
+};
 
 export const createLedger = (needs: RightsNeeds, given: Partial<LedgerOptions> = {}): Ledger => {
   const options: LedgerOptions = { ...defaults, ...given };
@@ -184,18 +213,10 @@ export const createLedger = (needs: RightsNeeds, given: Partial<LedgerOptions> =
       options.onEnd(exchange, entry.ending ?? reasonOf(error));
       if (entries.size === 0) for (const told of [...emptied]) told();
     },
-    list: () =>
-      [...entries.values()].map(({ exchange, principal, scope }) => ({
-        id: exchange.id,
-        route: exchange.route.name,
-        carriage: exchange.route.carriage,
-        accessorId: principal?.accessorId ?? upstreamDecides,
-        client: exchange.client.address,
-        key: exchange.key,
-        node: scope.kind === "allocation" || scope.kind === "node" ? scope.node?.name : undefined,
-        ageMs: needs.clock.monotonic() - exchange.startedAtMs,
-        expiresAtMs: principal?.expiresAtMs,
-      })),
+    list() {
+      const nowMs = monotonic();
+      return [...entries.values()].map((entry) => rowOf(entry, nowMs));
+    },
     recheck: rechecks.recheck,
     async drain(graceMs) {
       draining = true;

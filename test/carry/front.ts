@@ -8,6 +8,7 @@ import { toClose, writeError } from "../../src/answer.ts";
 import type { Limits } from "../../src/carry/carriage.ts";
 import { createCarry } from "../../src/carry/carry.ts";
 import { GatewayError, toGatewayError } from "../../src/errors.ts";
+import { newTally } from "../../src/ingress/exchange.ts";
 import { parseQuery } from "../../src/parameters.ts";
 import type {
   Carry,
@@ -88,13 +89,6 @@ export interface FrontOptions {
   readonly over?: (direct: Ways) => Ways;
 }
 
-const emptyTally = (): Tally => ({
-  bytesIn: 0,
-  bytesOut: 0,
-  firstByteMs: undefined,
-  exitCode: undefined,
-});
-
 export const front = async (options: FrontOptions): Promise<Front> => {
   const route = routeNamed(options.route);
   const { deadlineMs } = options;
@@ -129,17 +123,18 @@ export const front = async (options: FrontOptions): Promise<Front> => {
       end: (reason) => controller.abort(reason),
       wire,
       startedAtMs: clock.monotonic(),
+      tally: newTally(),
     };
     exchanges.push(exchange);
     return exchange;
   };
 
   const run = async (exchange: Exchange, refuse: (error: GatewayError) => void): Promise<void> => {
-    const tally = emptyTally();
+    const { tally } = exchange;
     let error: GatewayError | undefined;
     try {
       const scope = options.scope ?? scopeOf(route, options.node);
-      await carry(exchange, ways.to(scope, exchange), tally);
+      await carry(exchange, ways.to(scope, exchange));
     } catch (caught) {
       error = toGatewayError(caught, exchange.signal);
       refuse(error);

@@ -1,10 +1,12 @@
 /** Plain paths are looked up without a router: what is found is what express finds. */
+
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { createServer, get } from "node:http";
 import type { AddressInfo } from "node:net";
 import { test } from "node:test";
 import type { Visit } from "../../src/ingress/edge.ts";
+import { newTally } from "../../src/ingress/exchange.ts";
 import { createOthers } from "../../src/ingress/others.ts";
 import { matchRows, type RowMatch } from "../../src/ingress/row-match.ts";
 import { readTarget } from "../../src/ingress/target.ts";
@@ -39,7 +41,7 @@ const visit: Visit = {
   raw: new Map(),
   client: { address: "127.0.0.1", authority: "a", scheme: "http" },
   startedAtMs: 0,
-  tally: { bytesIn: 0, bytesOut: 0, firstByteMs: undefined, exitCode: undefined },
+  tally: newTally(),
   route: undefined,
   key: undefined,
   exchange: undefined,

@@ -1,7 +1,9 @@
 /** The ledger: shares, expiry, revocation, drain, and the reason each end is counted under. */
+
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { GatewayError } from "../../src/errors.ts";
+import { newTally } from "../../src/ingress/exchange.ts";
 import type { EndReason } from "../../src/live/entry.ts";
 import { createLedger, type Ledger, type LedgerOptions } from "../../src/live/ledger.ts";
 import type { Acl, Authenticate, Clock, Exchange, Log, Principal, Scope } from "../../src/ports.ts";
@@ -70,6 +72,7 @@ const bench = (
       client: { address, authority: "gate", scheme: "http" }, signal: controller.signal,
       end: (reason) => controller.abort(reason),
       wire: { kind: "websocket", socket: Reflect.get({}, "none"), takeHeld: () => [] }, startedAtMs: performance.now(),
+      tally: newTally(),
     }; // biome-ignore format: short rows
     controller.signal.addEventListener("abort", () => {
       const { reason } = controller.signal;

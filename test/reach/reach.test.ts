@@ -1,7 +1,9 @@
 /** Reach: what is refused before an agent is asked, and how connections to nodes are kept. */
+
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { GatewayError } from "../../src/errors.ts";
+import { newTally } from "../../src/ingress/exchange.ts";
 import type { Exchange, NodeEntry, Scope } from "../../src/ports.ts";
 import { nodeOf } from "../../src/reach/refusals.ts";
 import { routeNamed, routes } from "../../src/routes.ts";
@@ -30,6 +32,7 @@ const exchangeOn = (name: string): Exchange => {
     end: () => undefined,
     wire: { kind: "websocket", socket: Reflect.get({}, "none"), takeHeld: () => [] },
     startedAtMs: 0,
+    tally: newTally(),
   }; // biome-ignore format: short rows
 };
 

@@ -63,13 +63,26 @@ const closeFrame = (error: GatewayError): Buffer => {
   return frame;
 };
 
-/** Says `stalled` when bytes wait for an end and it has taken none since the last look. */
-const watchProgress = (end: Duplex, stallMs: number, stalled: () => void): (() => void) => {
+interface Watch {
+  readonly end: Duplex;
+  /** Its pipeline pauses it while bytes wait for the end. */
+  readonly from: Duplex;
+  readonly stallMs: number;
+  /** Told since when (monotonic) bytes wait for the end; undefined when none does. */
+  readonly waits: (sinceMs: number | undefined) => void;
+  /** Bytes wait for the end, and it has taken none since the last look. */
+  readonly stalled: () => void;
+}
+
+const watchProgress = ({ end, from, stallMs, waits, stalled }: Watch): (() => void) => {
   let drains = 0;
   let seen = -1;
+  const onPause = (): void => waits(performance.now());
   const onDrain = (): void => {
     drains += 1;
+    waits(undefined);
   };
+  from.on("pause", onPause);
   end.on("drain", onDrain);
   const timer = setInterval(() => {
     if (end.writableNeedDrain && drains === seen) stalled();
@@ -77,6 +90,7 @@ const watchProgress = (end: Duplex, stallMs: number, stalled: () => void): (() =
   }, stallMs);
   return () => {
     clearInterval(timer);
+    from.off("pause", onPause);
     end.off("drain", onDrain);
   };
 };
@@ -136,10 +150,24 @@ export const bridge = async (
   });
   const limit = `${stallMs / 1000} s`;
   const watches = [
-    watchProgress(caller, stallMs, () => end(tooSlow(stallMs))),
-    watchProgress(server, stallMs, () =>
-      end(new GatewayError("upstream_timeout", { peer, limit })),
-    ),
+    watchProgress({
+      end: caller,
+      from: server,
+      stallMs,
+      waits: (sinceMs) => {
+        if (tally) tally.callerStalledAtMs = sinceMs;
+      },
+      stalled: () => end(tooSlow(stallMs)),
+    }),
+    watchProgress({
+      end: server,
+      from: guard ?? caller,
+      stallMs,
+      waits: (sinceMs) => {
+        if (tally) tally.agentStalledAtMs = sinceMs;
+      },
+      stalled: () => end(new GatewayError("upstream_timeout", { peer, limit })),
+    }),
   ];
   guard?.once("error", (error) => end(toGatewayError(error)));
   signal.addEventListener("abort", onAbort, { once: true });

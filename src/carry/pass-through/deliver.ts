@@ -67,10 +67,15 @@ const watch = (
   const limit = `${eventSilenceMs / 1000} s`;
   const silent = (): void => broke(new GatewayError("upstream_timeout", { peer, limit }));
   const timer = isEvents ? setTimeout(silent, eventSilenceMs) : undefined;
+  const waits = (sinceMs: number | undefined): void => {
+    if (tally) tally.callerStalledAtMs = sinceMs;
+  };
   answer.on("data", (chunk: Buffer) => {
     timer?.refresh();
     if (tally) tally.bytesOut += chunk.length;
   });
+  answer.on("pause", () => waits(performance.now())); // by the pipeline, until the caller has taken what waits
+  response.on("drain", () => waits(undefined));
   const onStall = (): void => {
     if (response.writableNeedDrain) broke(tooSlow(stallMs));
   };

@@ -1,4 +1,5 @@
 /** A gate of the least kind in front of servers: real sockets, the pass-through and nothing else. */
+
 import { once } from "node:events";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
@@ -11,6 +12,7 @@ import {
 import type { PassThroughContext } from "../../../src/carry/pass-through/passage.ts";
 import { GatewayError } from "../../../src/errors.ts";
 import { refuseUpgrade } from "../../../src/http/upgrade.ts";
+import { newTally } from "../../../src/ingress/exchange.ts";
 import { createServers, type Servers } from "../../../src/nomad/servers.ts";
 import type { Tally } from "../../../src/ports.ts";
 import { quiet } from "../front.ts";
@@ -58,7 +60,7 @@ export const gateTo = async (
   const contextOf = (): PassThroughContext => {
     const controller = new AbortController();
     controllers.add(controller);
-    const tally = { bytesIn: 0, bytesOut: 0, firstByteMs: undefined, exitCode: undefined };
+    const tally = newTally();
     tallies.push(tally);
     return { client, requestId: `request-${tallies.length}`, signal: controller.signal, tally };
   };

@@ -1,9 +1,11 @@
 /** Asks the answers as the gateway does: parameters, right, scope, answer; what is thrown is the refusal. */
+
 import { compileAcl, managementAcl } from "../../../src/acl/acl.ts";
 import { authorize } from "../../../src/acl/authorize.ts";
 import { parsePolicy } from "../../../src/acl/policy.ts";
 import { GatewayError } from "../../../src/errors.ts";
 import { createResolve } from "../../../src/gateway/resolve.ts";
+import { newTally } from "../../../src/ingress/exchange.ts";
 import type { Json, JsonObject } from "../../../src/lib/json.ts";
 import { parseQuery } from "../../../src/parameters.ts";
 import type { Acl, Answered, Exchange, Principal } from "../../../src/ports.ts";
@@ -102,6 +104,7 @@ const toExchange = (question: Question): Exchange => {
       throw new Error("an answer must not look at the wire");
     },
     startedAtMs: 0,
+    tally: newTally(),
   };
 };
 

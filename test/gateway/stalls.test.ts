@@ -1,0 +1,154 @@
+/** A reader that takes nothing: the ledger shows for how long, and the limit ends it with a reason that all records give. */
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import { isJsonObject, type JsonObject, parseJson } from "../../src/lib/json.ts";
+import { get, rawClient } from "../support/raw-client.ts";
+import { eventually, type Rig, startRig } from "../support/rig.ts";
+import { type ExecClient, execClient } from "../support/ws-client.ts";
+
+const limitMs = 1_000;
+const size = 64 * 2 ** 20;
+
+let rig: Rig;
+let id = "";
+let token = "";
+
+const script = `truncate -s ${size} "$NOMAD_ALLOC_DIR/data/big"; yes | head -c ${size}; exec sleep 1000`;
+
+before(async () => {
+  rig = await startRig({
+    settings: { timeouts: { idle: `${limitMs}ms`, follow_idle: `${limitMs}ms` } },
+    agents: [
+      {
+        workloads: [
+          {
+            job: "big",
+            group: "g",
+            tasks: [{ name: "t", command: "/bin/sh", args: ["-c", script], kill_timeout: "1s" }],
+          },
+        ],
+      },
+    ],
+  });
+  id = rig.allocation("big");
+  token = rig.secret("management");
+  await eventually("the log is there", async () => {
+    const { text } = await rig.get(`/v1/client/fs/ls/${id}?path=/alloc/logs`, token);
+    return text.includes("t.stdout.6") || undefined;
+  });
+});
+after(async () => {
+  await rig[Symbol.asyncDispose]();
+});
+
+const lines = (text: string): readonly JsonObject[] =>
+  text
+    .split("\n")
+    .filter((line) => line !== "")
+    .map((line) => parseJson(line))
+    .filter(isJsonObject);
+
+const live = async (is: (row: JsonObject) => boolean): Promise<JsonObject | undefined> => {
+  const rows = (await rig.ask({ at: rig.adminUrl, path: "/debug/live" })).json();
+  assert.ok(Array.isArray(rows));
+  return rows.filter(isJsonObject).find(is);
+};
+
+/** The row of an exchange that stands still. */
+const stalledRow = (
+  route: string,
+  which: "callerStalledMs" | "agentStalledMs",
+  atLeastMs: number,
+): Promise<JsonObject> =>
+  eventually(`${route} stands still in the ledger`, () =>
+    live((row) => row["route"] === route && Number(row[which] ?? -1) >= atLeastMs),
+  );
+
+const endsCounted = async (kind: string, reason: string): Promise<number> => {
+  const { text } = await rig.ask({ at: rig.adminUrl, path: "/metrics" });
+  const series = `serai_stream_ends_total{kind="${kind}",reason="${reason}"} `;
+  const line = text.split("\n").find((one) => one.startsWith(series));
+  return line === undefined ? 0 : Number(line.slice(series.length));
+};
+
+/** The end of the one that was seen in `row` is told alike by log, audit and metrics. */
+const endedFor = async (row: JsonObject, code: string): Promise<void> => {
+  const end = await eventually("its audit record", () =>
+    rig.audit().find((line) => line["audit"] === "end" && line["requestId"] === row["id"]),
+  );
+  assert.equal(end["code"], code);
+  const logged = lines(rig.logText()).find(
+    (line) => line["id"] === row["id"] && line["msg"] === "request refused",
+  );
+  assert.equal(logged?.["code"], code);
+};
+
+const exec = (command: readonly string[]): ExecClient =>
+  execClient({ url: rig.url, allocation: id, task: "t", token, command, keep: false });
+
+const bodies = [
+  { kind: "download", route: "fs.cat", path: () => `/v1/client/fs/cat/${id}?path=/alloc/data/big` },
+  { kind: "follow", route: "fs.logs", path: () => `/v1/client/fs/logs/${id}?task=t&type=stdout&follow=true&plain=true` },
+] as const; // biome-ignore format: a table
+
+describe("a reader that takes nothing", { concurrency: true }, () => {
+  for (const { kind, route, path } of bodies)
+    test(`of a ${kind} is seen in the ledger, and ended as too slow`, async () => {
+      const port = Number(new URL(rig.url).port);
+      const reader = rawClient(port, get(path(), `X-Nomad-Token: ${token}\r\n`));
+      await reader.seen("200 OK");
+      reader.socket.pause();
+      const row = await stalledRow(route, "callerStalledMs", 50);
+      const taken = Number(row["bytesOut"]);
+      assert.ok(taken > 0 && taken < size, `${taken}`);
+      assert.equal(row["agentStalledMs"], undefined);
+      assert.ok(Number(row["ageMs"]) >= Number(row["callerStalledMs"]));
+      await endedFor(row, "client_too_slow");
+      assert.equal(await endsCounted(kind, "slow"), 1);
+      assert.equal(await live(({ id: other }) => other === row["id"]), undefined);
+      reader.socket.resume();
+      assert.notEqual((await reader.answer()).end, "whole");
+    });
+
+  test("of an exec is seen in the ledger, and closed as too slow", async () => {
+    const session = exec(["yes"]);
+    await session.opened;
+    session.wire().pause();
+    const row = await stalledRow("alloc.exec", "callerStalledMs", 50);
+    assert.ok(Number(row["bytesOut"]) > 0);
+    await endedFor(row, "client_too_slow");
+    assert.equal(await endsCounted("exec", "slow"), 1);
+    session.wire().resume();
+    await session.closed;
+  });
+
+  test("and is a command given input is seen as the agent's stall", async () => {
+    const session = exec(["sleep", "1000"]);
+    await session.opened;
+    session.stdin(Buffer.alloc(16 * 2 ** 20));
+    const row = await stalledRow("alloc.exec", "agentStalledMs", 50);
+    assert.ok(Number(row["bytesIn"]) > 0);
+    await endedFor(row, "upstream_timeout");
+    assert.equal((await session.closed).code, 1013);
+  });
+
+  test("but takes up again in time is no more seen as stalled, and gets the whole", async () => {
+    const asked = await fetch(
+      `${rig.url}/v1/client/fs/readat/${id}?path=/alloc/data/big&offset=0&limit=${size}`,
+      { headers: { "X-Nomad-Token": token } },
+    );
+    assert.ok(asked.body);
+    const reader = asked.body.getReader();
+    const { id: request } = await stalledRow("fs.readat", "callerStalledMs", 1);
+    let bytes = 0;
+    for (;;) {
+      const { value, done } = await reader.read();
+      if (done) break;
+      bytes += value.byteLength;
+    }
+    assert.equal(bytes, size);
+    await eventually("it is over", async () =>
+      (await live((row) => row["id"] === request)) === undefined ? true : undefined,
+    );
+  });
+});
