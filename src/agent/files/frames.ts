@@ -3,9 +3,9 @@
  * chunk each. A sink takes what a tail reads and waits when the reader is slow; nothing is queued beyond one frame.
  */
 import type { ServerResponse } from "node:http";
+import type { Beside } from "../../logs/marks.ts";
 import type { Life } from "./life.ts";
 
-export const maxFrameBytes = 65_536;
 export const heartbeat = "{}";
 
 export type FileEvent = "file deleted" | "file truncated";
@@ -48,12 +48,6 @@ const passOn = async (
   if (!response.write(chunk)) await life.drained();
   return !life.over;
 };
-
-/** Frames of ours on either side of one of Nomad's; "" for none. */
-export interface Beside {
-  readonly before: string;
-  readonly behind: string;
-}
 
 /** The head goes out with the first frame when it was not sent before. */
 export const frameSink = (

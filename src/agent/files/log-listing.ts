@@ -2,13 +2,12 @@
 import { lstat } from "node:fs/promises";
 import { GatewayError, notFound } from "../../errors.ts";
 import { goQuote } from "../../lib/go.ts";
+import { byIndex, type LogFile, logIndex, refuseJunk } from "../../logs/log-files.ts";
+import { logsDirectory } from "../../logs/places.ts";
 import type { LogsParameters } from "../../parameters.ts";
 import { type FilesOf, pinIn } from "./content.ts";
 import { errnoCode, errnoWords, PathFault } from "./fault.ts";
-import { byIndex, type LogFile, logIndex, refuseJunk } from "./log-files.ts";
 import { textNamesIn } from "./names.ts";
-
-export const logsDirectory = "alloc/logs";
 
 /** Nomad's 404 for a log that has no files. */
 export const noEntry = ({ task, type }: LogsParameters): GatewayError =>

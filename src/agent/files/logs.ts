@@ -1,15 +1,16 @@
 /** `fs.logs`: a task's log over its rotated files, framed or plain (nomad-http.md §8.7). */
 import type { ServerResponse } from "node:http";
+import { type LogFile, type LogStart, logIndex } from "../../logs/log-files.ts";
+import { type Marks, marksFor } from "../../logs/marks.ts";
+import { beginning, logsDirectory, lost, placeOf } from "../../logs/places.ts";
 import type { LogsParameters } from "../../parameters.ts";
 import { type Content, type FilesOf, openContent } from "./content.ts";
 import { PathFault } from "./fault.ts";
 import { isGone, type SeenDirectory, type Shared, sendHead, streamHead } from "./follow.ts";
 import { frameSink, plainSink, type Sink } from "./frames.ts";
 import { Bell, Life } from "./life.ts";
-import { type LogFile, type LogStart, logIndex } from "./log-files.ts";
-import { filesNow, logsDirectory, noEntry } from "./log-listing.ts";
-import { type Begin, beginning, beginOf, isStarted, lost, placeOf } from "./log-start.ts";
-import { type Marks, marksFor } from "./marks.ts";
+import { filesNow, noEntry } from "./log-listing.ts";
+import { type Begin, beginOf, isStarted } from "./log-start.ts";
 import { Tail } from "./tail.ts";
 
 /** Between looks at a task's state. */

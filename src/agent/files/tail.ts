@@ -1,6 +1,7 @@
 /** Reads one open file as it grows and hands its bytes on in frames; knows truncation. Used by `stream` and `logs`. */
 import type { FileHandle } from "node:fs/promises";
-import { type FileEvent, maxFrameBytes, type Sink } from "./frames.ts";
+import { maxFrameBytes } from "../../logs/marks.ts";
+import type { FileEvent, Sink } from "./frames.ts";
 import type { Life } from "./life.ts";
 
 /** While following, a frame that is not full waits until this long after the last one: many small writes are one frame. */

@@ -4,7 +4,7 @@ import { createHash } from "node:crypto";
 import { appendFile, mkdir, open, rename, rm, symlink, unlink, writeFile } from "node:fs/promises";
 import { describe, test } from "node:test";
 import fc from "fast-check";
-import { type LogFile, logIndex, startIn } from "../../../src/agent/files/log-files.ts";
+import { type LogFile, logIndex, startIn } from "../../../src/logs/log-files.ts";
 import {
   type Allocation,
   ask,

@@ -1,11 +1,30 @@
 /** Where a reader of a log can go on later: the token in the head, and those among the frames. */
-import type { LogsParameters } from "../../parameters.ts";
-import type { FilesOf } from "./content.ts";
-import { type Beside, maxFrameBytes, type Piece } from "./frames.ts";
+import type { LogsParameters } from "../parameters.ts";
 import { bindingOf, fromToken, type LogPlace, toToken } from "./resume-token.ts";
+
+/** Of one frame's data. */
+export const maxFrameBytes = 65_536;
 
 /** Among full frames, which come as fast as they are read. */
 const periodMs = 1_000;
+
+/** Frames of ours on either side of one of Nomad's; "" for none. */
+export interface Beside {
+  readonly before: string;
+  readonly behind: string;
+}
+
+/** What was read of a file. */
+export interface Read {
+  readonly bytes: Buffer;
+  /** The file's offset behind these bytes. */
+  readonly end: number;
+}
+
+interface LogOwner {
+  /** Of the allocation. */
+  readonly id: string;
+}
 
 type LogFileId = Pick<LogPlace, "index" | "inode">;
 
@@ -20,7 +39,7 @@ export class Marks {
   #toldMs = 0;
 
   /** Throws `bad_request` for a token that is none, or another log's. */
-  constructor({ id }: Pick<FilesOf, "id">, parameters: LogsParameters) {
+  constructor({ id }: LogOwner, parameters: LogsParameters) {
     const { resume } = parameters;
     this.#binding = bindingOf(id, parameters);
     this.resumed =
@@ -42,7 +61,7 @@ export class Marks {
    * Behind a piece its end as a token: when it is a file's first, when the log's end was reached, and each second. Before
    * it what was lost.
    */
-  readonly beside = ({ bytes, end }: Piece): Beside => {
+  readonly beside = ({ bytes, end }: Read): Beside => {
     const nowMs = performance.now();
     const isDue = this.#isNew || bytes.length < maxFrameBytes || nowMs - this.#toldMs >= periodMs;
     const before = this.#missing === undefined ? "" : `{"Lost":${JSON.stringify(this.#missing)}}`;
@@ -56,10 +75,7 @@ export class Marks {
 }
 
 /** Undefined for a caller that asks for nothing but what Nomad has. */
-export const marksFor = (
-  allocation: Pick<FilesOf, "id">,
-  parameters: LogsParameters,
-): Marks | undefined => {
+export const marksFor = (allocation: LogOwner, parameters: LogsParameters): Marks | undefined => {
   const { resume, until, await: awaited } = parameters;
   return resume === undefined && until === undefined && awaited === undefined
     ? undefined

@@ -3,7 +3,7 @@
  * it says of a file is looked up again, so a made-up one gets nothing that `offset` would not get. Pure.
  */
 import { createHash } from "node:crypto";
-import { GatewayError } from "../../errors.ts";
+import { GatewayError } from "../errors.ts";
 import type { LogsOf } from "./log-files.ts";
 
 export interface LogPlace {

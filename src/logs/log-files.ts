@@ -1,6 +1,6 @@
 /** A task's log files by index, and where in them an origin and offset point (nomad-http.md §8.7). Pure. */
-import { failed } from "../../errors.ts";
-import { goQuote, parseGoInt } from "../../lib/go.ts";
+import { failed } from "../errors.ts";
+import { goQuote, parseGoInt } from "../lib/go.ts";
 import type { LogPlace } from "./resume-token.ts";
 
 export interface LogFile {
