@@ -2,10 +2,8 @@
 import type { Http2Stream } from "node:http2";
 import { tinyBytes } from "./protocol.ts";
 
-/** Of a DATA frame as node sends them: after one that is full, another will follow soon. */
-const frameBytes = 16 * 1024;
 /** Pieces that are handed on at once. */
-const gatheredBytes = 4 * frameBytes;
+const gatheredBytes = 16 * 1024;
 
 interface Gathering {
   /** False when the reader has enough. */
@@ -14,13 +12,7 @@ interface Gathering {
   flush(): boolean;
 }
 
-/** Others follow a full frame soon, and a tiny one in a flood; what is between is the end of something. */
-const waits = ({ length }: Buffer): boolean => length >= frameBytes || length < tinyBytes;
-
-/**
- * Puts the frames of a long body together again, and those that carry next to nothing, within one turn of the loop: each piece
- * costs its reader a call of the HTTP parser and a system call to write it. What is short is handed on as it comes.
- */
+/** Joins the frames that carry next to nothing, within one turn of the loop: a flood of them would cost their reader as many calls. */
 const gathering = (push: (chunk: Buffer) => boolean): Gathering => {
   let waiting: Buffer[] = [];
   let bytes = 0;
@@ -36,9 +28,10 @@ const gathering = (push: (chunk: Buffer) => boolean): Gathering => {
   };
   return {
     take: (chunk) => {
+      if (chunk.length >= tinyBytes && bytes === 0) return push(chunk);
       waiting.push(chunk);
       bytes += chunk.length;
-      if (!waits(chunk) || bytes >= gatheredBytes) return flush();
+      if (chunk.length >= tinyBytes || bytes >= gatheredBytes) return flush();
       turn ??= setImmediate(flush);
       return true;
     },

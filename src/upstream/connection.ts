@@ -36,6 +36,8 @@ export interface ConnectionEvents {
 
 const headEnd = "\r\n\r\n";
 const maxInterim = 128;
+/** Fewer are copied: a receiver that is slow must not hold a whole buffer for each little piece. */
+const lentBytes = 16 * 1024;
 /** Before the agent gives an idle connection up, this one does. */
 const marginMs = 1_000;
 
@@ -62,6 +64,9 @@ export class Connection {
   #isPaused = false;
   #loan: Loan | undefined;
   #isBulk = false;
+  /** Bytes in the loan that wait for others of this turn of the loop. */
+  #gathered = 0;
+  #turn: NodeJS.Immediate | undefined;
 
   #idleTimer: NodeJS.Timeout | undefined;
   #idleUntilMs = 0;
@@ -78,7 +83,7 @@ export class Connection {
       const loan = this.#loan;
       return this.#take((loan?.buffer ?? shared).subarray(0, count), loan ?? "shared");
     },
-    given: (bytes) => this.#take(bytes, "own"),
+    given: (bytes) => (this.#isBulk ? this.#gather(bytes) : this.#take(bytes, "own")),
   };
 
   /** Takes a socket that is open. */
@@ -122,7 +127,7 @@ export class Connection {
 
   /* ---- reading ---- */
 
-  #nextBuffer(): Uint8Array {
+  #nextBuffer(): Buffer {
     if (!this.#isBulk) {
       this.#loan?.leave();
       this.#loan = undefined;
@@ -134,6 +139,30 @@ export class Connection {
     }
     return this.#loan.buffer;
   }
+
+  /** A stream gives a bulk answer in small pieces, each of which would cost the receiver a write. */
+  #gather(bytes: Buffer): boolean {
+    let at = 0;
+    while (at < bytes.length && this.#isBulk) {
+      const buffer = this.#nextBuffer();
+      const count = bytes.copy(buffer, this.#gathered, at);
+      at += count;
+      this.#gathered += count;
+      if (this.#gathered === buffer.length) this.#handOver();
+    }
+    if (at < bytes.length) return this.#take(bytes.subarray(at), "own");
+    if (this.#gathered > 0) this.#turn ??= setImmediate(this.#handOver);
+    return !this.#isPaused && !this.#isClosed;
+  }
+
+  readonly #handOver = (): void => {
+    clearImmediate(this.#turn);
+    this.#turn = undefined;
+    const count = this.#gathered;
+    if (count === 0) return;
+    this.#gathered = 0;
+    if (!this.intake.came(count)) this.#socket?.pause();
+  };
 
   #take(bytes: Buffer, memory: "own" | "shared" | Loan): boolean {
     if (this.#receiver === undefined) {
@@ -204,7 +233,8 @@ export class Connection {
     if (receiver === undefined) return;
     let goesOn: boolean;
     if (memory === "own") goesOn = receiver.data(piece, undefined);
-    else if (memory === "shared") goesOn = receiver.data(Buffer.from(piece), undefined);
+    else if (memory === "shared" || piece.length < lentBytes)
+      goesOn = receiver.data(Buffer.from(piece), undefined);
     else {
       memory.hold();
       goesOn = receiver.data(piece, memory.release);
@@ -246,6 +276,7 @@ export class Connection {
   };
 
   #lost(error: unknown): void {
+    this.#handOver();
     const receiver = this.#receiver;
     this.#receiver = undefined;
     this.#close();
@@ -256,6 +287,8 @@ export class Connection {
     if (this.#isClosed) return;
     this.#isClosed = true;
     this.#pending = undefined;
+    this.#gathered = 0;
+    clearImmediate(this.#turn);
     clearTimeout(this.#idleTimer);
     this.#socket?.destroy();
     this.#events.closed(this);

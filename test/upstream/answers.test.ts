@@ -19,20 +19,29 @@ interface Read {
   readonly isReused: boolean;
 }
 
-/** What a connection makes of an answer that comes in these pieces; those in shared memory are overwritten afterwards. */
-const read = (pieces: readonly Buffer[], memory: "own" | "shared"): Read => {
+/** How the pieces come: `shared` and `lent` (of a large answer) in memory that is overwritten; `gathered`: large, of a stream. */
+const ways = ["own", "shared", "lent", "gathered"] as const;
+type Way = (typeof ways)[number];
+
+const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
+/** What a connection makes of an answer that comes in these pieces. */
+const read = async (pieces: readonly Buffer[], way: Way): Promise<Read> => {
+  const isBulk = way === "lent" || way === "gathered";
   let status = 0;
   let isOver = false;
   let isReused = false;
   const bodies: Buffer[] = [];
+  const held: (() => void)[] = [];
   const receiver: Receiver = {
     started: () => undefined,
     head: (head) => {
       status = head.status;
-      return "small";
+      return isBulk ? "bulk" : "small";
     },
-    data: (bytes) => {
+    data: (bytes, done) => {
       bodies.push(bytes);
+      if (done) held.push(done);
       return true;
     },
     end: () => {
@@ -52,35 +61,60 @@ const read = (pieces: readonly Buffer[], memory: "own" | "shared"): Read => {
   connection.open(socket);
   connection.send("GET / HTTP/1.1\r\n\r\n", receiver);
   for (const piece of pieces)
-    if (memory === "own") connection.intake.given(Buffer.from(piece));
+    if (way === "own" || way === "gathered") connection.intake.given(Buffer.from(piece));
     else {
       const buffer = connection.intake.buffer();
       buffer.set(piece);
       connection.intake.came(piece.length);
       buffer.fill(0x21, 0, piece.length);
     }
+  await nextTurn();
   const reused = isReused;
   connection.destroy();
   const body = Buffer.concat(bodies).toString("latin1");
+  for (const done of held) done();
   return { isReused: reused, verdict: isOver ? { ok: true, status, body } : { ok: false } };
 };
 
 const runs = { numRuns: 2_000 };
 
+test("the small pieces of a moment are one to whoever takes a large answer", async () => {
+  const sizes: number[] = [];
+  const receiver: Receiver = {
+    started: () => undefined,
+    head: () => "bulk",
+    data: (bytes, done) => {
+      sizes.push(bytes.length);
+      done?.();
+      return true;
+    },
+    end: () => sizes.push(0),
+    failed: assert.ifError,
+  };
+  const connection = new Connection(options, { idle: () => undefined, closed: () => undefined });
+  connection.open(new PassThrough());
+  connection.send("GET / HTTP/1.1\r\n\r\n", receiver);
+  const piece = Buffer.alloc(1_024);
+  connection.intake.given(Buffer.from(`HTTP/1.1 200 OK\r\nContent-Length: ${300 * 1_024}\r\n\r\n`));
+  for (let count = 0; count < 299; count++) connection.intake.given(piece);
+  assert.deepEqual(sizes, [256 * 1_024]);
+  await nextTurn();
+  assert.deepEqual(sizes, [256 * 1_024, 43 * 1_024]);
+  connection.intake.given(piece);
+  await nextTurn();
+  assert.deepEqual(sizes, [256 * 1_024, 43 * 1_024, 1_024, 0]);
+  connection.destroy();
+});
+
 test("a proper answer is read as llhttp reads it, wherever it is cut, and the connection is used again", async () => {
   await fc.assert(
-    fc.asyncProperty(
-      proper,
-      cuts,
-      fc.constantFrom("own", "shared"),
-      async (text, shares, memory) => {
-        const bytes = Buffer.from(text, "latin1");
-        const { verdict, isReused } = read(piecesOf(bytes, shares), memory);
-        assert.equal(verdict.ok, true, text);
-        assert.deepEqual(verdict, await llhttpVerdict([bytes]));
-        assert.equal(isReused, true);
-      },
-    ),
+    fc.asyncProperty(proper, cuts, fc.constantFrom(...ways), async (text, shares, way) => {
+      const bytes = Buffer.from(text, "latin1");
+      const { verdict, isReused } = await read(piecesOf(bytes, shares), way);
+      assert.equal(verdict.ok, true, text);
+      assert.deepEqual(verdict, await llhttpVerdict([bytes]));
+      assert.equal(isReused, true);
+    }),
     runs,
   );
 });
@@ -88,9 +122,9 @@ test("a proper answer is read as llhttp reads it, wherever it is cut, and the co
 test("what is accepted of a mangled answer is what llhttp accepts, and no byte more", async () => {
   let accepted = 0;
   await fc.assert(
-    fc.asyncProperty(mangled, cuts, async (text, shares) => {
+    fc.asyncProperty(mangled, cuts, fc.constantFrom(...ways), async (text, shares, way) => {
       const bytes = Buffer.from(text, "latin1");
-      const { verdict, isReused } = read(piecesOf(bytes, shares), "shared");
+      const { verdict, isReused } = await read(piecesOf(bytes, shares), way);
       if (!verdict.ok) return;
       accepted += 1;
       // told of all at once, llhttp refuses an answer for what comes behind it, which is no part of it
@@ -102,25 +136,21 @@ test("what is accepted of a mangled answer is what llhttp accepts, and no byte m
   assert.ok(accepted > runs.numRuns / 100, `${accepted} were accepted`);
 });
 
-test("every single cut of an answer gives the same", () => {
+test("every single cut of an answer gives the same", async () => {
   for (const text of [
     "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwhole",
     "HTTP/1.1 103 X\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n00a\r\n0123456789\r\n0\r\nA: b\r\n\r\n",
   ]) {
     const bytes = Buffer.from(text);
-    const whole = read([bytes], "own").verdict;
+    const whole = (await read([bytes], "own")).verdict;
     assert.equal(whole.ok, true);
     for (let at = 1; at < bytes.length; at++) {
       const pieces = [bytes.subarray(0, at), bytes.subarray(at)];
-      assert.deepEqual(read(pieces, "shared").verdict, whole, `cut at ${at}`);
+      for (const way of ways)
+        assert.deepEqual((await read(pieces, way)).verdict, whole, `cut at ${at}, ${way}`);
     }
-    assert.deepEqual(
-      read(
-        [...bytes].map((byte) => Buffer.of(byte)),
-        "shared",
-      ).verdict,
-      whole,
-    );
+    const single = [...bytes].map((byte) => Buffer.of(byte));
+    for (const way of ways) assert.deepEqual((await read(single, way)).verdict, whole, way);
   }
 });
 

@@ -5,8 +5,15 @@ import { once } from "node:events";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import { connect, type Socket } from "node:net";
 import { test } from "node:test";
+import { feed } from "../../src/reach/connector.ts";
 import type { Receiver } from "../../src/upstream/connection.ts";
-import { createPool, type Pool, type PoolOptions, requestText } from "../../src/upstream/pool.ts";
+import {
+  createPool,
+  type Open,
+  type Pool,
+  type PoolOptions,
+  requestText,
+} from "../../src/upstream/pool.ts";
 import { until } from "../support/processes.ts";
 
 interface Behind extends AsyncDisposable {
@@ -15,9 +22,29 @@ interface Behind extends AsyncDisposable {
   readonly taken: readonly Socket[];
 }
 
+/** How a connection's bytes come: read into the pool's memory, or in pieces of a stream (TLS, tunnels). */
+type Dial = (port: number) => Open;
+
+const asSocket: Dial = (port) => (intake, opened) => {
+  const onread = { buffer: intake.buffer, callback: intake.came };
+  const socket = connect({ host: "127.0.0.1", port, onread });
+  socket.once("error", (error) => opened(error, null));
+  socket.once("connect", () => opened(null, socket));
+};
+
+const asStream: Dial = (port) => (intake, opened) => {
+  const socket = connect({ host: "127.0.0.1", port });
+  socket.once("error", (error) => opened(error, null));
+  socket.once("connect", () => {
+    feed(socket, intake);
+    opened(null, socket);
+  });
+};
+
 const behind = async (
   answer: (request: IncomingMessage, response: ServerResponse) => void,
   given: Partial<PoolOptions> = {},
+  dial: Dial = asSocket,
 ): Promise<Behind> => {
   const taken: Socket[] = [];
   const server = createServer({ keepAliveTimeout: 60_000 }, answer);
@@ -27,16 +54,12 @@ const behind = async (
   const bound = server.address();
   assert.ok(bound !== null && typeof bound === "object");
   const { port } = bound;
-  const pool = createPool(
-    (intake, opened) => {
-      const onread = { buffer: intake.buffer, callback: intake.came };
-      const socket = connect({ host: "127.0.0.1", port, onread });
-      socket.once("error", (error) => opened(error, null));
-      socket.once("connect", () => opened(null, socket));
-    },
-    "agent",
-    { connections: 4, maxHeadBytes: 16_384, keepAliveMs: 30_000, ...given },
-  );
+  const pool = createPool(dial(port), "agent", {
+    connections: 4,
+    maxHeadBytes: 16_384,
+    keepAliveMs: 30_000,
+    ...given,
+  });
   return {
     pool,
     taken,
@@ -95,26 +118,30 @@ const fetched = (pool: Pool, path: string, slow = false): Promise<Buffer> =>
 
 const hashOf = (bytes: Buffer): string => createHash("sha256").update(bytes).digest("hex");
 
-test("slow and fast readers at once each get their own bytes, small answers among them", async () => {
-  const files = Array.from({ length: 4 }, () => randomBytes(3 * 2 ** 20));
-  await using agent = await behind(
-    ({ url }, response) => response.end(files[Number(url?.slice(1))] ?? "small"),
-    { connections: 8 },
-  );
-  const downloads = files.flatMap((_file, at) => [
-    fetched(agent.pool, `/${at}`, true),
-    fetched(agent.pool, `/${at}`),
-  ]);
-  for (let count = 0; count < 50; count++)
-    assert.equal(String(await fetched(agent.pool, "/small")), "small");
-  const got = await Promise.all(downloads);
-  for (const [at, bytes] of got.entries())
-    assert.equal(
-      hashOf(bytes),
-      hashOf(files[Math.floor(at / 2)] ?? Buffer.alloc(0)),
-      `the ${at}th`,
+const dials = { "a socket": asSocket, "a stream": asStream };
+
+for (const [what, dial] of Object.entries(dials))
+  test(`slow and fast readers of ${what} at once each get their own bytes, small answers among them`, async () => {
+    const files = Array.from({ length: 4 }, () => randomBytes(3 * 2 ** 20));
+    await using agent = await behind(
+      ({ url }, response) => response.end(files[Number(url?.slice(1))] ?? "small"),
+      { connections: 8 },
+      dial,
     );
-});
+    const downloads = files.flatMap((_file, at) => [
+      fetched(agent.pool, `/${at}`, true),
+      fetched(agent.pool, `/${at}`),
+    ]);
+    for (let count = 0; count < 50; count++)
+      assert.equal(String(await fetched(agent.pool, "/small")), "small");
+    const got = await Promise.all(downloads);
+    for (const [at, bytes] of got.entries())
+      assert.equal(
+        hashOf(bytes),
+        hashOf(files[Math.floor(at / 2)] ?? Buffer.alloc(0)),
+        `the ${at}th`,
+      );
+  });
 
 test("one connection serves one request after the other; more wait for as many as may be", async () => {
   const held: ServerResponse[] = [];
