@@ -7,6 +7,7 @@ import { GatewayError } from "../errors.ts";
 import type { Headers } from "../upstream/head.ts";
 import { ask, type Flow, type Listener } from "./ask.ts";
 import type { Carrying } from "./carriage.ts";
+import { chunkOf, lastChunk, takeChunks } from "./chunks.ts";
 import { collect } from "./collect.ts";
 import { cut, delivered, tooSlow } from "./cut.ts";
 import { checkStatus, statedLength, toClient } from "./headers.ts";
@@ -70,6 +71,7 @@ export const copy = (carrying: Carrying, terms: StreamTerms): Listener => {
     response, tally, heard, node: reach.node.name, content: "file", maxBytes: limits.maxRefusalBytes,
   }); // biome-ignore format: one row
   let refused = false;
+  let chunked = false;
   let waiting = false;
   const open = (flow: Flow): void => {
     const onDrain = (): void => {
@@ -98,18 +100,20 @@ export const copy = (carrying: Carrying, terms: StreamTerms): Listener => {
       if (refused) return refusal.head(status, headers, flow);
       sendHead(carrying, terms, status, headers);
       open(flow);
-      return terms.live ? "follows" : "downloads";
+      if (!terms.live) return "downloads";
+      chunked = takeChunks(response);
+      return "follows";
     },
     data(chunk, done) {
       if (refused) return refusal.data(chunk, done);
       tally.bytesOut += chunk.length;
-      waiting = !response.write(chunk, done);
+      waiting = !response.write(chunked ? chunkOf(chunk) : chunk, done);
       if (waiting) tally.callerStalledAtMs ??= performance.now();
       return !waiting;
     },
     end() {
       if (refused) return refusal.end();
-      response.end();
+      response.end(chunked ? lastChunk : undefined);
     },
   };
 };

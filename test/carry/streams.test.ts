@@ -164,6 +164,8 @@ test("a followed log's head comes before its body, unbuffered, and each piece as
   socket.write("0\r\n\r\n");
   const got = await client.answer();
   assert.equal(`${got.end} ${got.body.toString()}`, "whole {}again");
+  const wire = client.received().toString("latin1");
+  assert.equal(wire.slice(wire.indexOf("\r\n\r\n")), "\r\n\r\n2\r\n{}\r\n5\r\nagain\r\n0\r\n\r\n");
   const { tally } = await gate.ended();
   assert.equal(tally.bytesOut, 7);
   assert.ok((tally.firstByteMs ?? -1) >= 0);
@@ -235,23 +237,35 @@ test("an exchange ended from outside is cut inside its body and refused before i
   await agent.idle();
 });
 
-test("a caller of HTTP/1.0 gets a body that ends with the connection, and a reset when it broke", async () => {
-  const chunked = `${ok}Transfer-Encoding: chunked\r\n\r\n4\r\nsome\r\n`;
-  await using agent = await faultyAgent(({ socket, nth }) => {
-    socket.write(chunked);
-    if (nth === 1) socket.write("0\r\n\r\n");
-  });
-  await using gate = await front({ route: "fs.cat", node: nodeAt(agent.address) });
-  const request = `GET ${pathOf("fs.cat")} HTTP/1.0\r\nHost: gate\r\n\r\n`;
-  const whole = await rawRequest(gate.port, request);
-  assert.equal(`${whole.end} ${whole.body.toString()}`, "whole some");
-  assert.equal(whole.headers.get("transfer-encoding"), undefined);
-  const torn = rawClient(gate.port, request);
-  await torn.seen("some");
-  const { socket } = await agent.request(2);
-  socket.destroy();
-  assert.equal((await torn.answer()).end, "reset");
+test("behind a followed log that ended, its connection answers the next request", async () => {
+  const whole = answer(`${ok}Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n`);
+  await using agent = await faultyAgent(whole);
+  await using gate = await front({ route: "fs.logs", node: nodeAt(agent.address) });
+  const two = get(pathOf("fs.logs")).repeat(2);
+  const client = rawClient(gate.port, two);
+  const ends = (): number => client.received().toString().split("0\r\n\r\n").length - 1;
+  await eventually(ends, 2);
+  client.socket.destroy();
 });
+
+for (const route of ["fs.cat", "fs.logs"])
+  test(`a caller of HTTP/1.0 gets a body that ends with the connection, and a reset when it broke, ${route}`, async () => {
+    const chunked = `${ok}Transfer-Encoding: chunked\r\n\r\n4\r\nsome\r\n`;
+    await using agent = await faultyAgent(({ socket, nth }) => {
+      socket.write(chunked);
+      if (nth === 1) socket.write("0\r\n\r\n");
+    });
+    await using gate = await front({ route, node: nodeAt(agent.address) });
+    const request = `GET ${pathOf(route)} HTTP/1.0\r\nHost: gate\r\n\r\n`;
+    const whole = await rawRequest(gate.port, request);
+    assert.equal(`${whole.end} ${whole.body.toString()}`, "whole some");
+    assert.equal(whole.headers.get("transfer-encoding"), undefined);
+    const torn = rawClient(gate.port, request);
+    await torn.seen("some");
+    const { socket } = await agent.request(2);
+    socket.destroy();
+    assert.equal((await torn.answer()).end, "reset");
+  });
 
 const flood: Script = ({ socket }) => {
   const piece = Buffer.alloc(64 * 1024, "x");
