@@ -1,23 +1,31 @@
 /** `fs.logs`: a task's log over its rotated files, framed or plain (nomad-http.md §8.7). */
 import type { ServerResponse } from "node:http";
+import { heartbeat } from "../../logs/frame.ts";
 import { type LogFile, type LogStart, logIndex } from "../../logs/log-files.ts";
 import { type Marks, marksFor } from "../../logs/marks.ts";
 import { beginning, logsDirectory, lost, placeOf } from "../../logs/places.ts";
+import { beatRecord } from "../../logs/records.ts";
 import type { LogsParameters } from "../../parameters.ts";
 import { type Content, type FilesOf, openContent } from "./content.ts";
 import { PathFault } from "./fault.ts";
 import { isGone, type SeenDirectory, type Shared, sendHead, streamHead } from "./follow.ts";
-import { frameSink, plainSink, type Sink } from "./frames.ts";
 import { Bell, Life } from "./life.ts";
 import { filesNow, noEntry } from "./log-listing.ts";
 import { type Begin, beginOf, isStarted } from "./log-start.ts";
+import { frameSink, plainSink, recordSink, recordsHead, type Sink, wantsRecords } from "./sinks.ts";
 import { Tail } from "./tail.ts";
 
 /** Between looks at a task's state. */
 const stateLookMs = 250;
 
+/** How an answer's body is written. */
+type Form = "plain" | "framed" | "records";
+
+const beats = { framed: heartbeat, records: beatRecord } as const;
+
 /** One answer on its way. */
 interface Session {
+  readonly form: Form;
   readonly allocation: FilesOf;
   readonly parameters: LogsParameters;
   readonly response: ServerResponse;
@@ -127,15 +135,26 @@ const openLog = async ({ allocation }: Session, file: LogFile): Promise<Content 
 };
 
 /** A reader of frames is told what is missing, one of plain bytes is cut: they would look as if nothing were. */
-const enter = (session: Session, content: Content, { index }: LogFile): void => {
-  const { marks, parameters, previous } = session;
+const enter = async (
+  session: Session,
+  { stats }: Content,
+  { file, offset }: LogStart,
+): Promise<boolean> => {
+  const { form, marks, parameters, previous, sink } = session;
+  const { index, name } = file;
   session.previous = index;
-  if (marks === undefined) return;
   const isGap = previous !== undefined && index > previous + 1;
   const first = { index: (previous ?? 0) + 1, offset: 0 };
-  if (isGap && parameters.plain) throw lost(parameters, first, []);
+  if (isGap && marks && form === "plain") throw lost(parameters, first, []);
   const names = `${logsDirectory}/${parameters.task}.${parameters.type}.${first.index} to ${index - 1}`;
-  marks.enter({ index, inode: String(content.stats.ino) }, isGap ? names : undefined);
+  return await sink.enter({
+    file: `${logsDirectory}/${name}`,
+    index,
+    inode: String(stats.ino),
+    offset,
+    size: Number(stats.size),
+    missing: isGap ? names : undefined,
+  });
 };
 
 const readFile = async (session: Session, start: LogStart, last: number): Promise<After> => {
@@ -143,9 +162,9 @@ const readFile = async (session: Session, start: LogStart, last: number): Promis
   if (content === undefined && session.marks && session.previous === undefined)
     throw lost(session.parameters, placeOf(start), []);
   if (content === undefined) return "next";
-  enter(session, content, start.file);
+  if (session.parameters.follow) sendHead(session.response, session.head);
+  if (!(await enter(session, content, start))) return "over";
   if (session.parameters.follow) {
-    sendHead(session.response, session.head);
     return await followFile(session, content, start); // awaited here: the file is closed on return
   }
   const drained = await tailOf(session, content, start).drain();
@@ -172,7 +191,7 @@ const readFiles = async (session: Session, first: LogStart, last: number): Promi
 
 /** Follows the directory and, in frames, beats; both end with the answer. */
 const accompanied = async (session: Session, task: () => Promise<void>): Promise<void> => {
-  const { allocation, parameters, shared, bell, response } = session;
+  const { form, allocation, parameters, shared, bell, response } = session;
   const ends: (() => void)[] = [];
   if (parameters.follow)
     ends.push(
@@ -181,7 +200,7 @@ const accompanied = async (session: Session, task: () => Promise<void>): Promise
         bell.ring();
       }),
     );
-  if (!parameters.plain) ends.push(shared.heartbeats(response));
+  if (form !== "plain") ends.push(shared.heartbeats(response, beats[form]));
   if (parameters.until !== undefined) {
     const looking = setInterval(bell.ring, stateLookMs); // no event tells of a task's state
     ends.push(() => clearInterval(looking));
@@ -214,14 +233,23 @@ const beginNow = async (
     ? undefined
     : beginOf(allocation, parameters, marks?.resumed);
 
+const formOf = ({ plain, follow }: LogsParameters, response: ServerResponse): Form => {
+  if (follow && wantsRecords(response)) return "records";
+  return plain ? "plain" : "framed";
+};
+
 const headOf = (
+  form: Form,
   { plain }: LogsParameters,
   marks: Marks | undefined,
   begin: Begin | undefined,
 ): Readonly<Record<string, string>> => {
-  const head = streamHead(plain ? "text/plain" : "application/json");
+  const type = streamHead(plain ? "text/plain" : "application/json");
+  const head = form === "records" ? { ...type, ...recordsHead } : type;
   return marks ? { ...head, ...marks.headAt(begin ? placeOf(begin.start) : beginning) } : head;
 };
+
+const sinks = { plain: plainSink, framed: frameSink, records: recordSink } as const;
 
 const read = async (session: Session, begun: Begin | undefined): Promise<void> => {
   const { allocation, parameters, marks } = session;
@@ -243,18 +271,17 @@ export const logs = async (
   using life = new Life(response, signal);
   const marks = marksFor(allocation, parameters);
   const begin = await beginNow(allocation, parameters, marks);
-  const head = headOf(parameters, marks, begin);
+  const form = formOf(parameters, response);
+  const head = headOf(form, parameters, marks, begin);
   if (response.req.method === "HEAD") {
     response.writeHead(200, head).end();
     return;
   }
-  const sink = parameters.plain
-    ? plainSink(response, life, head)
-    : frameSink(response, life, head, marks?.beside);
+  const sink = sinks[form](response, life, head, marks);
   const bell = new Bell();
   life.onEnd(bell.ring);
   const session: Session = {
-    allocation, parameters, response, shared, life, sink, head, bell, marks, previous: undefined, newest: Number.NEGATIVE_INFINITY,
+    form, allocation, parameters, response, shared, life, sink, head, bell, marks, previous: undefined, newest: Number.NEGATIVE_INFINITY,
   }; // biome-ignore format: a row
   await accompanied(session, () => read(session, begin));
   if (life.over) return;

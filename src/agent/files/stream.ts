@@ -4,8 +4,8 @@ import type { StreamParameters } from "../../parameters.ts";
 import { type Content, type FilesOf, openContent } from "./content.ts";
 import { PathFault } from "./fault.ts";
 import { isGone, type Shared, sendHead, streamHead } from "./follow.ts";
-import { frameSink } from "./frames.ts";
 import { Bell, Life } from "./life.ts";
+import { frameSink } from "./sinks.ts";
 import { Tail } from "./tail.ts";
 
 const textType = "text/plain; charset=utf-8";

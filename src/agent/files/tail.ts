@@ -1,8 +1,9 @@
 /** Reads one open file as it grows and hands its bytes on in frames; knows truncation. Used by `stream` and `logs`. */
 import type { FileHandle } from "node:fs/promises";
+import type { FileEvent } from "../../logs/frame.ts";
 import { maxFrameBytes } from "../../logs/marks.ts";
-import type { FileEvent, Sink } from "./frames.ts";
 import type { Life } from "./life.ts";
+import type { Sink } from "./sinks.ts";
 
 /** While following, a frame that is not full waits until this long after the last one: many small writes are one frame. */
 const batchMs = 200;
@@ -57,7 +58,8 @@ export class Tail {
   /** Tells an event of its own frame, behind what was sent. */
   tell(event: FileEvent): Promise<boolean> {
     const { file, sink } = this.#options;
-    return sink.send({ file, bytes: Buffer.alloc(0), end: this.#position, event });
+    const end = this.#position;
+    return sink.send({ file, bytes: Buffer.alloc(0), end, event, size: this.#size });
   }
 
   async #measure(): Promise<void> {
@@ -94,6 +96,6 @@ export class Tail {
     this.#event = undefined;
     this.#sentMs = performance.now();
     const bytes = this.#buffer.subarray(0, bytesRead);
-    return sink.send({ file, bytes, end: this.#position, event });
+    return sink.send({ file, bytes, end: this.#position, event, size: this.#size });
   }
 }

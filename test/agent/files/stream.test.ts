@@ -4,9 +4,9 @@ import { createHash } from "node:crypto";
 import { appendFile, open, readdir, rename, truncate, unlink, writeFile } from "node:fs/promises";
 import { after, before, describe, test } from "node:test";
 import fc from "fast-check";
-import { toFrame } from "../../../src/agent/files/frames.ts";
 import { createFileHandlers } from "../../../src/agent/files/handlers.ts";
 import { GatewayError } from "../../../src/errors.ts";
+import { toFrame } from "../../../src/logs/frame.ts";
 import { maxFrameBytes } from "../../../src/logs/marks.ts";
 import {
   type Allocation,
