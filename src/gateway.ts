@@ -4,6 +4,7 @@
  */
 import { randomBytes } from "node:crypto";
 import { authorize } from "./acl/authorize.ts";
+import { createShares } from "./carry/shared/shares.ts";
 import type { ServerConfig } from "./config/server-schema.ts";
 import { openAgents } from "./gateway/agents.ts";
 import { type Callers, openCallers } from "./gateway/callers.ts";
@@ -111,8 +112,9 @@ const assemble = async (
       ownAnswers(home.embedded, identity, { clock, version, config, self, draining })),
     "serai.reach": createReachAnswer(ways),
   };
+  const shares = createShares();
   const steps = createSteps(
-    { clock, metrics, identity, home, ways, ledger, recorder, answers },
+    { clock, metrics, identity, home, ways, ledger, recorder, answers, shares },
     config,
   );
   const callers = openCallers(log, config);
@@ -140,7 +142,16 @@ const assemble = async (
   closers.own(door.listener);
   closers.own(hub);
   self.address = door.listener.address;
-  readGauges(metrics, { ...home, ...door, reaches: agents.reaches, ledger, hub, audit, log });
+  readGauges(metrics, {
+    ...home,
+    ...door,
+    reaches: agents.reaches,
+    ledger,
+    hub,
+    audit,
+    log,
+    shares,
+  });
   const { listen, token } = config.admin;
   const admin = closers.own(
     await createAdmin(

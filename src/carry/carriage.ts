@@ -3,6 +3,7 @@ import type { ServerResponse } from "node:http";
 import type { Exchange, Reach, Tally } from "../ports.ts";
 import type { Deadline } from "../routes.ts";
 import type { AgentRequest } from "./request.ts";
+import type { Shares } from "./shared/shares.ts";
 
 /** Bounds of carriage; each has a default in carry.ts. */
 export interface Limits {
@@ -47,6 +48,8 @@ export interface Carrying {
   /** Notes the time of the first byte. */
   readonly heard: () => void;
   readonly limits: Limits;
+  /** Followed logs that many viewers share. */
+  readonly shares: Shares;
 }
 
 /** Milliseconds until the first byte; undefined: as long as it takes. */

@@ -8,6 +8,7 @@ import type { HttpCarriage, Limits } from "./carriage.ts";
 import { createDownload } from "./download.ts";
 import { follow } from "./follow.ts";
 import { agentRequest } from "./request.ts";
+import { createShares, type Shares } from "./shared/shares.ts";
 import { unary } from "./unary.ts";
 import { overWays } from "./ways.ts";
 import { websocket } from "./websocket.ts";
@@ -33,9 +34,9 @@ const defaults: Limits = {
   maxHeldBytes: 256 * kib,
 };
 
-/** Carriage over HTTP and WebSocket. Holds nothing between exchanges: there is nothing to close. */
+/** Carriage over HTTP and WebSocket. Holds nothing between exchanges, and so do `shares`: there is nothing to close. */
 export const createCarry = (
-  { clock }: { readonly clock: Clock },
+  { clock, shares = createShares() }: { readonly clock: Clock; readonly shares?: Shares },
   options: Partial<Limits> = {},
 ): Carry => {
   const limits: Limits = { ...defaults, ...options };
@@ -56,7 +57,7 @@ export const createCarry = (
     const { response } = exchange.wire;
     return overWays(reach, exchange.signal, (way) => {
       for (const [name, value] of Object.entries(way.headers)) response.setHeader(name, value);
-      return carriage({ exchange, reach: way, tally, response, request, heard, limits });
+      return carriage({ exchange, reach: way, tally, response, request, heard, limits, shares });
     });
   };
 

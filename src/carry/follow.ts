@@ -2,7 +2,8 @@
 import { GatewayError } from "../errors.ts";
 import type { Parameters } from "../parameters.ts";
 import type { Listener } from "./ask.ts";
-import { deadlineMsOf, type HttpCarriage } from "./carriage.ts";
+import { type Carrying, deadlineMsOf, type HttpCarriage } from "./carriage.ts";
+import { watch } from "./shared/watch.ts";
 import { copy, type StreamTerms, stream } from "./stream.ts";
 
 /** A plain followed log has no heartbeat: Nomad sends not even a head until the task writes (nomad-http.md §8.7). */
@@ -24,6 +25,12 @@ const marked = (inner: Listener, node: string): Listener => ({
   },
 });
 
+/** Logs alone: a file that is followed by its path has no place that one could go on from. */
+const isShared = ({ exchange }: Carrying): boolean =>
+  exchange.route.name === "fs.logs" &&
+  exchange.parameters["follow"] === true &&
+  exchange.method !== "HEAD";
+
 export const follow: HttpCarriage = (carrying) => {
   const { parameters } = carrying.exchange;
   const silent = isSilent(parameters);
@@ -33,6 +40,7 @@ export const follow: HttpCarriage = (carrying) => {
     stallMs: carrying.limits.followStallMs,
     live: true,
   };
-  if (!needsMarks(parameters)) return stream(carrying, terms);
-  return stream(carrying, terms, marked(copy(carrying, terms), carrying.reach.node.name));
+  const copying = copy(carrying, terms);
+  const listener = needsMarks(parameters) ? marked(copying, carrying.reach.node.name) : copying;
+  return isShared(carrying) ? watch(carrying, terms, listener) : stream(carrying, terms, listener);
 };

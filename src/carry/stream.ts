@@ -31,7 +31,8 @@ const liveHeaders = { "X-Accel-Buffering": "no" };
 const lengthHeader = (length: number | undefined): Record<string, string> =>
   length === undefined ? {} : { "Content-Length": String(length) };
 
-const sendHead = (
+/** The head of an answer that streams. */
+export const sendHead = (
   { reach, response, heard }: Carrying,
   terms: StreamTerms,
   status: number,

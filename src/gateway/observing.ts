@@ -1,4 +1,5 @@
 /** Joins the registry's, directory's and other parts' own facts to the metrics and the log. */
+import type { Shares } from "../carry/shared/shares.ts";
 import type { Listener } from "../ingress/listener.ts";
 import type { TlsContext } from "../ingress/tls.ts";
 import type { Ledger } from "../live/ledger.ts";
@@ -79,11 +80,13 @@ export interface Observed {
   readonly audit: Audit;
   readonly log: OpenLog;
   readonly context: TlsContext | undefined;
+  readonly shares: Shares;
 }
 
 /** Figures that their owners know; asked at each scrape. */
 export const readGauges = (metrics: Metrics, parts: Observed): void => {
-  const { feed, embedded, directory, reaches, ledger, hub, listener, audit, log, context } = parts;
+  const { feed, embedded, directory, reaches, ledger, hub, listener, audit, log, context, shares } =
+    parts;
   metrics.read("index_allocs", () => directory.size.allocations);
   metrics.read("index_nodes", () => directory.size.nodes);
   metrics.read("index_lag_seconds", () => feed.lagMs / 1_000);
@@ -95,6 +98,8 @@ export const readGauges = (metrics: Metrics, parts: Observed): void => {
   metrics.read("tunnel_waiting", () => hub.stats.waiting);
   metrics.read("live_exchanges", () => ledger.list().length);
   metrics.read("open_sockets", () => listener.sockets);
+  metrics.read("shared_follows", () => shares.stats.follows);
+  metrics.read("shared_viewers", () => shares.stats.viewers);
   metrics.read("blocking_queries", () => embedded?.waiting);
   metrics.read("metadata_pending_nodes", () => embedded?.pendingMetadata);
   metrics.read("pending_stops", () => embedded?.pendingStops);

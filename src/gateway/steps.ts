@@ -2,6 +2,7 @@
 import { authorize } from "../acl/authorize.ts";
 import { writeEmpty, writeError, writeJson } from "../answer.ts";
 import { createCarry } from "../carry/carry.ts";
+import type { Shares } from "../carry/shared/shares.ts";
 import type { ServerConfig } from "../config/server-schema.ts";
 import { GatewayError } from "../errors.ts";
 import type { Steps } from "../journey.ts";
@@ -24,6 +25,7 @@ export interface StepsNeeds {
   readonly ledger: Ledger;
   readonly recorder: Recorder;
   readonly answers: Readonly<Record<string, Answer>>;
+  readonly shares: Shares;
 }
 
 const countedAuthorize =
@@ -48,9 +50,9 @@ const writeAnswer = ({ wire, pretty }: Exchange, answered: Answered): void => {
 };
 
 export const createSteps = (needs: StepsNeeds, { timeouts, limits }: ServerConfig): Steps => {
-  const { clock, metrics, identity, home, ways, ledger, recorder, answers } = needs;
+  const { clock, metrics, identity, home, ways, ledger, recorder, answers, shares } = needs;
   const carry = createCarry(
-    { clock },
+    { clock, shares },
     {
       deadlinesMs: { first_byte: timeouts.firstByteMs, action: timeouts.actionMs },
       handshakeMs: timeouts.firstByteMs,

@@ -23,6 +23,8 @@ const readings = {
   tunnel_waiting:            "Connections that wait for a tunnel to come back",
   live_exchanges:            "Exchanges in the ledger",
   open_sockets:              "Connections of callers",
+  shared_follows:            "Follows of logs at agents that several viewers share",
+  shared_viewers:            "Viewers of logs that have no follow of their own",
   blocking_queries:          "Blocking queries waiting",
   metadata_pending_nodes:    "Nodes whose metadata changed and is not in the registry yet",
   pending_stops:             "Stops that wait for their nodes to come back",

@@ -7,30 +7,35 @@ export interface CountingRelay extends AsyncDisposable {
   readonly address: string;
   /** `METHOD target` of every request so far. */
   readonly requests: readonly string[];
+  /** The last request of each connection that is open. */
+  readonly open: () => readonly string[];
+  /** Cuts the connections whose last request matches. */
+  readonly cut: (which: RegExp) => void;
 }
 
 const requestLine = /(?:^|\n)([A-Z]{3,8} \/\S*) HTTP\/1\.1\r\n/g;
 /** A request line that two reads share is found with the second. */
 const keptCharacters = 4096;
 
-const listenIn = (socket: Socket, requests: string[]): void => {
+const listenIn = (socket: Socket, heard: (request: string) => void): void => {
   let text = "";
   socket.on("data", (chunk: Buffer) => {
     text += chunk.toString("latin1");
     let seen = 0;
     for (const found of text.matchAll(requestLine)) {
-      requests.push(found[1] ?? "");
+      heard(found[1] ?? "");
       seen = found.index + found[0].length;
     }
     text = text.slice(seen).slice(-keptCharacters);
   });
 };
 
-/** `target` is `host:port`. */
-export const countingRelay = async (target: string): Promise<CountingRelay> => {
+/** `target` is `host:port`; `at` where to listen, on a free port without it. */
+export const countingRelay = async (target: string, at = "127.0.0.1:0"): Promise<CountingRelay> => {
   const [host = "", port = ""] = target.split(":");
   const requests: string[] = [];
   const sockets = new Set<Socket>();
+  const last = new Map<Socket, string>();
   const server = createServer((caller) => {
     const onward = connect(Number(port), host);
     for (const [socket, other] of [
@@ -41,18 +46,27 @@ export const countingRelay = async (target: string): Promise<CountingRelay> => {
       socket.on("error", () => other.destroy());
       socket.on("close", () => {
         sockets.delete(socket);
+        last.delete(socket);
         other.destroy();
       });
       socket.pipe(other);
     }
-    listenIn(caller, requests);
+    listenIn(caller, (request) => {
+      requests.push(request);
+      last.set(caller, request);
+    });
   });
-  server.listen(0, "127.0.0.1");
+  const [ownHost = "", ownPort = ""] = at.split(":");
+  server.listen(Number(ownPort), ownHost);
   await once(server, "listening");
-  const at = server.address();
+  const bound = server.address();
   return {
-    address: `127.0.0.1:${typeof at === "object" && at !== null ? at.port : 0}`,
+    address: `${ownHost}:${typeof bound === "object" && bound !== null ? bound.port : 0}`,
     requests,
+    open: () => [...last.values()],
+    cut(which) {
+      for (const [socket, request] of last) if (which.test(request)) socket.destroy();
+    },
     async [Symbol.asyncDispose]() {
       for (const socket of sockets) socket.destroy();
       server.close();

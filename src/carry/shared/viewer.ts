@@ -1,0 +1,127 @@
+/** One viewer of a followed log: where it stands, and the log's bytes as it wants them, plain or in frames. */
+import { GatewayError } from "../../errors.ts";
+import { canonicalUuid } from "../../lib/uuid.ts";
+import { heartbeat, toFrame } from "../../logs/frame.ts";
+import { type Marks, marksFor } from "../../logs/marks.ts";
+import { bindingOf, toToken } from "../../logs/resume-token.ts";
+import { type LogsParameters, logsParameters } from "../../parameters.ts";
+import type { Carrying } from "../carriage.ts";
+import { tooSlow } from "../cut.ts";
+import { type AgentRequest, agentRequest } from "../request.ts";
+import { type Entry, isSameFile, type LogFile, type Place, type Stand } from "./ring.ts";
+
+/** What brings a viewer its bytes now: its own follow, or a shared one. */
+export interface Source {
+  /** The viewer can take more. */
+  resume(): void;
+  fail(error: GatewayError): void;
+}
+
+const beat = Buffer.from(heartbeat);
+
+const frameOf = (entry: Entry, bytes: Buffer): Buffer => {
+  const { of, end, event } = entry;
+  return Buffer.from(toFrame({ file: of.file, bytes, end, event }));
+};
+
+export class Viewer {
+  readonly carrying: Carrying;
+  readonly parameters: LogsParameters;
+  readonly allocationId: string;
+  readonly #marks: Marks | undefined;
+  #of: LogFile | undefined;
+  #offset = 0;
+  #size = 0;
+  /** It has more to read than its connection takes. */
+  isBlocked = false;
+  source: Source | undefined;
+
+  constructor(carrying: Carrying) {
+    const { exchange } = carrying;
+    this.carrying = carrying;
+    this.parameters = logsParameters(exchange.raw);
+    this.allocationId = canonicalUuid(exchange.key);
+    this.#marks = marksFor({ id: this.allocationId }, this.parameters);
+  }
+
+  /** Listens to its connection; once, when the head was sent. */
+  begin(stallMs: number): void {
+    const { carrying } = this;
+    const { response } = carrying;
+    response.on("drain", () => {
+      this.isBlocked = false;
+      carrying.tally.callerStalledAtMs = undefined;
+      this.source?.resume();
+    });
+    response.setTimeout(stallMs, () => {
+      if (this.isBlocked) this.source?.fail(tooSlow(stallMs));
+    });
+  }
+
+  /** Undefined before the first file is entered. */
+  get stand(): Stand | undefined {
+    return this.#of && { of: this.#of, offset: this.#offset, size: this.#size };
+  }
+
+  /** Takes an entry but for its first `skip` bytes. Throws when this viewer cannot go on. */
+  take(entry: Entry, skip: number): void {
+    this.#enter(entry);
+    this.#offset = entry.end;
+    this.#size = entry.size;
+    const bytes = skip === 0 ? entry.bytes : entry.bytes.subarray(skip);
+    if (this.parameters.plain) {
+      if (bytes.length > 0) this.#send(bytes);
+      return;
+    }
+    if (bytes.length > 0 || entry.event !== undefined) this.#sendFrame(entry, bytes);
+  }
+
+  beat(): void {
+    if (!this.isBlocked && !this.parameters.plain) this.#send(beat);
+  }
+
+  /** The request that goes on from a place, with this viewer's right. */
+  requestAt({ of, offset }: Place): AgentRequest {
+    const { exchange, reach } = this.carrying;
+    const binding = bindingOf(this.allocationId, this.parameters);
+    const resume = toToken(binding, { index: of.index, inode: of.inode, offset });
+    const parameters = { ...this.parameters, resume, skip: undefined, await: undefined };
+    return agentRequest({ ...exchange, parameters }, reach.node);
+  }
+
+  #enter({ of, missing, end }: Entry): void {
+    const before = this.#of;
+    if (of === before) return;
+    this.#of = of;
+    if (before !== undefined && isSameFile(before, of)) {
+      of.isUnsure ||= before.isUnsure;
+      return;
+    }
+    if (missing !== undefined && this.#marks && this.parameters.plain)
+      throw new GatewayError("gone", {
+        text: `the log is lost: ${missing} were rotated away before byte ${end} of ${of.file}`,
+      });
+    this.#marks?.enter(of, missing);
+  }
+
+  #sendFrame(entry: Entry, bytes: Buffer): void {
+    const isWhole = bytes.length === entry.bytes.length;
+    if (isWhole) entry.frame ??= frameOf(entry, bytes);
+    const frame = (isWhole ? entry.frame : undefined) ?? frameOf(entry, bytes);
+    if (this.#marks === undefined) {
+      this.#send(frame);
+      return;
+    }
+    const { before, behind } = this.#marks.beside({ bytes, end: entry.end });
+    if (before !== "") this.#send(Buffer.from(before));
+    this.#send(frame);
+    if (behind !== "") this.#send(Buffer.from(behind));
+  }
+
+  #send(bytes: Buffer): void {
+    const { response, tally } = this.carrying;
+    tally.bytesOut += bytes.length;
+    this.isBlocked = !response.write(bytes);
+    if (this.isBlocked) tally.callerStalledAtMs ??= performance.now();
+  }
+}
