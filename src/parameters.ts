@@ -203,7 +203,7 @@ export const streamParameters = (raw: RawQuery): StreamParameters => ({
   origin: originOf(raw),
 });
 
-/** What serai's agents take beyond Nomad's; Nomad's own ignore it (carry/follow.ts asks for the proof). */
+/** What serai takes beyond Nomad: its agents themselves, and the gateway for Nomad's (carry/follow.ts). */
 export type LogExtras = {
   /** A token to go on from, or `true` to be given some. */
   readonly resume: string | undefined;

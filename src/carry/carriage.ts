@@ -39,6 +39,9 @@ export interface Limits {
   readonly maxHeldBytes: number;
 }
 
+/** Whose agents they are: Nomad's know nothing of tokens in logs. */
+export type Agents = "serai" | "nomad";
+
 export interface Carrying {
   readonly exchange: Exchange;
   readonly reach: Reach;
@@ -50,6 +53,7 @@ export interface Carrying {
   readonly limits: Limits;
   /** Followed logs that many viewers share. */
   readonly shares: Shares;
+  readonly agents: Agents;
 }
 
 /** Milliseconds until the first byte; undefined: as long as it takes. */

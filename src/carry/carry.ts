@@ -4,7 +4,7 @@
  */
 import { GatewayError, toGatewayError } from "../errors.ts";
 import type { Carry, Clock, Exchange, Reach } from "../ports.ts";
-import type { HttpCarriage, Limits } from "./carriage.ts";
+import type { Agents, HttpCarriage, Limits } from "./carriage.ts";
 import { createDownload } from "./download.ts";
 import { follow } from "./follow.ts";
 import { agentRequest } from "./request.ts";
@@ -36,7 +36,11 @@ const defaults: Limits = {
 
 /** Carriage over HTTP and WebSocket. Holds nothing between exchanges, and so do `shares`: there is nothing to close. */
 export const createCarry = (
-  { clock, shares = createShares() }: { readonly clock: Clock; readonly shares?: Shares },
+  {
+    clock,
+    agents,
+    shares = createShares(),
+  }: { readonly clock: Clock; readonly agents: Agents; readonly shares?: Shares },
   options: Partial<Limits> = {},
 ): Carry => {
   const limits: Limits = { ...defaults, ...options };
@@ -57,7 +61,17 @@ export const createCarry = (
     const { response } = exchange.wire;
     return overWays(reach, exchange.signal, (way) => {
       for (const [name, value] of Object.entries(way.headers)) response.setHeader(name, value);
-      return carriage({ exchange, reach: way, tally, response, request, heard, limits, shares });
+      return carriage({
+        exchange,
+        reach: way,
+        tally,
+        response,
+        request,
+        heard,
+        limits,
+        shares,
+        agents,
+      });
     });
   };
 

@@ -3,15 +3,23 @@ import { GatewayError } from "../errors.ts";
 import type { Parameters } from "../parameters.ts";
 import type { Listener } from "./ask.ts";
 import { type Carrying, deadlineMsOf, type HttpCarriage } from "./carriage.ts";
+import { resumed } from "./resumed.ts";
 import { watch } from "./shared/watch.ts";
 import { copy, type StreamTerms, stream } from "./stream.ts";
 
 /** A plain followed log has no heartbeat: Nomad sends not even a head until the task writes (nomad-http.md §8.7). */
 const isSilent = ({ plain, follow }: Parameters): boolean => plain === true && follow === true;
 
+/** More than Nomad's agents answer. */
+const wantsMore = ({ resume, until, await: awaited }: Parameters): boolean =>
+  resume !== undefined || until !== undefined || awaited !== undefined;
+
 /** What an agent that does not know it would take for nothing, and answer with something else. */
-const needsMarks = ({ resume, until, await: awaited }: Parameters): boolean =>
-  (resume !== undefined && resume !== "true") || until !== undefined || awaited !== undefined;
+const needsMarks = (parameters: Parameters): boolean =>
+  wantsMore({
+    ...parameters,
+    resume: parameters["resume"] === "true" ? undefined : parameters["resume"],
+  });
 
 /** Lets through only what an agent of serai's answers, which marks its place. */
 const marked = (inner: Listener, node: string): Listener => ({
@@ -19,7 +27,7 @@ const marked = (inner: Listener, node: string): Listener => ({
   head(status, headers, flow) {
     if (status === 200 && headers["x-serai-resume"] === undefined)
       throw new GatewayError("bad_request", {
-        text: `resume=<token>, until and await are not for the agent of node ${node}, which is Nomad's own; use offset and origin`,
+        text: `resume=<token>, until and await are not for the agent of node ${node}, which does not know them; use offset and origin`,
       });
     return inner.head(status, headers, flow);
   },
@@ -31,15 +39,18 @@ const isShared = ({ exchange }: Carrying): boolean =>
   exchange.parameters["follow"] === true &&
   exchange.method !== "HEAD";
 
+const termsOf = (carrying: Carrying, silent: boolean): StreamTerms => ({
+  deadlineMs: silent ? undefined : deadlineMsOf(carrying),
+  silenceMs: silent ? 0 : carrying.limits.followSilenceMs,
+  stallMs: carrying.limits.followStallMs,
+  live: true,
+});
+
 export const follow: HttpCarriage = (carrying) => {
   const { parameters } = carrying.exchange;
-  const silent = isSilent(parameters);
-  const terms: StreamTerms = {
-    deadlineMs: silent ? undefined : deadlineMsOf(carrying),
-    silenceMs: silent ? 0 : carrying.limits.followSilenceMs,
-    stallMs: carrying.limits.followStallMs,
-    live: true,
-  };
+  if (carrying.agents === "nomad" && wantsMore(parameters))
+    return resumed(carrying, termsOf(carrying, false));
+  const terms = termsOf(carrying, isSilent(parameters));
   const copying = copy(carrying, terms);
   const listener = needsMarks(parameters) ? marked(copying, carrying.reach.node.name) : copying;
   return isShared(carrying) ? watch(carrying, terms, listener) : stream(carrying, terms, listener);

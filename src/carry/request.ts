@@ -18,7 +18,8 @@ export interface AgentRequest {
   readonly safe: boolean;
 }
 
-const idOf = (key: string): string => {
+/** The allocation's or node's id, in its canonical form. */
+export const idOf = (key: string): string => {
   if (isUuid(key)) return key;
   const id = uuidFault(key) === undefined ? canonicalUuid(key) : "";
   if (!isUuid(id)) throw new GatewayError("internal", { reason: "an id passed unchecked" });

@@ -52,7 +52,7 @@ const writeAnswer = ({ wire, pretty }: Exchange, answered: Answered): void => {
 export const createSteps = (needs: StepsNeeds, { timeouts, limits }: ServerConfig): Steps => {
   const { clock, metrics, identity, home, ways, ledger, recorder, answers, shares } = needs;
   const carry = createCarry(
-    { clock, shares },
+    { clock, shares, agents: home.embedded ? "serai" : "nomad" },
     {
       deadlinesMs: { first_byte: timeouts.firstByteMs, action: timeouts.actionMs },
       handshakeMs: timeouts.firstByteMs,

@@ -5,7 +5,7 @@ import { once } from "node:events";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import { type WebSocket, WebSocketServer } from "ws";
 import { toClose, writeError } from "../../src/answer.ts";
-import type { Limits } from "../../src/carry/carriage.ts";
+import type { Agents, Limits } from "../../src/carry/carriage.ts";
 import { createCarry } from "../../src/carry/carry.ts";
 import { GatewayError, toGatewayError } from "../../src/errors.ts";
 import { newTally } from "../../src/ingress/exchange.ts";
@@ -84,6 +84,7 @@ export interface FrontOptions {
   readonly reach?: Partial<ReachOptions>;
   readonly deadlineMs?: number;
   readonly body?: Exchange["body"];
+  readonly agents?: Agents;
   readonly carry?: Carry;
   /** Ways laid over the direct one. */
   readonly over?: (direct: Ways) => Ways;
@@ -94,7 +95,10 @@ export const front = async (options: FrontOptions): Promise<Front> => {
   const { deadlineMs } = options;
   const deadlines =
     deadlineMs === undefined ? {} : { deadlinesMs: { first_byte: deadlineMs, action: deadlineMs } };
-  const carry = createCarry({ clock }, { closeMs: 300, ...deadlines, ...options.limits });
+  const carry = createCarry(
+    { clock, agents: options.agents ?? "serai" },
+    { closeMs: 300, ...deadlines, ...options.limits },
+  );
   const reach = createReach(
     { clock, log: quiet },
     { addresses: { allow: [], deny: [], loopback: true }, failures: 1_000, ...options.reach },
