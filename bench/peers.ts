@@ -1,17 +1,19 @@
 /**
  * The bench: what the same requests cost through serai and through the proxies that a user would pick, side by side in one
  * run. docs/benchmark.md explains it. `--json` prints one JSON line at the end, `--rounds N` changes their number,
- * `--only small,latency,bulk` and `--peers undici,caddy` leave parts and peers out, `--cpu-prof` writes a profile of the gateway.
+ * `--only small,latency,bulk` and `--peers undici,caddy` leave parts and peers out, with NOMAD_BIN a Nomad server is one of them, `--cpu-prof` writes a profile of the gateway.
  */
 import { availableParallelism, cpus, loadavg } from "node:os";
 import { parseArgs } from "node:util";
 import { bringTools } from "../scripts/tools.ts";
+import { nomadBinary } from "../test/support/nomad-cluster.ts";
 import { meter } from "./lib/cpu.ts";
 import { downloaded, drivers, latencies, load } from "./lib/drive.ts";
 import { quantile } from "./lib/median.ts";
+import { type Behind, openNomadPeer } from "./lib/nomad-peer.ts";
 import { figuresOf, type Gate, type Latency, type Sample, tableOf } from "./lib/peer-figures.ts";
-import { openPeers, peerNames, peerPrograms } from "./lib/peers.ts";
-import { bulkBytes, openSetting, type Setting } from "./lib/tunnel-setting.ts";
+import { openPeers, type PeerName, peerNames, peerPrograms } from "./lib/peers.ts";
+import { bulkBytes, openSetting, pathBytes } from "./lib/tunnel-setting.ts";
 
 const { values: flags } = parseArgs({
   options: {
@@ -35,15 +37,18 @@ interface Measured {
   readonly name: Gate;
   readonly origin: string;
   readonly pid: number;
+  readonly behind: Behind;
 }
 
-const operations: Readonly<Record<string, (id: string) => string>> = {
-  ls: (id) => `/v1/client/fs/ls/${id}?path=/alloc/data`,
-  stat: (id) => `/v1/client/fs/stat/${id}?path=/alloc/data/bulk.bin`,
-  "alloc stats": (id) => `/v1/client/allocation/${id}/stats`,
+const statPath = ({ allocation, directory }: Behind): string =>
+  `/v1/client/fs/stat/${allocation}?path=${directory}/bulk.bin`;
+const bulkPath = ({ allocation, directory }: Behind): string =>
+  `/v1/client/fs/cat/${allocation}?path=${directory}/bulk.bin`;
+const operations: Readonly<Record<string, (behind: Behind) => string>> = {
+  ls: ({ allocation, directory }) => `/v1/client/fs/ls/${allocation}?path=${directory}`,
+  stat: statPath,
+  "alloc stats": ({ allocation }) => `/v1/client/allocation/${allocation}/stats`,
 };
-const statPath = (id: string): string => operations["stat"]?.(id) ?? "";
-const bulkPath = (id: string): string => `/v1/client/fs/cat/${id}?path=/alloc/data/bulk.bin`;
 
 const say = (words: string): void => console.error(words);
 
@@ -53,19 +58,15 @@ const turned = <T>(all: readonly T[], by: number): readonly T[] => {
   return [...all.slice(at), ...all.slice(0, at)];
 };
 
-const measure = async (
-  { token, hashes }: Setting,
-  allocation: string,
-  gates: readonly Measured[],
-  agent: string,
-) => {
+const measure = async (gates: readonly Measured[], direct: Omit<Measured, "pid" | "name">) => {
   const samples: Sample[] = [];
   const waits: Latency[] = [];
   const smallRound = async (round: number): Promise<void> => {
     const asked = round === 0 ? warmingRequests : requests;
     for (const [what, pathOf] of Object.entries(operations))
-      for (const { name: gate, origin, pid } of turned(gates, round)) {
-        const urls = [origin + pathOf(allocation)];
+      for (const { name: gate, origin, pid, behind } of turned(gates, round)) {
+        const urls = [origin + pathOf(behind)];
+        const { token } = behind;
         const used = await meter({ gate: [pid] }, () =>
           load({ urls, token, connections, requests: asked }),
         );
@@ -80,9 +81,10 @@ const measure = async (
       }
   };
   const latencyRound = async (round: number): Promise<void> => {
-    const all = [...gates, { name: "direct", origin: agent } as const];
-    for (const { name: gate, origin } of turned(all, round)) {
-      const urls = [origin + statPath(allocation)];
+    const all = [...gates, { ...direct, name: "direct" } as const];
+    for (const { name: gate, origin, behind } of turned(all, round)) {
+      const urls = [origin + statPath(behind)];
+      const { token } = behind;
       const sorted = await latencies({ urls, token, connections: 1, requests: singles });
       if (round > 0)
         waits.push({
@@ -94,10 +96,10 @@ const measure = async (
     }
   };
   const bulkRound = async (round: number): Promise<void> => {
-    for (const { name: gate, origin, pid } of turned(gates, round)) {
-      const used = await downloaded(
-        { url: origin + bulkPath(allocation), token, hash: hashes.bulk },
-        (get) => meter({ gate: [pid] }, get),
+    for (const { name: gate, origin, pid, behind } of turned(gates, round)) {
+      const { token, hash } = behind;
+      const used = await downloaded({ url: origin + bulkPath(behind), token, hash }, (get) =>
+        meter({ gate: [pid] }, get),
       );
       const amount = bulkBytes / 2 ** 30;
       if (round > 0)
@@ -124,19 +126,29 @@ const measure = async (
   return figuresOf(samples, waits);
 };
 
+const isAsked = (name: PeerName): boolean => flags.peers.split(",").includes(name);
+
 const main = async (): Promise<void> => {
   const before = loadavg()[0]?.toFixed(1);
   say("starting serai, an agent and the peers");
   await using setting = await openSetting(flags["cpu-prof"] ? ["--cpu-prof"] : []);
   const reached = await setting.reached("direct");
   await using peers = await openPeers(reached.address);
-  const serai: Measured = { name: "serai", origin: reached.origin, pid: reached.gateway };
-  const figures = await measure(
-    setting,
-    reached.allocation,
-    [serai, ...peers.all.filter(({ name }) => flags.peers.split(",").includes(name))],
-    `http://${reached.address}`,
-  );
+  const { token, hashes } = setting;
+  const behind: Behind = {
+    token,
+    allocation: reached.allocation,
+    directory: "/alloc/data",
+    hash: hashes.bulk,
+  };
+  const gates: Measured[] = [
+    { name: "serai", origin: reached.origin, pid: reached.gateway, behind },
+    ...peers.all.filter(({ name }) => isAsked(name)).map((peer) => ({ ...peer, behind })),
+  ];
+  await using stack = new AsyncDisposableStack();
+  if (nomadBinary === undefined) say("no Nomad among the peers: NOMAD_BIN names none");
+  else if (isAsked("nomad")) gates.push(stack.use(await openNomadPeer(bulkBytes, pathBytes)));
+  const figures = await measure(gates, { origin: `http://${reached.address}`, behind });
   const machine = {
     cores: availableParallelism(),
     cpu: cpus()[0]?.model ?? "",

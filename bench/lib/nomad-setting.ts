@@ -1,9 +1,10 @@
-/** What the Nomad bench measures: a server, two clients and serai as processes of their own, a file to read and a token. */
+/** Real Nomads to measure: a server and its clients as processes of their own, a file to read and a token; serai in front of them. */
 import { createHash, randomBytes } from "node:crypto";
 import { createWriteStream } from "node:fs";
 import path from "node:path";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
+import type { NomadAgent } from "../../test/support/nomad-agent.ts";
 import { type NomadCluster, startNomad } from "../../test/support/nomad-cluster.ts";
 import { talker } from "../../test/support/nomad-jobs.ts";
 import { createHome, until } from "../../test/support/processes.ts";
@@ -30,7 +31,7 @@ export interface Setting extends AsyncDisposable {
 const block = randomBytes(2 ** 20);
 
 /** A file of random blocks, each of them numbered; its SHA-256. */
-const writeBlocks = async (file: string, bytes: number): Promise<string> => {
+export const writeBlocks = async (file: string, bytes: number): Promise<string> => {
   const hash = createHash("sha256");
   const blocks = function* (): Generator<Buffer> {
     for (let at = 0; at < bytes; at += block.length) {
@@ -68,21 +69,47 @@ const quiet = (pid: number): Promise<unknown> => {
   });
 };
 
+export interface Cluster extends AsyncDisposable {
+  readonly nomad: NomadCluster;
+  readonly server: NomadAgent;
+  /** A client token that may read files. */
+  readonly token: string;
+  /** One on each client. */
+  readonly allocations: readonly string[];
+  /** Where the first allocation has its data. */
+  readonly data: string;
+}
+
+export const openCluster = async (clients: number): Promise<Cluster> => {
+  await using stack = new AsyncDisposableStack();
+  const nomad = stack.use(await startNomad({ servers: 1, clients, aclTtl: "30s" }));
+  const [server] = nomad.servers;
+  if (server === undefined) throw new Error("no server");
+  const allocations = await runTalkers(nomad);
+  const token = await nomad.tokenWith("caller", callerRules);
+  const data = path.join(nomad.directory, `client-1/data/alloc/${allocations[0]}/alloc/data`);
+  const running = stack.move();
+  return {
+    nomad,
+    server,
+    token,
+    allocations,
+    data,
+    [Symbol.asyncDispose]: () => running.disposeAsync(),
+  };
+};
+
 /** `node`: arguments of the gateway's Node, such as --cpu-prof. */
 export const openSetting = async (node: readonly string[]): Promise<Setting> => {
   await using stack = new AsyncDisposableStack();
   const home = stack.use(createHome());
-  const nomad = stack.use(await startNomad({ servers: 1, clients: 2, aclTtl: "30s" }));
-  const [server] = nomad.servers;
-  if (server === undefined) throw new Error("no server");
-  const allocations = await runTalkers(nomad);
+  const cluster = stack.use(await openCluster(2));
+  const { nomad, server, token, allocations, data } = cluster;
   const gatewayToken = await nomad.tokenWith("gateway", gatewayRules);
-  const token = await nomad.tokenWith("caller", callerRules);
   const gateway = await home.gateway(
     { registry: "nomad", nomad: { addresses: [server.origin], token: gatewayToken } },
     { node },
   );
-  const data = path.join(nomad.directory, `client-1/data/alloc/${allocations[0]}/alloc/data`);
   await writeBlocks(path.join(data, "warm.bin"), warmBytes);
   const bulkHash = await writeBlocks(path.join(data, "bulk.bin"), bulkBytes);
   await until("the gateway is ready", async () => (await fetch(`${gateway.adminUrl}/readyz`)).ok);

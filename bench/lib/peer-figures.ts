@@ -105,6 +105,8 @@ const aimed: Readonly<Record<string, number>> = {
   small_vs_caddy: 0.6,
   bulk_vs_undici: 0.5,
   bulk_vs_haproxy: 0.95,
+  small_vs_nomad: 0.1,
+  bulk_vs_nomad: 0.05,
   added_p50_ms: 0.3,
   added_p99_ms: 2,
 };

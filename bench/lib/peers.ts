@@ -11,7 +11,8 @@ import { until } from "../../test/support/processes.ts";
 /** Programs they are, and their Debian packages. */
 export const peerPrograms = { nginx: "nginx-light", haproxy: "haproxy", caddy: "caddy" };
 
-export const peerNames = ["undici", "hpm", "caddy", "nginx", "haproxy"] as const;
+/** `nomad`: a Nomad server, with an agent of its own behind it (nomad-peer.ts). */
+export const peerNames = ["undici", "hpm", "caddy", "nginx", "haproxy", "nomad"] as const;
 export type PeerName = (typeof peerNames)[number];
 
 export interface Peer {
