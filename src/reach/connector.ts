@@ -125,8 +125,12 @@ export const createConnector = (
       keepAliveInitialDelay: keepAliveDelayMs,
       onread: { buffer: intake.buffer, callback: intake.came },
     });
-    socket.once("error", (error) => callback(error, null));
-    return socket.once("connect", () => callback(null, socket));
+    const failed = (error: Error): void => callback(error, null);
+    socket.once("error", failed);
+    return socket.once("connect", () => {
+      callback(null, socket);
+      socket.off("error", failed); // would hold all that belongs to the dial for as long as the socket is open
+    });
   };
   /** undici's connector returns its socket; its type says void. */
   const dial = (intake: Intake | undefined, callback: Callback): unknown => {

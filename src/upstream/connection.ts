@@ -59,7 +59,8 @@ export class Connection {
   #hasStarted = false;
   #pending: Buffer | undefined;
   #interim = 0;
-  #head: Head | undefined;
+  /** For how long it is kept behind this answer; the head itself is the receiver's. */
+  #keptMs = 0;
   #body: Body | undefined;
   #isPaused = false;
   #loan: Loan | undefined;
@@ -107,7 +108,6 @@ export class Connection {
     this.#receiver = receiver;
     this.#hasStarted = false;
     this.#interim = 0;
-    this.#head = undefined;
     this.#body = undefined;
     this.#socket?.write(text, "utf8");
   }
@@ -208,7 +208,7 @@ export class Connection {
 
   #isFinal(head: Head): boolean {
     if (head.status >= 200) {
-      this.#head = head;
+      this.#keptMs = this.#keptAfter(head);
       this.#body = bodyOf(head.framing);
       this.#isBulk = this.#receiver?.head(head) === "bulk";
       return true;
@@ -242,16 +242,21 @@ export class Connection {
     if (!goesOn) this.#isPaused = true;
   }
 
+  /** Milliseconds; 0: not at all. */
+  #keptAfter(head: Head): number {
+    const { keepAliveMs } = this.#options;
+    return head.keepAlive ? Math.min(hintMs(head) ?? keepAliveMs, keepAliveMs) : 0;
+  }
+
   #finish(isClean: boolean): void {
     const receiver = this.#receiver;
-    const head = this.#head;
-    if (receiver === undefined || head === undefined) return;
+    if (receiver === undefined) return;
     this.#receiver = undefined;
     this.#isBulk = false;
     receiver.end();
     if (this.#receiver !== undefined || this.#isClosed) return;
-    const keptMs = Math.min(hintMs(head) ?? this.#options.keepAliveMs, this.#options.keepAliveMs);
-    if (!isClean || !head.keepAlive || keptMs <= 0) {
+    const keptMs = this.#keptMs;
+    if (!isClean || keptMs <= 0) {
       this.#close();
       return;
     }

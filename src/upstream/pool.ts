@@ -57,15 +57,21 @@ export const requestText = (host: string, { method, path, headers, body }: Reque
 };
 
 class Ticket implements Asked {
-  readonly text: string;
+  #text: string;
   readonly receiver: Receiver;
   readonly #leave: (ticket: Ticket) => void;
   connection: Connection | undefined;
 
   constructor(text: string, receiver: Receiver, leave: (ticket: Ticket) => void) {
-    this.text = text;
+    this.#text = text;
     this.receiver = receiver;
     this.#leave = leave;
+  }
+  /** Sent once: a stream may last for days, and has no use for it. */
+  takeText(): string {
+    const text = this.#text;
+    this.#text = "";
+    return text;
   }
   resume(): void {
     this.connection?.resume();
@@ -115,7 +121,7 @@ export const createPool = (open: Open, host: string, options: PoolOptions): Pool
     waiting.delete(ticket);
     running.set(connection, ticket);
     ticket.connection = connection;
-    connection.send(ticket.text, ticket.receiver);
+    connection.send(ticket.takeText(), ticket.receiver);
   };
 
   const dial = (): void => {
