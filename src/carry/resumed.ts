@@ -151,6 +151,7 @@ class Try {
       { ...answered, ...type, "x-serai-resume": token["X-Serai-Resume"] },
       flow,
     );
+    if (this.#carrying.exchange.method === "HEAD") return; // all is said
     let goesOn = true;
     for (const chunk of this.#held.splice(0)) goesOn = this.#pass(chunk);
     if (this.#isWhole) this.#end();

@@ -4,6 +4,7 @@ import { createHash } from "node:crypto";
 import { describe, test } from "node:test";
 import { request } from "undici";
 import { type FaultyAgent, faultyAgent, type Script } from "../support/faulty-agent.ts";
+import { get, rawRequest } from "../support/raw-client.ts";
 import { allocationId, eventually, type Front, front, nodeAt } from "./front.ts";
 import { NomadLog } from "./nomad-log.ts";
 
@@ -29,9 +30,12 @@ interface Viewer extends Disposable {
 const gateBefore = ({ address }: FaultyAgent): Promise<Front> =>
   front({ route: "fs.logs", node: nodeAt(address), agents: "nomad" });
 
+const logsPath = (query: string, type = "stdout"): string =>
+  `/v1/client/fs/logs/${allocationId}?task=web&type=${type}&${query}`;
+
 const view = async (gate: Front, query: string, type = "stdout"): Promise<Viewer> => {
-  const path = `/v1/client/fs/logs/${allocationId}?task=web&type=${type}&${query}`;
-  const { statusCode, headers, body } = await request(`http://127.0.0.1:${gate.port}${path}`);
+  const url = `http://127.0.0.1:${gate.port}${logsPath(query, type)}`;
+  const { statusCode, headers, body } = await request(url);
   const chunks: Buffer[] = [];
   let ended: "whole" | "cut" | undefined;
   body.on("data", (chunk: Buffer) => chunks.push(chunk));
@@ -112,6 +116,21 @@ test("the place asked for is Nomad's: from either end, and the beginning of the 
       const got = plain === "true" ? viewer.bytes() : dataIn(framesIn(viewer.text()));
       assert.equal(got.toString(), wanted, `${query} plain=${plain}`);
     }
+});
+
+test("HEAD gives the token of the place, and lets the agent go", async () => {
+  const log = new NomadLog();
+  log.write(Buffer.from("0123"));
+  await using agent = await faultyAgent(log.script);
+  await using gate = await gateBefore(agent);
+  const head = get(logsPath("follow=true&resume=true")).replace("GET", "HEAD");
+  const { status, headers, body, end } = await rawRequest(gate.port, head);
+  assert.deepEqual([status, body.length, end], [200, 0, "whole"]);
+  const { error } = await gate.ended();
+  assert.equal(error, undefined);
+  await eventually(() => agent.open, 1); // that of its ls, kept for the next request
+  using viewer = await view(gate, `plain=true&resume=${headers.get("x-serai-resume")}&skip=1`);
+  await eventually(viewer.text, "123");
 });
 
 /** What a caller keeps of a log: its bytes, the last token, and how many came behind it. */
