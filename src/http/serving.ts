@@ -1,5 +1,7 @@
 /** How a listener begins and ends. */
-import type { AddressInfo, Server } from "node:net";
+import type { IncomingMessage } from "node:http";
+import type { AddressInfo, Server, Socket } from "node:net";
+import { Server as TlsServer } from "node:tls";
 
 /** node:http's and node:https' servers. */
 interface HttpServer extends Server {
@@ -7,9 +9,34 @@ interface HttpServer extends Server {
   closeAllConnections(): void;
 }
 
+/** Connections that have asked for nothing yet, with the bytes that their handshake took: to node they are not idle. */
+type Silent = Map<Socket, number>;
+
+const silentOf = new WeakMap<Server, Silent>();
+
+const watchSilent = (server: Server): void => {
+  const silent: Silent = new Map();
+  silentOf.set(server, silent);
+  function forget(this: Socket): void {
+    silent.delete(this);
+  }
+  const asked = ({ socket }: IncomingMessage): void => void silent.delete(socket);
+  server.on(server instanceof TlsServer ? "secureConnection" : "connection", (socket: Socket) => {
+    silent.set(socket, socket.bytesRead);
+    socket.once("close", forget);
+  });
+  server.on("request", asked);
+};
+
+const endSilent = (server: Server): void => {
+  for (const [socket, bytes] of silentOf.get(server) ?? [])
+    if (socket.bytesRead === bytes) socket.destroy();
+};
+
 /** Listens on TCP; rejects with the system's error (`EADDRINUSE`, ...). The address is the one that was bound. */
 export const listenOn = (server: Server, host: string, port: number): Promise<AddressInfo> =>
   new Promise((resolve, reject) => {
+    watchSilent(server);
     server.once("error", reject);
     server.listen(port, host, () => {
       server.off("error", reject);
@@ -30,7 +57,10 @@ export const closeServer = async (
 ): Promise<void> => {
   const closed = new Promise<void>((resolve) => void server.close(() => resolve()));
   // a connection whose answer ends only now is idle only now
-  const sweep = setInterval(() => server.closeIdleConnections(), idleSweepMs);
+  const sweep = setInterval(() => {
+    server.closeIdleConnections();
+    endSilent(server);
+  }, idleSweepMs);
   if (signal.aborted) cut();
   else signal.addEventListener("abort", cut, { once: true });
   await closed;

@@ -1,0 +1,48 @@
+/** How a listener ends: what has asked for nothing holds nobody up, what waits for its answer gets it. */
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { createServer, type RequestListener, type ServerResponse } from "node:http";
+import { createServer as createTlsServer } from "node:https";
+import { connect } from "node:net";
+import { test } from "node:test";
+import { connect as connectTls } from "node:tls";
+import { closeServer, listenOn } from "../../src/http/serving.ts";
+import { createCertificates } from "../support/certificates.ts";
+import { until } from "../support/processes.ts";
+
+const patience = (): AbortSignal => AbortSignal.timeout(20_000);
+const request = "GET / HTTP/1.1\r\nHost: gate\r\n\r\n";
+
+for (const tls of [false, true])
+  test(`a connection that has asked for nothing is ended, one in the midst of a request is not${tls ? ", over TLS" : ""}`, async () => {
+    const waiting: ServerResponse[] = [];
+    const listener: RequestListener = (_request, response) => void waiting.push(response);
+    using certificates = createCertificates();
+    if (tls) certificates.make("gate", { names: ["DNS:localhost"] });
+    const pair = tls ? certificates.pair("gate") : { cert: "", key: "" };
+    const server = tls ? createTlsServer(pair, listener) : createServer(listener);
+    const { port } = await listenOn(server, "127.0.0.1", 0);
+    const dial = async () => {
+      const socket = tls
+        ? connectTls({ port, host: "127.0.0.1", ca: pair.cert, servername: "localhost" })
+        : connect(port, "127.0.0.1");
+      await once(socket, tls ? "secureConnect" : "connect");
+      return socket;
+    };
+    const silent = await dial();
+    const half = await dial();
+    const asking = await dial();
+    half.write(request.slice(0, -2));
+    asking.write(request);
+    await until("a request is there", () => waiting.length === 1);
+    const closed = closeServer(server, patience());
+    await once(silent.resume(), "close");
+    half.write(request.slice(-2));
+    await until("the other one is whole", () => waiting.length === 2);
+    for (const response of waiting) response.end("done");
+    const answers = await Promise.all(
+      [half, asking].map(async (socket) => String((await once(socket, "data"))[0])),
+    );
+    for (const answer of answers) assert.match(answer, /^HTTP\/1\.1 200 OK/);
+    await closed;
+  });
