@@ -3,15 +3,10 @@
  * different requests. Skipped aloud where neither is installed.
  */
 import assert from "node:assert/strict";
-import { type ChildProcess, spawn, spawnSync } from "node:child_process";
-import { once } from "node:events";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { createServer } from "node:net";
-import { tmpdir } from "node:os";
-import path from "node:path";
 import { type TestContext, test } from "node:test";
+import { type ProxyName, type Settings, startProxy } from "../support/proxies.ts";
 import { type RawAnswer, sendRaw } from "../support/raw.ts";
-import { eventually, startRig } from "../support/rig.ts";
+import { startRig } from "../support/rig.ts";
 
 const crlf = "\r\n";
 const lines = (...all: readonly string[]): string => `${all.join(crlf)}${crlf}${crlf}`;
@@ -102,50 +97,14 @@ test("each of them that could mean two things is refused by serai", async () => 
 
 /* ---- others ---- */
 
-interface Other {
-  readonly name: string;
-  readonly settings: (directory: string, port: number) => string;
-  readonly argv: (file: string, directory: string) => readonly string[];
-}
-
-const others: readonly Other[] = [
-  {
-    name: "nginx",
-    settings: (directory, port) => `
-      daemon off; master_process off; pid ${directory}/pid; error_log /dev/null;
-      events {}
-      http { access_log off; client_body_temp_path ${directory}; proxy_temp_path ${directory}; fastcgi_temp_path ${directory};
-        uwsgi_temp_path ${directory}; scgi_temp_path ${directory};
-        server { listen 127.0.0.1:${port}; location / { return 200 "ok"; } } }`,
-    argv: (file, directory) => ["-c", file, "-p", directory],
-  },
-  {
-    name: "haproxy",
-    settings: (_directory, port) => `
-defaults
-  mode http
-  timeout client 5s
-  timeout connect 5s
-  timeout server 5s
+const others: readonly (readonly [ProxyName, Settings])[] = [
+  ["nginx", (port) => `server { listen 127.0.0.1:${port}; location / { return 200 "ok"; } }`],
+  ["haproxy", (port) => `
 frontend f
   bind 127.0.0.1:${port}
   http-request return status 200 content-type text/plain string ok
-`,
-    argv: (file) => ["-db", "-f", file],
-  },
-];
-
-const freePort = async (): Promise<number> => {
-  const server = createServer();
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const at = server.address();
-  server.close();
-  await once(server, "close");
-  return at !== null && typeof at === "object" ? at.port : 0;
-};
-
-const isInstalled = (name: string): boolean => spawnSync(name, ["-v"]).error === undefined;
+`],
+]; // biome-ignore format: a table
 
 /** What is read as a request elsewhere and refused here is our own strictness; the other way round is a hole. */
 const compare = async (t: TestContext, port: number): Promise<void> => {
@@ -167,41 +126,8 @@ const compare = async (t: TestContext, port: number): Promise<void> => {
   t.diagnostic(`${agreed} of ${inputs.length} verdicts agree; where they differ serai refuses`);
 };
 
-const run = (
-  name: string,
-  argv: readonly string[],
-): { readonly child: ChildProcess; readonly words: () => string } => {
-  const child = spawn(name, argv, { stdio: ["ignore", "ignore", "pipe"] });
-  let words = "";
-  child.stderr?.on("data", (chunk: Buffer) => {
-    words += chunk.toString();
-  });
-  return { child, words: () => words };
-};
-
-for (const { name, settings, argv } of others)
+for (const [name, settings] of others)
   test(`nothing that ${name} refuses is let in`, async (t) => {
-    if (!isInstalled(name)) {
-      if (process.env["CI"] === "1")
-        assert.fail(`${name} is not installed: apt-get install ${name}`);
-      t.skip(`${name} is not installed: apt-get install ${name}`);
-      return;
-    }
-    const directory = mkdtempSync(path.join(tmpdir(), "serai-verdict-"));
-    const port = await freePort();
-    const file = path.join(directory, "settings");
-    writeFileSync(file, settings(directory, port));
-    const { child, words } = run(name, argv(file, directory));
-    const ended = once(child, "close");
-    try {
-      await eventually(`${name} listens`, async () => {
-        assert.equal(child.exitCode, null, words());
-        return (await sendRaw(port, read(), 200)).status === 200 || undefined;
-      });
-      await compare(t, port);
-    } finally {
-      child.kill("SIGKILL");
-      await ended;
-      rmSync(directory, { recursive: true, force: true });
-    }
+    await using proxy = await startProxy(t, name, settings);
+    if (proxy) await compare(t, proxy.port);
   });
