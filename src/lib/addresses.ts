@@ -16,6 +16,7 @@ export const addressTest = (ranges: readonly string[]): ((address: string) => bo
     const family = familyOf(address);
     list.addSubnet(address, Number(bits ?? (family === "ipv6" ? 128 : 32)), family);
   }
+  if (ranges.length === 0) return () => false;
   return (address) => isIP(address) !== 0 && list.check(address, familyOf(address));
 };
 
