@@ -122,6 +122,8 @@ const errnoReasons: Readonly<Record<string, string>> = {
   ENOTFOUND: "its name cannot be resolved",
   EAI_AGAIN: "its name cannot be resolved",
   ERR_CONNECTION_LOST: "connection lost",
+  ERR_HTTP2_SESSION_ERROR: "its tunnel broke",
+  ERR_HTTP2_STREAM_ERROR: "connection reset",
   UND_ERR_SOCKET: "connection lost",
   CERT_HAS_EXPIRED: "its certificate has expired",
   ERR_TLS_CERT_ALTNAME_INVALID: "its certificate is for another name",

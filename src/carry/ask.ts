@@ -41,6 +41,8 @@ const lostCodes: ReadonlySet<string | undefined> = new Set([
   "ECONNRESET",
   "EPIPE",
   "ERR_CONNECTION_LOST",
+  "ERR_HTTP2_SESSION_ERROR",
+  "ERR_HTTP2_STREAM_ERROR",
 ]);
 
 const seconds = (ms: number): string => `${ms / 1000} s`;

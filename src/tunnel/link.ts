@@ -16,7 +16,7 @@ import {
 import { connectHeaders, maxStreams, sessionOptions, sessionWindow } from "./protocol.ts";
 import type { Rounds } from "./rounds.ts";
 import { tapped } from "./tapped.ts";
-import { type VitalsOptions, watch } from "./vitals.ts";
+import { type Vitals, type VitalsOptions, watch } from "./vitals.ts";
 
 export interface LinkOptions extends Partial<VitalsOptions> {
   /** Milliseconds until the agent has answered a CONNECT. */
@@ -62,8 +62,8 @@ const isProtocolFault = (error: Error): boolean =>
   "code" in error && String(error.code).startsWith("ERR_HTTP2_");
 
 /** A stream as a socket: what HTTP clients ask of one beyond a Duplex, and which a stream has no need of. */
-const asSocket = (stream: ClientHttp2Stream, counted: (bytes: number) => void): Duplex =>
-  Object.assign(tapped(stream, counted), {
+const asSocket = (stream: ClientHttp2Stream, vitals: Vitals): Duplex =>
+  Object.assign(tapped(stream, vitals), {
     setNoDelay: () => stream,
     setKeepAlive: () => stream,
     ref: () => stream,
@@ -185,7 +185,7 @@ export const createLink = (
       const status = headers[":status"] ?? 0;
       if (status === 200) {
         if (!isTold) observe.tunnelStreamOpened();
-        return tell(null, asSocket(stream, vitals.counted));
+        return tell(null, asSocket(stream, vitals));
       }
       const [why, words] = refusals[status] ?? ["agent_other", `its tunnel answered ${status}`];
       refuse(why, unreachable(words));

@@ -31,6 +31,18 @@ export const settingsTimeoutMs = 2_000;
 /** As many heartbeats may be on their way: on a slow line they stand behind what was written before. */
 const maxHeartbeats = 1_000;
 
+/**
+ * Without end: node goes on counting what waited for a stream that the other side has reset (28 KB each of downloads that
+ * were left, node 24.21), and refuses all streams at the bound. What a session holds is bounded by streams, credit and heads.
+ */
+const sessionMegabytes = 1_000_000;
+
+/**
+ * Streams a second that the other side may reset: each caller that leaves a download or a follow makes the gateway do so, and
+ * nghttp2's own 33 would end the tunnel of all for them.
+ */
+const maxResets = 10_000;
+
 /** For either side's session: small heads, no pushes, and a peer that misbehaves is soon cut by nghttp2 itself. */
 export const sessionOptions = {
   settings: {
@@ -45,12 +57,16 @@ export const sessionOptions = {
   maxOutstandingPings: maxHeartbeats,
   maxSendHeaderBlockLength: 8 * kib,
   maxSessionInvalidFrames: 32,
-  maxSessionMemory: 64,
+  maxSessionMemory: sessionMegabytes,
   maxSettings: 16,
   peerMaxConcurrentStreams: maxStreams,
+  streamResetBurst: maxResets,
+  streamResetRate: maxResets,
 } as const satisfies SessionOptions & {
   readonly maxSettings: number;
   readonly maxSessionInvalidFrames: number;
+  readonly streamResetBurst: number;
+  readonly streamResetRate: number;
 };
 
 const { HTTP2_HEADER_METHOD, HTTP2_HEADER_AUTHORITY, HTTP2_METHOD_CONNECT } = constants;

@@ -89,7 +89,7 @@ export const serveTunnel = (
     stream.once("close", () => {
       streams -= 1;
     });
-    accept(incomingOf(tapped(stream, vitals.counted)));
+    accept(incomingOf(tapped(stream, vitals)));
   });
   return {
     ended: promise,

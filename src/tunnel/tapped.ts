@@ -1,6 +1,7 @@
 /** What node leaves to the user of an HTTP/2 stream: both ends of a tunnel see their streams through this. */
 import type { Http2Stream } from "node:http2";
 import { tinyBytes } from "./protocol.ts";
+import type { Vitals } from "./vitals.ts";
 
 /** Pieces that are handed on at once. */
 const gatheredBytes = 16 * 1024;
@@ -39,24 +40,29 @@ const gathering = (push: (chunk: Buffer) => boolean): Gathering => {
   };
 };
 
+const reset = (): Error => Object.assign(new Error("reset"), { code: "ECONNRESET" });
+
 /**
  * Counts a stream's bytes as they come, and keeps apart what node mixes: one that was reset ends with 'error' or 'close', as a
  * socket does, and never with 'end'.
  */
 export const tapped = <Stream extends Http2Stream>(
   stream: Stream,
-  counted: (bytes: number) => void,
+  { counted, abandoned }: Pick<Vitals, "counted" | "abandoned">,
 ): Stream => {
   const push = stream.push.bind(stream);
   const { take, flush } = gathering(push);
+  let hasEnded = false;
   stream.push = (chunk: Buffer | null) => {
     if (chunk !== null) {
       counted(chunk.length);
       return take(chunk);
     }
     flush();
+    if (stream.destroyed && !hasEnded) abandoned();
+    hasEnded = true;
     if (!stream.aborted && !stream.destroyed && stream.rstCode === 0) return push(null);
-    process.nextTick(() => stream.destroy(new Error("reset"))); // node is in the midst of closing it
+    process.nextTick(() => stream.destroy(reset())); // node is in the midst of closing it
     return false;
   };
   return stream;

@@ -5,6 +5,7 @@ import {
   heartbeatMs,
   heartbeatTimeoutMs,
   settingsTimeoutMs,
+  streamWindow,
   stuckTimeoutMs,
   tinyBytes,
 } from "./protocol.ts";
@@ -48,6 +49,8 @@ const defaults: VitalsOptions = {
 export interface Vitals {
   /** Told of the bytes of each frame of a stream's data that came in. */
   counted(bytes: number): void;
+  /** Told of a stream that was left before its end: what is on its way for it comes all the same. */
+  abandoned(): void;
   stop(): void;
 }
 
@@ -77,6 +80,9 @@ export const watch = (
   let seen = { bytes: socket?.bytesRead ?? 0, data: 0 };
   let overheadLeft = options.maxOverhead;
   let tinyLeft = options.maxTinyFrames;
+  /** Bytes that may still come for streams that were left, of all time, and how many of them have come or cannot come any more. */
+  const onTheirWay = { most: 0, settled: 0 };
+  let answered = 0;
 
   const stop = (): void => {
     clearInterval(beats);
@@ -94,8 +100,11 @@ export const watch = (
   const pulse = new Pulse(session);
   const beat = (): void => {
     if (session.destroyed) return;
+    const { most } = onTheirWay;
     const isSent = session.ping((error, roundTripMs) => {
       if (error !== null) return;
+      // whoever answers has heard before which streams were left, and sends nothing more for them
+      answered = Math.max(answered, most);
       pulse.answered();
       needs.beat?.(roundTripMs);
     });
@@ -136,7 +145,10 @@ export const watch = (
     const carried = data - seen.data;
     const overhead = bytes - seen.bytes - carried;
     seen = { bytes, data };
-    overheadLeft = refilled(overheadLeft, options.maxOverhead) - Math.max(0, overhead - carried);
+    const stray = Math.max(0, overhead - carried);
+    const expected = Math.min(stray, onTheirWay.most - onTheirWay.settled);
+    onTheirWay.settled = Math.max(onTheirWay.settled + expected, answered);
+    overheadLeft = refilled(overheadLeft, options.maxOverhead) - (stray - expected);
     tinyLeft = refilled(tinyLeft, options.maxTinyFrames);
     if (overheadLeft < 0) flooded();
   };
@@ -159,6 +171,9 @@ export const watch = (
       if (bytes >= tinyBytes) return;
       tinyLeft -= 1;
       if (tinyLeft < 0) flooded(); // at once: a thousand of them fit into one read
+    },
+    abandoned: () => {
+      onTheirWay.most += streamWindow;
     },
     stop,
   };

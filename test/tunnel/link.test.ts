@@ -1,14 +1,16 @@
 /** The two ends of a tunnel: what passes, what is refused, and how each notices that the other is gone. */
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { connect as connectHttp2, performServerHandshake } from "node:http2";
+import { connect as connectHttp2, constants, performServerHandshake } from "node:http2";
 import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { test } from "node:test";
 import { Pool } from "undici";
+import { toGatewayError } from "../../src/errors.ts";
 import { createLink, type Link, type LinkOptions } from "../../src/tunnel/link.ts";
-import { agentAuthority } from "../../src/tunnel/protocol.ts";
+import { agentAuthority, sessionOptions } from "../../src/tunnel/protocol.ts";
 import { settings } from "../support/frames.ts";
+import { times } from "../support/hostile.ts";
 import { behind, connectedPair } from "./support.ts";
 
 interface Open {
@@ -148,3 +150,44 @@ for (const { name, headers } of wrong)
   });
 
 test("the one place is reached by its name alone", () => assert.equal(agentAuthority, "agent"));
+
+test("readers that leave large answers in their midst cost the tunnel nothing", async () => {
+  await using pair = await connectedPair();
+  const large = Buffer.alloc(4 * 1024 * 1024);
+  behind(pair.far, (_request, response) => response.end(large));
+  const { link } = linkOn(pair.near);
+  const leave = (): Promise<void> =>
+    new Promise((resolve, reject) => {
+      link.open((error, connection) => {
+        if (connection === null) return reject(error);
+        connection.on("error", () => undefined);
+        connection.once("data", () => connection.destroy());
+        connection.once("close", resolve);
+        connection.write("GET / HTTP/1.1\r\nHost: agent\r\n\r\n");
+      });
+    });
+  await times(60, 8, leave);
+  assert.equal(link.isOpen, true);
+  link.end("the test is over", "drained");
+});
+
+test("a connection that its agent breaks off by an error of HTTP/2 is broken off, as any other", async () => {
+  await using pair = await connectedPair();
+  const session = performServerHandshake(pair.far, sessionOptions);
+  session.on("error", () => undefined);
+  session.on("stream", (stream) => {
+    stream.on("error", () => undefined);
+    stream.respond({ ":status": 200 });
+    stream.write("begun");
+  });
+  const { link, ended } = linkOn(pair.near);
+  const connection = await new Promise<Duplex>((resolve, reject) => {
+    link.open((error, opened) => (opened ? resolve(opened) : reject(error)));
+  });
+  const broke = once(connection, "error");
+  await once(connection, "data");
+  session.goaway(constants.NGHTTP2_INTERNAL_ERROR);
+  const [error] = await broke;
+  assert.equal(toGatewayError(error).code, "upstream_broke");
+  await ended;
+});
