@@ -17,4 +17,8 @@ export const chunkOf = (bytes: Buffer): Buffer =>
     ? bytes
     : Buffer.from(`${bytes.length.toString(16)}\r\n${bytes.toString("latin1")}\r\n`, "latin1");
 
+/** The same of text, which is not empty. */
+export const textChunk = (text: string): Buffer =>
+  Buffer.from(`${Buffer.byteLength(text).toString(16)}\r\n${text}\r\n`);
+
 export const lastChunk = "0\r\n\r\n";

@@ -33,8 +33,9 @@ const marked = (inner: Listener, node: string): Listener => ({
   },
 });
 
-/** Logs alone: a file that is followed by its path has no place that one could go on from. */
-const isShared = ({ exchange }: Carrying): boolean =>
+/** Logs of agents of serai alone: a file that is followed by its path has no place that one could go on from. */
+const isShared = ({ exchange, agents }: Carrying): boolean =>
+  agents !== "nomad" &&
   exchange.route.name === "fs.logs" &&
   exchange.parameters["follow"] === true &&
   exchange.method !== "HEAD";
@@ -51,7 +52,9 @@ export const follow: HttpCarriage = (carrying) => {
   if (carrying.agents === "nomad" && wantsMore(parameters))
     return resumed(carrying, termsOf(carrying, false));
   const terms = termsOf(carrying, isSilent(parameters));
-  const copying = copy(carrying, terms);
-  const listener = needsMarks(parameters) ? marked(copying, carrying.reach.node.name) : copying;
-  return isShared(carrying) ? watch(carrying, terms, listener) : stream(carrying, terms, listener);
+  const copying = (): Listener => {
+    const listener = copy(carrying, terms);
+    return needsMarks(parameters) ? marked(listener, carrying.reach.node.name) : listener;
+  };
+  return isShared(carrying) ? watch(carrying, terms, copying) : stream(carrying, terms, copying());
 };

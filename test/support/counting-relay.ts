@@ -5,25 +5,25 @@ import { connect, createServer, type Socket } from "node:net";
 export interface CountingRelay extends AsyncDisposable {
   /** `host:port`. */
   readonly address: string;
-  /** `METHOD target` of every request so far. */
+  /** `METHOD target` of every request so far whose head is there. */
   readonly requests: readonly string[];
-  /** The last request of each connection that is open. */
+  /** The head of the last request of each connection that is open. */
   readonly open: () => readonly string[];
-  /** Cuts the connections whose last request matches. */
+  /** Cuts the connections of whose last request the head matches. */
   readonly cut: (which: RegExp) => void;
 }
 
-const requestLine = /(?:^|\n)([A-Z]{3,8} \/\S*) HTTP\/1\.1\r\n/g;
-/** A request line that two reads share is found with the second. */
-const keptCharacters = 4096;
+const requestHead = /(?:^|\n)([A-Z]{3,8} \/\S*) HTTP\/1\.1\r\n(?:[^\r]+\r\n)*\r\n/g;
+/** A head that two reads share is found with the second. */
+const keptCharacters = 8192;
 
-const listenIn = (socket: Socket, heard: (request: string) => void): void => {
+const listenIn = (socket: Socket, heard: (request: string, head: string) => void): void => {
   let text = "";
   socket.on("data", (chunk: Buffer) => {
     text += chunk.toString("latin1");
     let seen = 0;
-    for (const found of text.matchAll(requestLine)) {
-      heard(found[1] ?? "");
+    for (const found of text.matchAll(requestHead)) {
+      heard(found[1] ?? "", found[0]);
       seen = found.index + found[0].length;
     }
     text = text.slice(seen).slice(-keptCharacters);
@@ -51,9 +51,9 @@ export const countingRelay = async (target: string, at = "127.0.0.1:0"): Promise
       });
       socket.pipe(other);
     }
-    listenIn(caller, (request) => {
+    listenIn(caller, (request, head) => {
       requests.push(request);
-      last.set(caller, request);
+      last.set(caller, head);
     });
   });
   const [ownHost = "", ownPort = ""] = at.split(":");
@@ -65,7 +65,7 @@ export const countingRelay = async (target: string, at = "127.0.0.1:0"): Promise
     requests,
     open: () => [...last.values()],
     cut(which) {
-      for (const [socket, request] of last) if (which.test(request)) socket.destroy();
+      for (const [socket, head] of last) if (which.test(head)) socket.destroy();
     },
     async [Symbol.asyncDispose]() {
       for (const socket of sockets) socket.destroy();

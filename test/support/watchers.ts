@@ -114,7 +114,8 @@ const sceneOf = (rig: Rig, relay: CountingRelay, job: string): Scene => {
   const allocation = rig.allocation(job);
   const log = new WrittenLog(path.join(rig.directory, "agent-1", "alloc", allocation));
   const clients = new Set<RawClient>();
-  const ofLog = new RegExp(`/fs/logs/${allocation}`);
+  /** One that only asks where a viewer would begin is over at once. */
+  const ofLog = new RegExp(`/fs/logs/${allocation}(?![\\s\\S]*X-Serai-Form: place)`);
   const follows = (): number => relay.open().filter((request) => ofLog.test(request)).length;
 
   const hasAll = async ({ client, data, from }: Watcher): Promise<void> => {

@@ -4,7 +4,7 @@ import { heartbeat } from "../../logs/frame.ts";
 import { type LogFile, type LogStart, logIndex } from "../../logs/log-files.ts";
 import { type Marks, marksFor } from "../../logs/marks.ts";
 import { beginning, logsDirectory, lost, placeOf } from "../../logs/places.ts";
-import { beatRecord } from "../../logs/records.ts";
+import { beatRecord, enteredRecord } from "../../logs/records.ts";
 import type { LogsParameters } from "../../parameters.ts";
 import { type Content, type FilesOf, openContent } from "./content.ts";
 import { PathFault } from "./fault.ts";
@@ -12,20 +12,27 @@ import { isGone, type SeenDirectory, type Shared, sendHead, streamHead } from ".
 import { Bell, Life } from "./life.ts";
 import { filesNow, noEntry } from "./log-listing.ts";
 import { type Begin, beginOf, isStarted } from "./log-start.ts";
-import { frameSink, plainSink, recordSink, recordsHead, type Sink, wantsRecords } from "./sinks.ts";
+import {
+  frameSink,
+  plainSink,
+  recordSink,
+  recordsHead,
+  recordsWanted,
+  type Sink,
+} from "./sinks.ts";
 import { Tail } from "./tail.ts";
 
 /** Between looks at a task's state. */
 const stateLookMs = 250;
 
 /** How an answer's body is written. */
-type Form = "plain" | "framed" | "records";
+type Form = "plain" | "framed" | "records" | "place";
 
 const beats = { framed: heartbeat, records: beatRecord } as const;
 
 /** One answer on its way. */
 interface Session {
-  readonly form: Form;
+  readonly form: Exclude<Form, "place">;
   readonly allocation: FilesOf;
   readonly parameters: LogsParameters;
   readonly response: ServerResponse;
@@ -234,8 +241,17 @@ const beginNow = async (
     : beginOf(allocation, parameters, marks?.resumed);
 
 const formOf = ({ plain, follow }: LogsParameters, response: ServerResponse): Form => {
-  if (follow && wantsRecords(response)) return "records";
-  return plain ? "plain" : "framed";
+  const usual = plain ? "plain" : "framed";
+  return (follow ? recordsWanted(response) : undefined) ?? usual;
+};
+
+/** Before a byte of it was looked for; empty for a task that is waited for. */
+const placeRecord = (begin: Begin | undefined): string => {
+  if (begin === undefined) return "";
+  const { file, offset } = begin.start;
+  const { name, index, size, inode = "" } = file;
+  const missing = undefined;
+  return enteredRecord({ file: `${logsDirectory}/${name}`, index, inode, offset, size, missing });
 };
 
 const headOf = (
@@ -245,7 +261,7 @@ const headOf = (
   begin: Begin | undefined,
 ): Readonly<Record<string, string>> => {
   const type = streamHead(plain ? "text/plain" : "application/json");
-  const head = form === "records" ? { ...type, ...recordsHead } : type;
+  const head = form === "records" || form === "place" ? { ...type, ...recordsHead } : type;
   return marks ? { ...head, ...marks.headAt(begin ? placeOf(begin.start) : beginning) } : head;
 };
 
@@ -275,6 +291,10 @@ export const logs = async (
   const head = headOf(form, parameters, marks, begin);
   if (response.req.method === "HEAD") {
     response.writeHead(200, head).end();
+    return;
+  }
+  if (form === "place") {
+    response.writeHead(200, head).end(placeRecord(begin));
     return;
   }
   const sink = sinks[form](response, life, head, marks);

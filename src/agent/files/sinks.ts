@@ -9,6 +9,7 @@ import {
   type Entered,
   enteredRecord,
   formHeader,
+  placeForm,
   recordsForm,
   toldRecord,
 } from "../../logs/records.ts";
@@ -81,5 +82,7 @@ export const recordSink = (response: ServerResponse, life: Life, head: Head): Si
 export const recordsHead: Head = { [formHeader]: recordsForm };
 
 /** Only a gateway asks so, of a log that it follows. */
-export const wantsRecords = ({ req }: ServerResponse): boolean =>
-  req.method === "GET" && req.headers[formHeader.toLowerCase()] === recordsForm;
+export const recordsWanted = ({ req }: ServerResponse): "records" | "place" | undefined => {
+  const form = req.method === "GET" ? req.headers[formHeader.toLowerCase()] : undefined;
+  return form === recordsForm || form === placeForm ? form : undefined;
+};

@@ -1,15 +1,21 @@
 /** A followed log asked of an agent of serai's in records, and its records as entries. */
 import { GatewayError } from "../../errors.ts";
-import { formHeader, InvalidRecord, RecordReader, recordsForm } from "../../logs/records.ts";
+import {
+  formHeader,
+  InvalidRecord,
+  placeForm,
+  RecordReader,
+  recordsForm,
+} from "../../logs/records.ts";
 import type { Headers } from "../../upstream/head.ts";
 import type { Listener } from "../ask.ts";
 import type { AgentRequest } from "../request.ts";
 import { type Entry, isSameFile, type LogFile, type Place } from "./ring.ts";
 
 /** Nomad's agents pay no heed to it. */
-export const inRecords = (request: AgentRequest): AgentRequest => ({
+export const asked = (form: "records" | "place", request: AgentRequest): AgentRequest => ({
   ...request,
-  headers: { ...request.headers, [formHeader]: recordsForm },
+  headers: { ...request.headers, [formHeader]: form === "place" ? placeForm : recordsForm },
 });
 
 export const isInRecords = (status: number, headers: Headers): boolean =>
@@ -39,13 +45,13 @@ export const recordBody = (tap: Tap, node: string): Pick<Listener, "data" | "end
         size,
         event: undefined,
         missing,
-        frame: undefined,
+        chunks: {},
       });
     },
     told({ bytes, end, size, event }) {
       if (of === undefined) throw new InvalidRecord("a piece of no file");
       if (event !== undefined) of.isUnsure = true;
-      tap.entry({ of, bytes, end, size, event, missing: undefined, frame: undefined });
+      tap.entry({ of, bytes, end, size, event, missing: undefined, chunks: {} });
     },
     beat: tap.beat,
   });

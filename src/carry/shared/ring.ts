@@ -13,6 +13,13 @@ export interface LogFile {
   isUnsure: boolean;
 }
 
+/** A piece of a body, as its connection wants it. */
+export interface Chunk {
+  readonly bytes: Buffer;
+  /** Without what makes it a chunk. */
+  readonly length: number;
+}
+
 /** A piece, or (without bytes and event) that a file is entered. */
 export interface Entry {
   readonly of: LogFile;
@@ -24,8 +31,8 @@ export interface Entry {
   readonly event: FileEvent | undefined;
   /** Files that should have come before it. */
   readonly missing: string | undefined;
-  /** Its frame, once somebody needed it. */
-  frame: Buffer | undefined;
+  /** As chunks of an answer, once somebody needed them: of its bytes, and of its frame. */
+  readonly chunks: { plain?: Chunk; framed?: Chunk };
 }
 
 /** The next byte that somebody wants: of the entry with this number, so many bytes into it. */

@@ -11,7 +11,9 @@ export interface SharesOptions {
 }
 
 export interface Shares {
-  /** Undefined when there are as many as there may be. Each viewer that was added is to be removed. */
+  /** The share of a viewer's log, when one is open now. */
+  open(viewer: Viewer): Share | undefined;
+  /** The same, made where there is none; undefined when there are as many as there may be. Who is added is to be removed. */
   of(viewer: Viewer): Share | undefined;
   readonly stats: {
     /** Follows at agents that are shared. */
@@ -35,6 +37,10 @@ export const createShares = (given: Partial<SharesOptions> = {}): Shares => {
   const beats = createWheel(beatMs);
   const shares = new Map<string, Share>();
   return {
+    open(viewer) {
+      const known = shares.get(keyOf(viewer));
+      return known?.isOpen ? known : undefined;
+    },
     of(viewer) {
       const key = keyOf(viewer);
       const known = shares.get(key);

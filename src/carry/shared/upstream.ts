@@ -3,7 +3,7 @@ import { GatewayError, toGatewayError } from "../../errors.ts";
 import { ask, type Flow, type Listener } from "../ask.ts";
 import { deadlineMsOf } from "../carriage.ts";
 import { type AgentRequest, agentRequest } from "../request.ts";
-import { checkGoesOn, inRecords, isInRecords, recordBody } from "./records.ts";
+import { asked, checkGoesOn, isInRecords, recordBody } from "./records.ts";
 import type { Entry } from "./ring.ts";
 import type { Viewer } from "./viewer.ts";
 
@@ -71,7 +71,7 @@ export class Upstream {
       if (this.#gone.signal.aborted) return;
       this.#events.over(this, error === undefined ? undefined : toGatewayError(error));
     };
-    ask(inRecords(request), terms, this.#listener()).then(() => over(), over);
+    ask(asked("records", request), terms, this.#listener()).then(() => over(), over);
   }
 
   #listener(): Listener {

@@ -2,13 +2,21 @@
 import { GatewayError } from "../../errors.ts";
 import { canonicalUuid } from "../../lib/uuid.ts";
 import { heartbeat, toFrame } from "../../logs/frame.ts";
-import { type Marks, marksFor } from "../../logs/marks.ts";
+import { type Beside, type Marks, marksFor } from "../../logs/marks.ts";
 import { bindingOf, toToken } from "../../logs/resume-token.ts";
 import { type LogsParameters, logsParameters } from "../../parameters.ts";
 import type { Carrying } from "../carriage.ts";
+import { chunkOf, lastChunk, takeChunks, textChunk } from "../chunks.ts";
 import { tooSlow } from "../cut.ts";
 import { type AgentRequest, agentRequest } from "../request.ts";
-import { type Entry, isSameFile, type LogFile, type Place, type Stand } from "./ring.ts";
+import {
+  type Chunk,
+  type Entry,
+  isSameFile,
+  type LogFile,
+  type Place,
+  type Stand,
+} from "./ring.ts";
 
 /** What brings a viewer its bytes now: its own follow, or a shared one. */
 export interface Source {
@@ -17,18 +25,17 @@ export interface Source {
   fail(error: GatewayError): void;
 }
 
-const beat = Buffer.from(heartbeat);
-
-const frameOf = (entry: Entry, bytes: Buffer): Buffer => {
-  const { of, end, event } = entry;
-  return Buffer.from(toFrame({ file: of.file, bytes, end, event }));
-};
+const none: Beside = { before: "", behind: "" };
+const beatChunk: Chunk = { bytes: textChunk(heartbeat), length: heartbeat.length };
 
 export class Viewer {
   readonly carrying: Carrying;
   readonly parameters: LogsParameters;
   readonly allocationId: string;
-  readonly #marks: Marks | undefined;
+  #marks: Marks | undefined;
+  #isChunked = false;
+  /** The head was sent. */
+  isBegun = false;
   #of: LogFile | undefined;
   #offset = 0;
   #size = 0;
@@ -41,13 +48,15 @@ export class Viewer {
     this.carrying = carrying;
     this.parameters = logsParameters(exchange.raw);
     this.allocationId = canonicalUuid(exchange.key);
-    this.#marks = marksFor({ id: this.allocationId }, this.parameters);
   }
 
   /** Listens to its connection; once, when the head was sent. */
   begin(stallMs: number): void {
     const { carrying } = this;
     const { response } = carrying;
+    this.isBegun = true;
+    this.#isChunked = takeChunks(response);
+    this.#marks = marksFor({ id: this.allocationId }, this.parameters);
     response.on("drain", () => {
       this.isBlocked = false;
       carrying.tally.callerStalledAtMs = undefined;
@@ -68,16 +77,27 @@ export class Viewer {
     this.#enter(entry);
     this.#offset = entry.end;
     this.#size = entry.size;
+    const { chunks } = entry;
     const bytes = skip === 0 ? entry.bytes : entry.bytes.subarray(skip);
-    if (this.parameters.plain) {
-      if (bytes.length > 0) this.#send(bytes);
-      return;
-    }
-    if (bytes.length > 0 || entry.event !== undefined) this.#sendFrame(entry, bytes);
+    if (bytes.length === 0 && (this.parameters.plain || entry.event === undefined)) return;
+    const kind = this.parameters.plain ? "plain" : "framed";
+    const isShared = skip === 0 && this.#isChunked;
+    const chunk = (isShared ? chunks[kind] : undefined) ?? this.#chunkOf(entry, bytes);
+    if (isShared) chunks[kind] ??= chunk;
+    const { before, behind } = this.#marks?.beside({ bytes, end: entry.end }) ?? none;
+    if (before !== "" && kind === "framed") this.#send(this.#text(before));
+    this.#send(chunk);
+    if (behind !== "" && kind === "framed") this.#send(this.#text(behind));
   }
 
   beat(): void {
-    if (!this.isBlocked && !this.parameters.plain) this.#send(beat);
+    if (this.isBlocked || this.parameters.plain) return;
+    this.#send(this.#isChunked ? beatChunk : this.#text(heartbeat));
+  }
+
+  /** In order. */
+  end(): void {
+    this.carrying.response.end(this.#isChunked ? lastChunk : undefined);
   }
 
   /** The request that goes on from a place, with this viewer's right. */
@@ -104,23 +124,24 @@ export class Viewer {
     this.#marks?.enter(of, missing);
   }
 
-  #sendFrame(entry: Entry, bytes: Buffer): void {
-    const isWhole = bytes.length === entry.bytes.length;
-    if (isWhole) entry.frame ??= frameOf(entry, bytes);
-    const frame = (isWhole ? entry.frame : undefined) ?? frameOf(entry, bytes);
-    if (this.#marks === undefined) {
-      this.#send(frame);
-      return;
-    }
-    const { before, behind } = this.#marks.beside({ bytes, end: entry.end });
-    if (before !== "") this.#send(Buffer.from(before));
-    this.#send(frame);
-    if (behind !== "") this.#send(Buffer.from(behind));
+  #chunkOf({ of, end, event }: Entry, bytes: Buffer): Chunk {
+    return this.parameters.plain
+      ? this.#plain(bytes)
+      : this.#text(toFrame({ file: of.file, bytes, end, event }));
   }
 
-  #send(bytes: Buffer): void {
+  #plain(bytes: Buffer): Chunk {
+    return { bytes: this.#isChunked ? chunkOf(bytes) : bytes, length: bytes.length };
+  }
+
+  #text(text: string): Chunk {
+    const length = Buffer.byteLength(text);
+    return { bytes: this.#isChunked ? textChunk(text) : Buffer.from(text), length };
+  }
+
+  #send({ bytes, length }: Chunk): void {
     const { response, tally } = this.carrying;
-    tally.bytesOut += bytes.length;
+    tally.bytesOut += length;
     this.isBlocked = !response.write(bytes);
     if (this.isBlocked) tally.callerStalledAtMs ??= performance.now();
   }

@@ -8,30 +8,31 @@ import { type Carrying, deadlineMsOf } from "../carriage.ts";
 import type { AgentRequest } from "../request.ts";
 import { handedOver, orCut, type StreamTerms, sendHead } from "../stream.ts";
 import type { Member } from "./member.ts";
-import { checkGoesOn, inRecords, isInRecords, recordBody } from "./records.ts";
+import { asked, checkGoesOn, isInRecords, recordBody } from "./records.ts";
 import type { Share } from "./share.ts";
-import type { Shares } from "./shares.ts";
 import { Viewer } from "./viewer.ts";
 
-/** One viewer on its way. `viewer` is there once the agent has answered in records. */
+/** One viewer on its way. */
 interface Watching {
   readonly carrying: Carrying;
   readonly terms: StreamTerms;
-  readonly shares: Shares;
+  readonly viewer: Viewer;
   /** Takes an answer that is not in records. */
-  readonly other: Listener;
-  viewer: Viewer | undefined;
+  readonly other: () => Listener;
   share: Share | undefined;
 }
 
-const begun = (watching: Watching): Viewer => {
-  const { carrying, terms, shares } = watching;
-  const viewer = new Viewer(carrying);
+const begin = (
+  watching: Watching,
+  status: number,
+  headers: Parameters<typeof sendHead>[3],
+): void => {
+  const { carrying, terms, viewer } = watching;
+  if (viewer.isBegun) return;
+  sendHead(carrying, terms, status, headers);
   viewer.begin(terms.stallMs);
-  watching.viewer = viewer;
-  watching.share = shares.of(viewer);
+  watching.share = carrying.shares.of(viewer);
   watching.share?.add(viewer);
-  return viewer;
 };
 
 const notGoneOn = (node: string, status: number): GatewayError =>
@@ -40,111 +41,124 @@ const notGoneOn = (node: string, status: number): GatewayError =>
     reason: `the log cannot be gone on with where the viewer stood: it answered ${status}`,
   });
 
-/** Takes the viewer's own follow. `joined` is told when a share takes it over; nothing is taken after that. */
-const ownListener = (watching: Watching, joined: (member: Member) => void): Listener => {
-  const { carrying, terms, other } = watching;
+/** Takes the viewer's own follow. `heard`, after each piece of it: whether it goes on. */
+const ownListener = (watching: Watching, heard: (flow: Flow | undefined) => boolean): Listener => {
+  const { carrying, viewer } = watching;
   const node = carrying.reach.node.name;
-  let resumedAt = watching.viewer?.stand;
+  let resumedAt = viewer.stand;
   let flow: Flow | undefined;
   const body = recordBody(
     {
       entry(entry) {
         if (resumedAt !== undefined) checkGoesOn(resumedAt, entry, node);
         resumedAt = undefined;
-        watching.viewer?.take(entry, 0);
+        viewer.take(entry, 0);
       },
-      beat: () => watching.viewer?.beat(),
-      heard() {
-        const { viewer, share } = watching;
-        const member = viewer && share?.join(viewer);
-        if (member === undefined) return !viewer?.isBlocked;
-        flow?.stop();
-        joined(member);
-        return true;
-      },
+      beat: () => viewer.beat(),
+      heard: () => heard(flow),
     },
     node,
   );
+  let taker = body;
   return {
     head(status, headers, given) {
-      const isRecords = isInRecords(status, headers);
-      if (!isRecords && watching.viewer) throw notGoneOn(node, status);
-      if (!isRecords) return other.head(status, headers, given);
+      if (!isInRecords(status, headers)) {
+        if (viewer.isBegun) throw notGoneOn(node, status);
+        const other = watching.other();
+        taker = other;
+        return other.head(status, headers, given);
+      }
       flow = given;
-      if (watching.viewer === undefined) sendHead(carrying, terms, status, headers);
-      const viewer = watching.viewer ?? begun(watching);
+      begin(watching, status, headers);
       viewer.source = given;
       return "follows";
     },
-    data: (chunk, done) => (flow ? body : other).data(chunk, done),
-    end: () => (flow ? body : other).end(),
+    data: (chunk, done) => taker.data(chunk, done),
+    end: () => taker.end(),
   };
 };
+
+type Times = Pick<Terms, "deadlineMs" | "silenceMs">;
 
 /** Follows by itself; the membership for which it stopped, or undefined at the log's end. */
 const own = async (
   watching: Watching,
   request: AgentRequest,
-  times: Pick<Terms, "deadlineMs" | "silenceMs">,
+  times: Times,
 ): Promise<Member | undefined> => {
-  const { reach, exchange } = watching.carrying;
+  const { carrying, viewer } = watching;
+  const { signal } = carrying.exchange;
   const found: { member?: Member } = {};
-  const listener = ownListener(watching, (member) => {
+  const listener = ownListener(watching, (flow) => {
+    const member = watching.share?.join(viewer);
+    if (member === undefined) return !viewer.isBlocked;
     found.member = member;
+    flow?.stop();
     member.feed();
+    return true;
   });
-  await ask(inRecords(request), { reach, signal: exchange.signal, ...times }, listener);
+  await ask(asked("records", request), { reach: carrying.reach, signal, ...times }, listener);
   return found.member;
+};
+
+/** Agents of serai answer at once, in plain too. */
+const prompt = (carrying: Carrying): Times => ({
+  deadlineMs: deadlineMsOf(carrying),
+  silenceMs: carrying.limits.followSilenceMs,
+});
+
+const goOn = (watching: Watching): Promise<Member | undefined> => {
+  const { viewer, carrying } = watching;
+  const { stand } = viewer;
+  const request = stand === undefined ? carrying.request : viewer.requestAt(stand);
+  return own(watching, request, prompt(carrying));
+};
+
+/** Where others share a follow already it may be enough to know where this one would begin. */
+const begun = async (watching: Watching): Promise<Member | undefined> => {
+  const { carrying, terms, viewer } = watching;
+  const { request, reach, exchange, shares } = carrying;
+  if (shares.open(viewer) === undefined) return own(watching, request, terms);
+  const { signal } = exchange;
+  const listener = ownListener(watching, () => true);
+  await ask(asked("place", request), { reach, signal, ...terms }, listener);
+  if (!viewer.isBegun) return undefined; // answered in another way
+  const member = watching.share?.join(viewer);
+  member?.feed();
+  return member ?? goOn(watching);
 };
 
 /** By turns alone and as a member, to the log's end. */
 const toItsEnd = async (watching: Watching): Promise<void> => {
-  const { carrying, terms } = watching;
-  const resumedTimes = {
-    deadlineMs: deadlineMsOf(carrying),
-    silenceMs: carrying.limits.followSilenceMs,
-  };
-  let member = await own(watching, carrying.request, terms);
-  while (member !== undefined && (await member.parting) === "alone") {
-    const { viewer } = member;
-    const { stand } = viewer;
-    if (stand === undefined)
-      throw new GatewayError("internal", { reason: "a member stands nowhere" });
-    member = await own(watching, viewer.requestAt(stand), resumedTimes);
-  }
+  let member = await begun(watching);
+  while (member !== undefined && (await member.parting) === "alone") member = await goOn(watching);
 };
 
 /** A way that could not be taken is no refusal any more once the caller has a head: its answer broke. */
 const brokenOff = (error: unknown, { carrying, viewer }: Watching): unknown => {
-  const isOurs = viewer === undefined || carrying.exchange.signal.aborted;
+  const isOurs = !viewer.isBegun || carrying.exchange.signal.aborted;
   if (isOurs || !(error instanceof GatewayError) || !error.retryable) return error;
   const reason = error.facts.reason ?? error.words;
-  return new GatewayError(
-    "upstream_broke",
-    { node: carrying.reach.node.name, reason },
-    { cause: error },
-  );
+  const node = carrying.reach.node.name;
+  return new GatewayError("upstream_broke", { node, reason }, { cause: error });
 };
 
 /** `other` takes what an agent answers that knows no records. */
-export const watch = (carrying: Carrying, terms: StreamTerms, other: Listener): Promise<void> =>
+export const watch = (
+  carrying: Carrying,
+  terms: StreamTerms,
+  other: () => Listener,
+): Promise<void> =>
   orCut(carrying, async () => {
-    const { shares, response } = carrying;
-    const watching: Watching = {
-      carrying,
-      terms,
-      shares,
-      other,
-      viewer: undefined,
-      share: undefined,
-    };
+    const viewer = new Viewer(carrying);
+    const watching: Watching = { carrying, terms, viewer, other, share: undefined };
     try {
       await toItsEnd(watching);
-      if (watching.viewer) response.end();
+      if (viewer.isBegun) viewer.end();
     } catch (error) {
       throw brokenOff(error, watching);
     } finally {
-      if (watching.viewer) watching.share?.remove(watching.viewer);
+      watching.share?.remove(viewer);
     }
     await handedOver(carrying, terms);
   });

@@ -11,10 +11,10 @@ const fileOf = (index: number, inode = String(100 + index)): LogFile => ({
   file: `f.${index}`, index, inode, isUnsure: false,
 }); // biome-ignore format: a row
 const entering = (of: LogFile, offset = 0): Entry => ({
-  of, bytes: none, end: offset, size: offset, event: undefined, missing: undefined, frame: undefined,
+  of, bytes: none, end: offset, size: offset, event: undefined, missing: undefined, chunks: {},
 }); // biome-ignore format: a row
 const piece = (of: LogFile, bytes: Buffer, end: number, event?: Entry["event"]): Entry => ({
-  of, bytes, end, size: end, event, missing: undefined, frame: undefined,
+  of, bytes, end, size: end, event, missing: undefined, chunks: {},
 }); // biome-ignore format: a row
 
 /** A log of some files, and the ring that follows it. */
