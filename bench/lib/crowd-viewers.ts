@@ -1,9 +1,10 @@
 /**
  * Viewers of followed logs, in a process of their own: each opens a socket, asks, and reads whatever comes. Their parent sends an
- * order and is told when all have their head, which of them were cut, and, for each `watch` that it sends, what they saw.
+ * order and is told when all have their head, each that was refused or cut, and, for each `watch` that it sends, what they saw.
  */
 import { once } from "node:events";
 import { connect } from "node:net";
+import { setTimeout as delay } from "node:timers/promises";
 import { z } from "zod";
 
 const order = z.object({
@@ -26,6 +27,8 @@ process.once("disconnect", () => process.exit());
 const [ordered] = await once(process, "message");
 const { port, token, allocations } = order.parse(ordered);
 const openAtOnce = 32;
+const mostTries = 10;
+const againMs = 1_000;
 /** One viewer in so many is looked at. */
 const sampleEvery = 30;
 
@@ -37,14 +40,16 @@ let pieces = 0;
 const view = (allocation: string, nth: number): Promise<void> =>
   new Promise((resolve, reject) => {
     let hasHead = false;
+    let isOpen = false;
     let lastMs = 0;
     const isSampled = nth % sampleEvery === 0;
     const came = (bytes: Buffer): void => {
       if (!hasHead) {
         hasHead = true;
         const head = bytes.toString("latin1");
-        if (head.startsWith("HTTP/1.1 200")) resolve();
-        else reject(new Error(head));
+        isOpen = head.startsWith("HTTP/1.1 200");
+        if (isOpen) resolve();
+        else socket.destroy(new Error(head));
       }
       pieces += 1;
       if (!isSampled) return;
@@ -64,7 +69,10 @@ const view = (allocation: string, nth: number): Promise<void> =>
       },
     });
     socket.on("error", reject);
-    socket.once("close", () => process.send?.({ lost: hasHead ? "cut" : "refused" }));
+    socket.once("close", () => {
+      if (isOpen) process.send?.({ lost: "cut" });
+      else reject(new Error("no answer"));
+    });
     socket.write(
       `GET /v1/client/fs/logs/${allocation}?task=server&type=stdout&follow=true&origin=end HTTP/1.1\r\nHost: crowd\r\nX-Nomad-Token: ${token}\r\n\r\n`,
     );
@@ -86,9 +94,21 @@ process.on("message", (message) => {
   setTimeout(() => process.send?.({ watched: seen() }), watchMs);
 });
 
+/** As a viewer does that is told to come again. */
+const viewAtLast = async (allocation: string, nth: number, tries = mostTries): Promise<void> => {
+  try {
+    await view(allocation, nth);
+  } catch (error) {
+    if (tries === 1) throw error;
+    process.send?.({ lost: "refused" });
+    await delay(againMs);
+    await viewAtLast(allocation, nth, tries - 1);
+  }
+};
+
 const waiting = allocations.entries();
 const open = async (): Promise<void> => {
-  for (const [nth, allocation] of waiting) await view(allocation, nth);
+  for (const [nth, allocation] of waiting) await viewAtLast(allocation, nth);
 };
 await Promise.all(Array.from({ length: openAtOnce }, open));
 process.send?.({ open: allocations.length });

@@ -21,8 +21,10 @@ export interface Followers extends Watched {
   /** Of the gateway, while they were watched. */
   readonly cpuShare: number;
   readonly loopP99Ms: number;
-  /** Answers that ended or were refused. */
-  readonly lost: number;
+  /** Answers that were cut. */
+  readonly cut: number;
+  /** Refusals, after which a viewer came again. */
+  readonly refused: number;
 }
 
 export interface CrowdOptions {
@@ -47,7 +49,7 @@ export const mostFollowers = (): number => Math.floor((openFilesLimit() ?? 0) * 
 const said = z.object({
   allocations: z.array(z.string()).optional(),
   open: z.number().optional(),
-  lost: z.string().optional(),
+  lost: z.enum(["cut", "refused"]).optional(),
   watched: z
     .object({ largestGapMs: z.number(), p99GapMs: z.number(), pieces: z.number() })
     .optional(),
@@ -56,7 +58,7 @@ type Said = z.output<typeof said>;
 
 interface Helper extends Disposable {
   readonly child: ChildProcess;
-  readonly lost: () => number;
+  readonly lost: Readonly<Record<"cut" | "refused", number>>;
   heard<Name extends keyof Said>(
     name: Name,
     withinMs: number,
@@ -67,15 +69,15 @@ const start = (program: string, order: object): Helper => {
   const child = fork(path.join(import.meta.dirname, program));
   child.send(order);
   const words: Said[] = [];
-  let lost = 0;
+  const lost = { cut: 0, refused: 0 };
   child.on("message", (message) => {
     const one = said.parse(message);
     if (one.lost === undefined) words.push(one);
-    else lost += 1;
+    else lost[one.lost] += 1;
   });
   return {
     child,
-    lost: () => lost,
+    lost,
     heard: (name, withinMs) =>
       until(
         `${name} of ${program}`,
@@ -174,6 +176,6 @@ export const followers = async (
     heapKib: { before: before.heapKib, after: after.heapKib },
     cpuShare,
     loopP99Ms: after.loopP99Ms,
-    lost: viewers.lost(),
+    ...viewers.lost,
   };
 };

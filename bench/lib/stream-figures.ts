@@ -30,7 +30,7 @@ export const aimsOf = ({ followers, readers, echoes, starts }: Measured): readon
     atMost(`${one.carrier}: p99 of the event loop's delay, ms`, one.loopP99Ms, 50),
     atMost(`${one.carrier}: largest gap between two heartbeats, ms`, one.largestGapMs, 2_000),
     atMost(`${one.carrier}: share of a core`, one.cpuShare, 0.5),
-    atMost(`${one.carrier}: followers lost`, one.lost, 0),
+    atMost(`${one.carrier}: followers refused or cut`, one.refused + one.cut, 0),
   ]),
   ...(readers === undefined
     ? []
