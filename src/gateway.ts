@@ -109,7 +109,7 @@ const assemble = async (
   const ways = explained(home.ways);
   const answers = {
     ...(home.embedded &&
-      ownAnswers(home.embedded, identity, { clock, version, config, self, draining })),
+      ownAnswers(home.embedded, identity, { clock, version, config, self, draining, tunnels })),
     "serai.reach": createReachAnswer(ways),
   };
   const shares = createShares();
@@ -117,7 +117,7 @@ const assemble = async (
     { clock, metrics, identity, home, ways, ledger, recorder, answers, shares },
     config,
   );
-  const callers = openCallers(log, config);
+  const callers = openCallers({ log, certifiedNode: tunnels.certifiedNode }, config);
   const door = await openDoor(
     {
       log,
@@ -217,12 +217,13 @@ interface Answering {
   readonly config: ServerConfig;
   readonly self: { address: string };
   readonly draining: Parts["draining"];
+  readonly tunnels: Pick<TunnelParts, "certifiedNode">;
 }
 
 const ownAnswers = (
   registry: EmbeddedRegistry,
   identity: Identity,
-  { clock, version, config, self, draining }: Answering,
+  { clock, version, config, self, draining, tunnels }: Answering,
 ): Readonly<Record<string, Answer>> => {
   const { name, region, datacenter } = config;
   return {
@@ -246,7 +247,7 @@ const ownAnswers = (
       },
     ),
     ...identity.answers,
-    "serai.announce": createAnnounceAnswer(registry.announce),
+    "serai.announce": createAnnounceAnswer(registry.announce, tunnels.certifiedNode),
   };
 };
 

@@ -147,7 +147,7 @@ export const routes: readonly Route[] = [
   { ...answered, name: "acl.policies", path: "/v1/acl/policies", rule: answerDecides, about: "the caller's policies" },
   { ...answered, name: "acl.policy", path: "/v1/acl/policy/*id", rule: answerDecides, about: "one policy with its rules" },
   // serai's own
-  { ...answered, name: "serai.announce", path: "/v1/serai/node/:id", methods: ["PUT"], rule: nobody, body: "announce", about: "an agent announces itself with its join token" },
+  { ...answered, name: "serai.announce", path: "/v1/serai/node/:id", methods: ["PUT"], rule: nobody, body: "announce", about: "an agent announces itself with its join token or certificate" },
   { ...answered, name: "serai.reach", path: "/v1/serai/nodes/:id/reach", key: "node_of_path", rule: nodeRead, about: "the ways to a node: which there are, which one is taken, why the others are not" },
 ];
 

@@ -1,6 +1,6 @@
 /** Composition root of the agent: wires its parts and owns their closing order. */
 import type { SecureContextOptions } from "node:tls";
-import { Agent as HttpAgent } from "undici";
+import { buildConnector, Agent as HttpAgent } from "undici";
 import { createAuthenticate } from "../acl/authenticate.ts";
 import { createGatewaySource } from "../acl/gateway-source.ts";
 import { authorityOf } from "../lib/addresses.ts";
@@ -46,7 +46,7 @@ export interface AgentOptions {
     readonly ca: string | undefined;
     /** Gateways to keep a tunnel to, one at a time; none: no tunnel. */
     readonly tunnels?: readonly string[];
-    /** The node's certificate for them. */
+    /** The node's own, in place of the join token. */
     readonly certificate?: DiallerOptions["certificate"];
   };
   readonly tls: AgentTls | undefined;
@@ -72,6 +72,20 @@ export interface Agent extends Closer {
 }
 
 const maxExecSessionsDefault = 256;
+/** Then the gateway is dialled anew, so that a renewed certificate is shown some minutes later. */
+const requestsPerConnection = 30;
+
+/** Dials the gateway with the certificate as it is now. */
+const connecting =
+  ({ ca, certificate }: AgentOptions["gateway"]): buildConnector.connector =>
+  (target, callback) => {
+    try {
+      const dial = buildConnector({ ...(ca === undefined ? {} : { ca }), ...certificate?.() });
+      dial(target, callback);
+    } catch (error) {
+      callback(error instanceof Error ? error : new Error(String(error)), null);
+    }
+  };
 
 const secureContext = ({ cert, key, clientCa }: AgentTls): SecureContextOptions => ({
   cert,
@@ -122,7 +136,8 @@ export const createAgent = async (
   // one connection, kept by the announcements: a gateway whose door is full of callers still hears and answers its agents
   const dispatcher = new HttpAgent({
     connections: 1,
-    ...(gateway.ca === undefined ? {} : { connect: { ca: gateway.ca } }),
+    ...(gateway.certificate && { maxRequestsPerClient: requestsPerConnection }),
+    connect: connecting(gateway),
   });
   const pullSecrets = createPullSecrets();
   const server = createAgentServer(

@@ -150,7 +150,7 @@ export const createAnnouncer = (needs: AnnouncerNeeds, options: AnnouncerOptions
         if (current.state !== "refused" || current.reason !== outcome.reason)
           log.error(
             { ...about, status: outcome.status, reason: outcome.reason },
-            "THE GATEWAY REFUSES THIS AGENT: check gateway.join_token and gateway.address",
+            "THE GATEWAY REFUSES THIS AGENT: check gateway.join_token or gateway.cert_file, and gateway.address",
           );
     }
   };

@@ -48,7 +48,7 @@ export const agentOptions = (config: AgentConfig): AgentOptions => ({
     joinToken: config.gateway.joinToken,
     ca: readText(config.gateway.caFile),
     tunnels: tunnelsOf(config),
-    certificate: certificateIn(config.gateway.tunnelCertFile, config.gateway.tunnelKeyFile),
+    certificate: certificateIn(config.gateway.certFile, config.gateway.keyFile),
   },
   tls: tlsOf(config),
   aclEnabled: config.acl.enabled,

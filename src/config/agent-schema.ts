@@ -115,8 +115,8 @@ export const agentRows = section("The agent", {
     ca_file: optional(filePath, "authorities of the gateway's certificate; the system's without it"),
     tunnel: setting(flag, false, "dials out and keeps a tunnel open instead of listening; see docs/tunnel.md"),
     tunnel_addresses: setting(origins, [], "gateways to keep a tunnel to, in turn; `address` without them"),
-    tunnel_cert_file: optional(filePath, "the node's certificate, which proves it to the tunnel in place of the join token; read for each tunnel"),
-    tunnel_key_file: optional(filePath, "its private key"),
+    cert_file: optional(filePath, "the node's certificate, which proves it in place of the join token; read for each connection"),
+    key_file: optional(filePath, "its private key"),
     tunnel_cleartext: setting(flag, false, "lets a tunnel to another machine go without TLS: whoever listens on the way can read and write everything"),
   }),
   tls: section("TLS of its listener; off without a certificate", {
@@ -176,19 +176,24 @@ const workloadFaults = (workload: Workload, index: number): readonly string[] =>
 
 const groupName = ({ namespace, job, group }: Workload): string => `${namespace}/${job}/${group}`;
 
-const tunnelFaults = (gateway: AgentConfig["gateway"]): readonly string[] => {
-  const { address, tunnel, tunnelAddresses, tunnelCleartext, tunnelCertFile, tunnelKeyFile } =
-    gateway;
-  if ((tunnelCertFile === undefined) !== (tunnelKeyFile === undefined))
-    return ["gateway.tunnel_cert_file: needs gateway.tunnel_key_file, and the other way round"];
-  if (!tunnel) return [];
+/** Where the agent shows its certificate: for its tunnel, and to be announced when it has no join token. */
+const certificateFaults = (
+  { address, joinToken, tunnel }: AgentConfig["gateway"],
+  gateways: readonly string[],
+): readonly string[] => {
+  const shownTo = [...(tunnel ? gateways : []), ...(joinToken === undefined ? [address] : [])];
+  return [...new Set(withoutTls(shownTo))].map(
+    (host) => `gateway.cert_file: ${host} is without TLS, where no certificate can be shown`,
+  );
+};
+
+const gatewayFaults = (gateway: AgentConfig["gateway"]): readonly string[] => {
+  const { address, tunnel, tunnelAddresses, tunnelCleartext, certFile, keyFile } = gateway;
+  if ((certFile === undefined) !== (keyFile === undefined))
+    return ["gateway.cert_file: needs gateway.key_file, and the other way round"];
   const gateways = tunnelAddresses.length > 0 ? tunnelAddresses : [address];
-  if (tunnelCertFile !== undefined)
-    return withoutTls(gateways).map(
-      (host) =>
-        `gateway.tunnel_cert_file: ${host} is without TLS, where no certificate can be shown`,
-    );
-  return (tunnelCleartext ? [] : inTheClear(gateways)).map(
+  if (certFile !== undefined) return certificateFaults(gateway, gateways);
+  return (tunnel && !tunnelCleartext ? inTheClear(gateways) : []).map(
     (host) =>
       `gateway.tunnel: ${host} is another machine; use https, or set gateway.tunnel_cleartext`,
   );
@@ -201,7 +206,7 @@ const agentFaults = (config: AgentConfig): readonly string[] => [
   ...(config.tls.clientCaFile !== undefined && config.tls.certFile === undefined
     ? ["tls.client_ca_file: needs tls.cert_file and tls.key_file"]
     : []),
-  ...tunnelFaults(config.gateway),
+  ...gatewayFaults(config.gateway),
   ...doubles(config.workloads.map(groupName)).map(
     (name) => `workloads: two are ${name} (namespace/job/group)`,
   ),
@@ -214,8 +219,10 @@ export const agentDocument: Document<AgentConfig> = {
   root: agentRows,
   faults: agentFaults,
   warnings: (config) => [
-    ...(config.gateway.joinToken === undefined
-      ? ["gateway.join_token is not set: the gateway will not let this agent join"]
+    ...(config.gateway.joinToken === undefined && config.gateway.certFile === undefined
+      ? [
+          "neither gateway.join_token nor gateway.cert_file is set: the gateway will not let this agent join",
+        ]
       : []),
     ...(config.acl.enabled
       ? []

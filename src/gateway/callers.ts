@@ -1,6 +1,6 @@
 /**
  * Where callers must show a certificate (`tls.client_ca_file`) and nodes may (`tunnel.client_ca_file`), one listener trusts
- * both authorities: a node's certificate opens a tunnel there, and is no caller's.
+ * both authorities: a node's certificate opens a tunnel there and what its agent asks, and is no caller's.
  */
 import type { IncomingMessage, RequestListener } from "node:http";
 import type { Socket } from "node:net";
@@ -9,6 +9,7 @@ import type { ServerConfig } from "../config/server-schema.ts";
 import { GatewayError } from "../errors.ts";
 import { isIssuedBy } from "../lib/authorities.ts";
 import type { Log } from "../ports.ts";
+import type { CertifiedNode } from "../registry/embedded/announce.ts";
 import { namedNodes, shownOn } from "../tunnel/node-certificate.ts";
 import { openAuthorities } from "./authorities.ts";
 
@@ -27,9 +28,22 @@ export const everyone: Callers = {
   reload: () => true,
 };
 
-const reason = "the certificate is no caller's (tls.client_ca_file); a node's opens a tunnel alone";
+const reason =
+  "the certificate is no caller's (tls.client_ca_file); a node's opens a tunnel, and what its agent asks";
 
-export const openCallers = (log: Log, { tls, tunnel }: ServerConfig): Callers => {
+/** What an agent asks of its gateway: to be known, and who they are whom it serves. */
+const agentsOwn =
+  /^\/v1\/(?:serai\/node\/[^/?]+|acl\/(?:token\/self|policies|policy\/[^/?]+))(?:\?|$)/;
+
+interface CallersNeeds {
+  readonly log: Log;
+  readonly certifiedNode: CertifiedNode;
+}
+
+export const openCallers = (
+  { log, certifiedNode }: CallersNeeds,
+  { tls, tunnel }: ServerConfig,
+): Callers => {
   const authorities = openAuthorities(log, tls.clientCaFile);
   if (authorities === undefined || tunnel.clientCaFile === undefined) return everyone;
   const known = new WeakMap<Socket, boolean>();
@@ -50,10 +64,18 @@ export const openCallers = (log: Log, { tls, tunnel }: ServerConfig): Callers =>
     if (!is) log.info({ client: socket.remoteAddress }, "a certificate that is no caller's");
     return is;
   };
+  const isAgents = ({ socket, url = "" }: IncomingMessage): boolean => {
+    if (!agentsOwn.test(url)) return false;
+    try {
+      return certifiedNode(socket) !== undefined;
+    } catch {
+      return false; // refused as any other that is no caller's
+    }
+  };
   return {
     isOne,
     guard: (listener) => (request, response) => {
-      if (isOne(request)) return listener(request, response);
+      if (isOne(request) || isAgents(request)) return listener(request, response);
       response.setHeader("Connection", "close");
       writeError(response, new GatewayError("permission_denied", { reason }));
     },

@@ -6,9 +6,10 @@ import { addressTest } from "../lib/addresses.ts";
 import type { Audit } from "../observe/audit.ts";
 import type { Metrics } from "../observe/metrics.ts";
 import type { Clock, Log } from "../ports.ts";
+import type { CertifiedNode } from "../registry/embedded/announce.ts";
 import { createTunnelDoor, type TunnelDoor } from "../tunnel/door.ts";
 import { createHub, type Hub, type HubEvent } from "../tunnel/hub.ts";
-import { certifiedBy } from "../tunnel/node-certificate.ts";
+import { certifiedBy, namedNodes, shownOn } from "../tunnel/node-certificate.ts";
 import { openAuthorities } from "./authorities.ts";
 
 export interface TunnelParts {
@@ -16,6 +17,7 @@ export interface TunnelParts {
   /** Closed by who opened it, before the listener that its sockets belong to. */
   readonly hub: Hub;
   readonly door: TunnelDoor;
+  readonly certifiedNode: CertifiedNode;
   /** SIGHUP: false when the authorities of nodes' certificates are not sound, and those before stay. */
   reload(): boolean;
 }
@@ -48,12 +50,13 @@ export const openTunnels = (
   const mayCome = file !== undefined || tunnel.clientCaFile !== undefined;
   const hub = createHub({ clock, told }, { observe: metrics, ...(mayCome ? {} : noneComes) });
   const authorities = openAuthorities(log, tunnel.clientCaFile);
+  const certified = authorities && certifiedBy(clock, () => authorities.current);
   const isTrusted = addressTest(http.trustProxy);
   const door = createTunnelDoor({
     log,
     hub,
     joinTokens,
-    certifiedBy: authorities && certifiedBy(clock, () => authorities.current),
+    certifiedBy: certified,
     told,
     observe: metrics,
     addressOf: (request) => clientOf(request, isTrusted).address,
@@ -63,5 +66,10 @@ export const openTunnels = (
     hub.recheck();
     return ok;
   };
-  return { joinTokens, hub, door, reload };
+  /** A caller's certificate may be shown beside a join token. */
+  const certifiedNode: CertifiedNode = (socket) => {
+    const shown = shownOn(socket);
+    return shown && namedNodes(shown).length > 0 ? certified?.(socket)?.nodeId : undefined;
+  };
+  return { joinTokens, hub, door, certifiedNode, reload };
 };

@@ -38,22 +38,29 @@ test("a certificate needs its key, and TLS to be shown in", () => {
   );
 });
 
-test("an agent's certificate for its tunnel needs its key and TLS, and spares no join token", () => {
+test("an agent's certificate needs its key, and TLS where it is shown, and spares the join token", () => {
   const file = path.join(directory, "agent.json");
   const loadAgent = (gateway: object) => {
     writeFileSync(file, JSON.stringify({ gateway: { tunnel: true, ...gateway } }));
     return loadAgentConfig({ file, env: {} });
   };
-  const own = { tunnel_cert_file: "/node.crt", tunnel_key_file: "/node.key" };
+  const own = { cert_file: "/node.crt", key_file: "/node.key" };
   assert.throws(
-    () => loadAgent({ tunnel_cert_file: "/node.crt" }),
-    /gateway\.tunnel_cert_file: needs gateway\.tunnel_key_file/,
+    () => loadAgent({ cert_file: "/node.crt" }),
+    /gateway\.cert_file: needs gateway\.key_file/,
   );
   assert.throws(
     () => loadAgent({ ...own, address: "http://127.0.0.1:4646" }),
-    /gateway\.tunnel_cert_file: 127\.0\.0\.1:4646 is without TLS/,
+    /gateway\.cert_file: 127\.0\.0\.1:4646 is without TLS/,
   );
-  assert.deepEqual(loadAgent({ ...own, address: "https://gate.example" }).warnings, [
-    "gateway.join_token is not set: the gateway will not let this agent join",
+  assert.throws(
+    () => loadAgent({ ...own, tunnel: false, address: "http://gate.example" }),
+    /gateway\.cert_file: gate\.example is without TLS/,
+  );
+  const beside = { tunnel_addresses: ["https://gate.example"], join_token: "j".repeat(32) };
+  assert.deepEqual(loadAgent({ ...own, ...beside, address: "http://127.0.0.1:4646" }).warnings, []);
+  assert.deepEqual(loadAgent({ ...own, address: "https://gate.example" }).warnings, []);
+  assert.deepEqual(loadAgent({}).warnings, [
+    "neither gateway.join_token nor gateway.cert_file is set: the gateway will not let this agent join",
   ]);
 });

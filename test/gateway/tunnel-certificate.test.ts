@@ -10,7 +10,7 @@ import { systemClock } from "../../src/lib/clock.ts";
 import { tunnelPath, tunnelProtocol } from "../../src/tunnel/protocol.ts";
 import { createCertificates, type Wanted } from "../support/certificates.ts";
 import { createHome, shellWorkload } from "../support/processes.ts";
-import { eventually, type Rig, type Settings, startRig } from "../support/rig.ts";
+import { eventually, type Rig, type RigAgent, type Settings, startRig } from "../support/rig.ts";
 
 const node = "7d2d6b1e-63c9-4d5d-8f0b-2f6a1c9d3e55";
 const other = "11111111-1111-4111-8111-111111111111";
@@ -113,24 +113,45 @@ const hello = async (
 ): Promise<string> =>
   askOn(await open(rig, { ...(certificate ? pair(certificate) : {}), ...options }), said);
 
-const get = async (
+type Reply = readonly [status: number, text: string];
+
+const ask = async (
   rig: Rig,
   certificate: string | undefined,
   target: string,
-  token?: string,
-): Promise<readonly [status: number, text: string]> => {
+  { method, headers }: { readonly method: "GET" | "PUT"; readonly headers: Record<string, string> },
+): Promise<Reply> => {
   const shown = certificate === undefined ? {} : pair(certificate);
   const dispatcher = new Agent({ connect: { ca: cert("callers-ca"), ...shown } });
   try {
     const { statusCode, body } = await request(`${rig.url}${target}`, {
       dispatcher,
-      headers: token === undefined ? {} : { "x-nomad-token": token },
+      method,
+      headers,
+      body: method === "PUT" ? "{}" : null,
     });
     return [statusCode, await body.text()];
   } finally {
     await dispatcher.destroy();
   }
 };
+
+const get = (
+  rig: Rig,
+  certificate: string | undefined,
+  target: string,
+  token?: string,
+): Promise<Reply> =>
+  ask(rig, certificate, target, {
+    method: "GET",
+    headers: token === undefined ? {} : { "x-nomad-token": token },
+  });
+
+const put = (rig: Rig, certificate: string, target: string, secret: string): Promise<Reply> =>
+  ask(rig, certificate, target, {
+    method: "PUT",
+    headers: { authorization: `Bearer ${secret}` },
+  });
 
 const events = (rig: Rig, kind: string): readonly unknown[] =>
   rig
@@ -179,8 +200,8 @@ describe("a hello with a certificate", () => {
             gateway: {
               tunnel: true,
               ca_file: certFile("callers-ca"),
-              tunnel_cert_file: path.join(home, "node.crt"),
-              tunnel_key_file: path.join(home, "node.key"),
+              cert_file: path.join(home, "node.crt"),
+              key_file: path.join(home, "node.key"),
             },
           },
         },
@@ -321,17 +342,65 @@ describe("a hello with a certificate", () => {
   });
 });
 
+/** Its one proof is its certificate. */
+const certifiedAgent = (name: string, id: string, gateway: Settings = {}): RigAgent => {
+  const data = path.join(certificates.directory, `agent-${name}`);
+  mkdirSync(data);
+  writeFileSync(path.join(data, "node-id"), `${id}\n`);
+  return {
+    name,
+    joinSecret: "",
+    workloads: [shellWorkload(name, "echo first; sleep 1000")],
+    settings: {
+      data_dir: data,
+      gateway: {
+        ca_file: certFile("callers-ca"),
+        cert_file: certFile(name),
+        key_file: keyFile(name),
+        ...gateway,
+      },
+    },
+  };
+};
+
 describe("where callers must show a certificate too", () => {
   let rig: Rig;
   before(async () => {
-    rig = await startRig({ settings: settings({ client_ca_file: certFile("callers-ca") }) });
+    rig = await startRig({
+      settings: settings({ client_ca_file: certFile("callers-ca") }),
+      agents: [
+        certifiedAgent("fourth-node", fourth),
+        certifiedAgent("fifth-node", fifth, { tunnel: true }),
+      ],
+    });
   });
   after(async () => {
     await rig[Symbol.asyncDispose]();
   });
   const leader = "/v1/status/leader";
 
-  test("a node's opens a tunnel and nothing else, whatever token is beside it", async () => {
+  test("agents are announced, dialled or through their tunnels, and ask who their callers are, without a join token", async () => {
+    for (const job of ["fourth-node", "fifth-node"]) {
+      const target = `/v1/client/fs/ls/${rig.allocation(job)}?path=/alloc/logs`;
+      const [status, text] = await get(rig, "caller", target, rig.secret("management"));
+      assert.equal(status, 200, text);
+      assert.match(text, /main\.stdout\.0/);
+    }
+  });
+
+  test("no other node is announced with a node's certificate, whatever token is beside it", async () => {
+    for (const [shown, words] of [
+      ["fourth-node", `the node's certificate is of node ${fourth}`],
+      ["user-of-nodes-ca", "the certificate is no caller's"],
+    ] as const) {
+      const [status, text] = await put(rig, shown, `/v1/serai/node/${other}`, rig.joinSecret());
+      assert.equal(status, 403);
+      assert.ok(text.includes(words), text);
+    }
+    assert.ok(events(rig, "join_refused").length > 0);
+  });
+
+  test("a node's opens a tunnel and what its agent asks, nothing else, whatever token is beside it", async () => {
     assert.match(await hello(rig, "node"), /^HTTP\/1\.1 101 /);
     const [status, text] = await get(rig, "node", leader, rig.secret("management"));
     assert.equal(status, 403);

@@ -43,7 +43,7 @@ export interface RigAgent {
   readonly advertise?: string;
   /** A fixed `host:port` instead of a free port. */
   readonly listen?: string;
-  /** In its environment instead of the rig's own join token. */
+  /** In its environment instead of the rig's own join token; "" is none. */
   readonly joinSecret?: string;
   /** Where the agent finds the gateway, when something stands in between. */
   readonly gatewayAddress?: string;
@@ -333,7 +333,8 @@ const runAgent = async (
   }: { announceIntervalMs: number; joinSecret: string; clock: Clock },
 ): Promise<Agent> => {
   const file = files.json(`${String(settings["name"])}.json`, settings);
-  const env = { SERAI_AGENT_GATEWAY_JOIN_TOKEN: joinSecret };
+  const env: Record<string, string> =
+    joinSecret === "" ? {} : { SERAI_AGENT_GATEWAY_JOIN_TOKEN: joinSecret };
   const { config } = loadAgentConfig({ file, env });
   return await createAgent({ log, clock }, { ...agentOptions(config), announceIntervalMs });
 };

@@ -69,11 +69,11 @@ export class Membership {
     this.#tickSoon();
   }
 
-  readonly announce: Announce = async ({ nodeId: text, secret, body, from }, signal) => {
+  readonly announce: Announce = async ({ nodeId: text, body, from, ...proof }, signal) => {
     const nodeId = nodeIdOf(text);
     const { joinTokens, audit } = this.#needs;
     try {
-      await admit(joinTokens, secret, nodeId);
+      await admit(joinTokens, proof, nodeId);
       const checked = checkNode(body, nodeId);
       if (!checked.ok) throw new GatewayError("bad_request", { text: checked.fault });
       const node = checked.value;
