@@ -9,7 +9,7 @@ import { type Stage, startStage } from "../support/watchers.ts";
 
 let stage: Stage;
 before(async () => {
-  stage = await startStage(4);
+  stage = await startStage(5);
 });
 after(async () => {
   await stage[Symbol.asyncDispose]();
@@ -97,5 +97,31 @@ test("viewers do not wait for one that stands still, which goes on exactly where
   await scene.haveAll([still]);
   scene.log.grow(1);
   await scene.haveAll([...watchers, still]);
+  await scene.share();
+});
+
+test("viewers are told of a truncation once each, and nobody joins in that file any more", async () => {
+  await using scene = stage.scene();
+  scene.log.grow(100);
+  const before = scene.log.whole.length;
+  const watchers = [await scene.watch("", 0), await scene.watch("", 0)];
+  await scene.haveAll(watchers);
+  await scene.share();
+  scene.log.truncate();
+  for (const { client } of watchers) await client.seen("file truncated");
+  scene.log.grow(10);
+  const late = await scene.watch("plain=true", 0);
+  await scene.haveAll([late]);
+  for (const { client, data } of watchers) {
+    await eventually("the new bytes", () => data().length === before + 160 || undefined);
+    const told = client.received().toString().split("file truncated").length - 1;
+    assert.equal(told, 1);
+  }
+  scene.log.grow(10);
+  await scene.haveAll([late]);
+  assert.equal(scene.follows(), 2);
+  scene.log.rotate();
+  scene.log.grow(10);
+  await scene.haveAll([late]);
   await scene.share();
 });

@@ -48,6 +48,12 @@ export class WrittenLog {
     writeFileSync(this.#path(), "");
   }
 
+  /** Its newest file begins anew, as a hand does it: `whole` is the log from then on. */
+  truncate(): void {
+    this.#files[this.#files.length - 1] = Buffer.alloc(0);
+    writeFileSync(this.#path(), "");
+  }
+
   /** The task ends. */
   end(): void {
     writeFileSync(path.join(this.#directory, "alloc", "data", "end"), "");
