@@ -6,6 +6,7 @@ import { toGatewayError } from "../errors.ts";
 import type { Headers } from "../upstream/head.ts";
 import type { Flow, Listener } from "./ask.ts";
 import type { Carrying } from "./carriage.ts";
+import { Held, Slabs } from "./held.ts";
 import { look, unheard } from "./look.ts";
 
 const mib = 1024 * 1024;
@@ -41,24 +42,30 @@ const tagOf = async (
   }
 };
 
+/** What all bodies of a gateway share that are held now. */
+interface Holding {
+  count: number;
+  readonly slabs: Slabs;
+}
+
 /** `passed`: as it comes. `held`: its first MiB is awaited. `looked_at`: there is more than that. */
 type State = "passed" | "held" | "looked_at";
 
 class Tagging implements Tagged {
   readonly #carrying: Carrying;
   readonly #inner: Listener;
-  readonly #holding: { count: number };
+  readonly #holding: Holding;
+  readonly #held: Held;
   #state: State = "passed";
   #answer: { readonly status: number; readonly headers: Headers; readonly flow: Flow } | undefined;
-  #chunks: Buffer[] = [];
-  #bytes = 0;
   #isWhole = false;
   #timer: NodeJS.Timeout | undefined;
 
-  constructor(carrying: Carrying, inner: Listener, holding: { count: number }) {
+  constructor(carrying: Carrying, inner: Listener, holding: Holding) {
     this.#carrying = carrying;
     this.#inner = inner;
     this.#holding = holding;
+    this.#held = new Held(holding.slabs);
   }
 
   head(status: number, headers: Headers, flow: Flow): "collects" | "downloads" | "follows" {
@@ -77,10 +84,9 @@ class Tagging implements Tagged {
 
   data(chunk: Buffer, done: (() => void) | undefined): boolean {
     if (this.#state === "passed") return this.#inner.data(chunk, done);
-    this.#chunks.push(done === undefined ? chunk : Buffer.from(chunk));
-    this.#bytes += chunk.length;
+    this.#held.add(chunk);
     done?.();
-    if (this.#state === "held" && this.#bytes > mib) void this.#look();
+    if (this.#state === "held" && this.#held.bytes > mib) void this.#look();
     return this.#state === "held";
   }
 
@@ -93,7 +99,7 @@ class Tagging implements Tagged {
 
   stop(): void {
     this.#state = "passed";
-    this.#chunks = [];
+    this.#held.drop();
     clearTimeout(this.#timer);
     if (this.#answer === undefined) return;
     this.#answer = undefined;
@@ -103,19 +109,21 @@ class Tagging implements Tagged {
   async #look(): Promise<void> {
     this.#state = "looked_at";
     clearTimeout(this.#timer);
-    const tag = await tagOf(this.#carrying, this.#answer?.headers ?? {}, this.#bytes);
+    const tag = await tagOf(this.#carrying, this.#answer?.headers ?? {}, this.#held.bytes);
     this.#guarded(() => this.#pass(tag));
   }
 
   /** Sends the head and what was held, and steps aside. */
   #pass(tag: string | undefined): void {
-    const [answer, chunks, state] = [this.#answer, this.#chunks, this.#state];
+    const [answer, state] = [this.#answer, this.#state];
     if (answer === undefined || state === "passed") return;
-    this.stop();
     const { status, headers, flow } = answer;
     this.#inner.head(status, tag === undefined ? headers : { ...headers, etag: tag }, flow);
     let goesOn = true;
-    for (const chunk of chunks) goesOn = this.#inner.data(chunk, undefined);
+    this.#held.hand((bytes, done) => {
+      goesOn = this.#inner.data(bytes, done);
+    });
+    this.stop();
     if (this.#isWhole) this.#inner.end();
     else if (goesOn && state === "looked_at") flow.resume();
   }
@@ -132,6 +140,6 @@ class Tagging implements Tagged {
 
 /** Of one gateway. The listener is told when its answer is over. */
 export const createTagged = (): ((carrying: Carrying, inner: Listener) => Tagged) => {
-  const holding = { count: 0 };
+  const holding = { count: 0, slabs: new Slabs() };
   return (carrying, inner) => new Tagging(carrying, inner, holding);
 };
