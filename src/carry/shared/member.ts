@@ -7,7 +7,7 @@ import type { Source, Viewer } from "./viewer.ts";
 export type Parting = "ended" | "alone";
 
 export interface MemberNeeds {
-  readonly ring: Ring;
+  readonly ring: () => Ring;
   /** It has room and has had all that is there. */
   readonly ready: (member: Member) => void;
   /** Told once. */
@@ -40,12 +40,12 @@ export class Member implements Source {
 
   /** It has had all that is there. */
   get isAtHead(): boolean {
-    return this.#cursor.nth === this.#needs.ring.next;
+    return this.#cursor.nth === this.#needs.ring().next;
   }
 
   /** Gives it what it takes of what is there; one whose place has fallen off the ring goes on by itself. */
   feed(): void {
-    const { ring } = this.#needs;
+    const ring = this.#needs.ring();
     try {
       while (this.#isHere && !ring.hasLost(this.#cursor)) {
         const entry = this.isReady ? ring.at(this.#cursor.nth) : undefined;

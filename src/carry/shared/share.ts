@@ -90,20 +90,19 @@ export class Share {
 
   /* ---- members ---- */
 
-  get #membership(): MemberNeeds {
-    return {
-      ring: this.#ring,
-      ready: (member) => {
-        this.#partIfOver(member);
-        this.#flowOn();
-      },
-      left: (member) => {
-        this.#members.get(member)?.();
-        this.#members.delete(member);
-        this.#flowOn();
-      },
-    };
-  }
+  /** The same for all: a member costs little else. */
+  readonly #membership: MemberNeeds = {
+    ring: () => this.#ring,
+    ready: (member) => {
+      this.#partIfOver(member);
+      this.#flowOn();
+    },
+    left: (member) => {
+      this.#members.get(member)?.();
+      this.#members.delete(member);
+      this.#flowOn();
+    },
+  };
 
   #partIfOver(member: Member): void {
     if (this.#isOver && member.isAtHead) member.part("ended");
