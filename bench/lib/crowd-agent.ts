@@ -10,8 +10,11 @@ import { Agent as HttpAgent } from "undici";
 import { z } from "zod";
 import { createAnnouncer } from "../../src/agent/announce.ts";
 import { createPullSecrets } from "../../src/agent/api/secrets.ts";
+import { recordsHead, recordsWanted } from "../../src/agent/files/sinks.ts";
 import { systemClock } from "../../src/lib/clock.ts";
 import { stringifyJson } from "../../src/lib/json.ts";
+import { heartbeat, toFrame } from "../../src/logs/frame.ts";
+import { beatRecord, enteredRecord, toldRecord } from "../../src/logs/records.ts";
 import type { Log } from "../../src/ports.ts";
 import { checkNode } from "../../src/registry/node-document.ts";
 import { createDialler } from "../../src/tunnel/dialler.ts";
@@ -39,35 +42,58 @@ const beatMs = 1_000;
 const linePhases = 200;
 const lineMs = 10_000;
 
-const heartbeat = "{}";
-const line = `{"Data":"${Buffer.from("a line of a log as they are\n").toString("base64")}","File":"alloc/logs/main.stdout.0","Offset":28}`;
+const written = Buffer.from("a line of a log as they are\n");
+const file = "alloc/logs/server.stdout.0";
 
-/** Writes to each stream once in `periodMs`, the streams spread over the phases. */
-const wheel = (phases: number, periodMs: number, text: string) => {
-  const spokes = Array.from({ length: phases }, () => new Set<ServerResponse>());
+/** One followed log, and how far it was told. */
+interface Told {
+  readonly response: ServerResponse;
+  readonly inRecords: boolean;
+  bytes: number;
+}
+
+const beat = ({ inRecords }: Told): string => (inRecords ? beatRecord : heartbeat);
+
+const line = (told: Told): string | Buffer => {
+  told.bytes += written.length;
+  const piece = { file, bytes: written, end: told.bytes, event: undefined, size: told.bytes };
+  return told.inRecords ? toldRecord(piece) : toFrame(piece);
+};
+
+/** Writes to each log once in `periodMs`, the logs spread over the phases. */
+const wheel = (phases: number, periodMs: number, next: (told: Told) => string | Buffer) => {
+  const spokes = Array.from({ length: phases }, () => new Set<Told>());
   let now = 0;
   let count = 0;
   setInterval(() => {
     now = (now + 1) % phases;
-    for (const response of spokes[now] ?? [])
-      if (!response.writableNeedDrain && !response.destroyed) response.write(text);
+    for (const told of spokes[now] ?? [])
+      if (!told.response.writableNeedDrain && !told.response.destroyed)
+        told.response.write(next(told));
   }, periodMs / phases);
-  return (response: ServerResponse): void => {
+  return (told: Told): void => {
     const spoke = spokes[count++ % phases];
-    spoke?.add(response);
-    response.once("close", () => spoke?.delete(response));
+    spoke?.add(told);
+    told.response.once("close", () => spoke?.delete(told));
   };
 };
-const beats = wheel(beatPhases, beatMs, heartbeat);
+const beats = wheel(beatPhases, beatMs, beat);
 const lines = wheel(linePhases, lineMs, line);
 
 /* ---- the agents ---- */
 
 const follow = (response: ServerResponse): void => {
-  response.writeHead(200, { "Content-Type": "application/json", "X-Accel-Buffering": "no" });
+  const inRecords = recordsWanted(response) === "records";
+  const head = { "Content-Type": "application/json", "X-Accel-Buffering": "no" };
+  response.writeHead(200, inRecords ? { ...head, ...recordsHead } : head);
   response.flushHeaders();
-  beats(response);
-  lines(response);
+  if (inRecords)
+    response.write(
+      enteredRecord({ file, index: 0, inode: "1", offset: 0, size: 0, missing: undefined }),
+    );
+  const told = { response, inRecords, bytes: 0 };
+  beats(told);
+  lines(told);
 };
 
 const answering =
