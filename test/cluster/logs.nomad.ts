@@ -132,6 +132,20 @@ describe("logs and files of a real agent", { skip: noNomad, timeout: 120_000 }, 
     assert.equal(sha(kept.bytes), sha(whole));
   });
 
+  test("through a server the place is the same", async () => {
+    const reach = { deny: ["127.0.0.0/8"] };
+    await using around = await startSerai(nomad, [nomad.servers[0]?.origin ?? ""], { reach });
+    const begun = await at(around, logsPath("resume=true&origin=end&offset=1000000"));
+    assert.equal(begun.headers["x-serai-reach"], "servers; reason=address");
+    const all = Buffer.concat(
+      framesIn(await begun.body.text()).map(({ Data: data = "" }) => Buffer.from(data, "base64")),
+    );
+    assert.equal(all.length, 1_000_000);
+    const token = String(begun.headers["x-serai-resume"]);
+    const rest = await at(serai, logsPath(`plain=true&resume=${token}&skip=500000`));
+    assert.equal(sha(Buffer.from(await rest.body.arrayBuffer())), sha(all.subarray(500_000)));
+  });
+
   test("a place that was pruned is gone, and said so", async () => {
     const { statusCode, body } = await at(serai, logsPath(`follow=true&resume=${firstToken}`));
     assert.equal(statusCode, 410);
