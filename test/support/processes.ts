@@ -77,6 +77,8 @@ export interface Start {
   readonly env?: Readonly<Record<string, string>>;
   /** Arguments of node before the program. */
   readonly node?: readonly string[];
+  /** How long an agent may take until it has announced itself. */
+  readonly patienceMs?: number;
   /** Its limit of open files. */
   readonly openFiles?: number;
   /** A program with its arguments that becomes the one that is given behind them, as `env` or `ip netns exec` does. */
@@ -264,7 +266,7 @@ export const createHome = (): Home => {
       };
       mkdirSync(path.join(directory, "agents", name), { recursive: true });
       const one = keep(start(["agent", "--config", settingsFile(merge(usual, settings))], options));
-      await one.logged("announced to the gateway");
+      await one.logged("announced to the gateway", options.patienceMs);
       return one;
     },
     async [Symbol.asyncDispose]() {

@@ -1,10 +1,10 @@
 /** Sieges of a gateway process: each leaves the same process, serving, with nothing of the siege left. */
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { readdirSync, readFileSync, writeFileSync } from "node:fs";
-import path from "node:path";
+import { readdirSync, readFileSync } from "node:fs";
 import { WebSocket } from "ws";
 import { hostileBytes, seeded, sendAndTear, times, upgradeBytes } from "./hostile.ts";
+import { probe, probed } from "./probe.ts";
 import {
   createHome,
   type GatewayProgram,
@@ -23,18 +23,6 @@ export interface Besieged extends AsyncDisposable {
   readonly token: string;
 }
 
-/** Loaded into the gateway: collects at SIGUSR2 and says what is left. */
-const collector = `
-process.on("SIGUSR2", async () => {
-  for (let round = 0; round < 3; round++) {
-    gc();
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
-  const { heapUsed, external } = process.memoryUsage();
-  console.log(JSON.stringify({ msg: "collected", held: heapUsed + external }));
-});
-`;
-
 const script =
   "head -c 30000000 /dev/zero > $NOMAD_TASK_DIR/big; echo started; while :; do echo tick; sleep 0.1; done";
 
@@ -45,17 +33,16 @@ export const besieged = async (
 ): Promise<Besieged> => {
   const home = createHome();
   try {
-    const module = path.join(home.directory, "collect.mjs");
-    writeFileSync(module, collector);
+    const node = probed(home.directory);
     const gateway = await home.gateway(
       { log: { lines_per_second: 10 }, audit: { output: "/dev/null" }, ...settings },
-      { node: ["--expose-gc", "--import", module] },
+      { node },
     );
     const agent = await home.agent(
       "n1",
       gateway.url,
       { workloads: [shellWorkload("j1", script)], ...agentSettings },
-      { node: ["--expose-gc", "--import", module] },
+      { node },
     );
     const token = home.secrets.operator;
     const headers = { "x-nomad-token": token };
@@ -105,14 +92,8 @@ export const figures = async ({
 };
 
 /** MiB that the gateway holds after a collection: what is not garbage. */
-export const heldMib = async ({ output, kill }: GatewayProgram): Promise<number> => {
-  const told = (): readonly string[] => output.filter((line) => line.includes('"collected"'));
-  const before = told().length;
-  kill("SIGUSR2");
-  const line = await until("it has collected", () => told()[before]);
-  const { held }: { readonly held: number } = JSON.parse(line);
-  return held / 2 ** 20;
-};
+export const heldMib = async (gateway: GatewayProgram): Promise<number> =>
+  (await probe(gateway)).heldMib;
 
 const quiet = [
   'serai_streams_active{kind="follow"}',
