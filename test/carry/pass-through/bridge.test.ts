@@ -29,6 +29,7 @@ test("a caller that takes nothing of what waits for it is cut", { timeout: 20_00
   await caller.seen("\r\n\r\n");
   caller.socket.pause();
   assert.equal(await gate.ended(), "client_too_slow");
+  assert.ok(gate.tallies[0]?.callerStalledAtMs, "the ledger can tell");
   await server.idle();
   caller.socket.destroy();
 });
@@ -44,6 +45,7 @@ test("a server that takes nothing of what waits for it is cut", { timeout: 20_00
   const closed = once(caller.socket, "close").catch(() => undefined); // a reset closes as well
   caller.socket.write(tooMuch);
   assert.equal(await gate.ended(), "upstream_timeout");
+  assert.ok(gate.tallies[0]?.agentStalledAtMs, "the ledger can tell");
   await closed;
 });
 

@@ -255,6 +255,21 @@ test("an answer to HEAD has its headers and no body", async () => {
   assert.equal(`${headed.status} ${headed.headers.get("content-length")}`, "200 42");
 });
 
+test("a caller that takes nothing of a server's answer is cut, and the ledger can tell", async () => {
+  const bytes = 32 * 1024 * 1024; // more than the system's buffers of two connections take
+  await using server = await faultyAgent(({ socket }) => {
+    socket.write(`HTTP/1.1 200 OK\r\nContent-Length: ${bytes}\r\n\r\n`);
+    socket.write(Buffer.alloc(bytes));
+  });
+  await using gate = await gateTo([server.address], { stallMs: 150 });
+  const caller = rawClient(gate.port, get("/v1/jobs"));
+  await caller.seen("200 OK");
+  caller.socket.pause();
+  assert.equal(await gate.ended(), "client_too_slow");
+  assert.ok(gate.tallies[0]?.callerStalledAtMs);
+  caller.socket.destroy();
+});
+
 /* ---- uploads ---- */
 
 test("an upload that makes no progress ends, and whoever stands still is named", async () => {
