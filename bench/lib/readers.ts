@@ -3,6 +3,7 @@ import { closeSync, ftruncateSync, openSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { type Bench, openBench } from "./bench-setting.ts";
+import { cpuMs } from "./cpu.ts";
 import { type Load, latencies } from "./drive.ts";
 import { median, quantile } from "./median.ts";
 import { rssKib } from "./memory.ts";
@@ -34,9 +35,20 @@ const smallBytes = 4 * 1024;
 /** Of each fast reader, who opens its connection anew in each look. */
 const requestsEach = 3;
 const perSecond = 0.4;
-/** A stopped reader fills the buffers of every socket on its way first: some megabytes each. */
-const settleMs = 6_000;
+const quietForMs = 1_000;
+const quietShare = 0.05;
+const quietWithinMs = 30_000;
 const warmUps = 2;
+
+/** A stopped reader fills the buffers of every socket on its way first, some megabytes each: waits until the process rests. */
+const settled = async (pid: number): Promise<void> => {
+  const untilMs = performance.now() + quietWithinMs;
+  for (let share = 1; share > quietShare && performance.now() < untilMs; ) {
+    const [startedMs, before] = [performance.now(), cpuMs(pid)];
+    await delay(quietForMs);
+    share = (cpuMs(pid) - before) / (performance.now() - startedMs);
+  }
+};
 
 const writeFiles = ({ directory }: Bench): void => {
   writeFileSync(path.join(directory, "small.bin"), Buffer.alloc(smallBytes, "x"));
@@ -75,7 +87,7 @@ export const readers = async (
     perSecond,
   };
   const look = async (): Promise<Look> => {
-    await delay(settleMs);
+    await settled(gateway.pid);
     const took = await latencies(load);
     return {
       p50Ms: quantile(took, 0.5),
