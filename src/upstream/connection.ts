@@ -26,6 +26,8 @@ export class ConnectionLost extends Error {
 export interface ConnectionOptions {
   readonly maxHeadBytes: number;
   readonly keepAliveMs: number;
+  /** A body of fewer needs no memory of its own, which a crowd of small downloads would fill by hundreds of MiB. */
+  readonly bulkFromBytes?: number;
 }
 
 export interface ConnectionEvents {
@@ -36,6 +38,7 @@ export interface ConnectionEvents {
 
 const headEnd = "\r\n\r\n";
 const maxInterim = 128;
+const bulkFromBytesDefault = 128 * 1024;
 /** Fewer are copied: a receiver that is slow must not hold a whole buffer for each little piece. */
 const lentBytes = 16 * 1024;
 /** Before the agent gives an idle connection up, this one does. */
@@ -64,6 +67,9 @@ export class Connection {
   #body: Body | undefined;
   #isPaused = false;
   #loan: Loan | undefined;
+  /** Much may come; whether it does is known once some has. */
+  #mayBeBulk = false;
+  #bodyBytes = 0;
   #isBulk = false;
   /** Bytes in the loan that wait for others of this turn of the loop. */
   #gathered = 0;
@@ -210,7 +216,8 @@ export class Connection {
     if (head.status >= 200) {
       this.#keptMs = this.#keptAfter(head);
       this.#body = bodyOf(head.framing);
-      this.#isBulk = this.#receiver?.head(head) === "bulk";
+      this.#mayBeBulk = this.#receiver?.head(head) === "bulk";
+      this.#bodyBytes = 0;
       return true;
     }
     this.#interim += 1;
@@ -231,6 +238,9 @@ export class Connection {
   #deliver(piece: Buffer, memory: "own" | "shared" | Loan): void {
     const receiver = this.#receiver;
     if (receiver === undefined) return;
+    this.#bodyBytes += piece.length;
+    const { bulkFromBytes = bulkFromBytesDefault } = this.#options;
+    if (this.#bodyBytes >= bulkFromBytes) this.#isBulk = this.#mayBeBulk;
     let goesOn: boolean;
     if (memory === "own") goesOn = receiver.data(piece, undefined);
     else if (memory === "shared" || piece.length < lentBytes)

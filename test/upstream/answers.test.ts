@@ -49,14 +49,17 @@ const read = async (pieces: readonly Buffer[], way: Way): Promise<Read> => {
     },
     failed: () => undefined,
   };
-  const connection = new Connection(options, {
-    idle: () => {
-      isReused = true;
+  const connection = new Connection(
+    { ...options, bulkFromBytes: 1 },
+    {
+      idle: () => {
+        isReused = true;
+      },
+      closed: () => {
+        isReused = false;
+      },
     },
-    closed: () => {
-      isReused = false;
-    },
-  });
+  );
   const socket = new PassThrough();
   connection.open(socket);
   connection.send("GET / HTTP/1.1\r\n\r\n", receiver);
@@ -94,15 +97,21 @@ test("the small pieces of a moment are one to whoever takes a large answer", asy
   const connection = new Connection(options, { idle: () => undefined, closed: () => undefined });
   connection.open(new PassThrough());
   connection.send("GET / HTTP/1.1\r\n\r\n", receiver);
-  const piece = Buffer.alloc(1_024);
-  connection.intake.given(Buffer.from(`HTTP/1.1 200 OK\r\nContent-Length: ${300 * 1_024}\r\n\r\n`));
-  for (let count = 0; count < 299; count++) connection.intake.given(piece);
-  assert.deepEqual(sizes, [256 * 1_024]);
+  const kib = 1_024;
+  const piece = Buffer.alloc(kib);
+  const give = (count: number): void => {
+    for (let given = 0; given < count; given++) connection.intake.given(piece);
+  };
+  connection.intake.given(Buffer.from(`HTTP/1.1 200 OK\r\nContent-Length: ${428 * kib}\r\n\r\n`));
+  give(128); // it may still be a small one
+  assert.deepEqual(sizes.splice(0), Array(128).fill(kib));
+  give(299);
+  assert.deepEqual(sizes, [256 * kib]);
   await nextTurn();
-  assert.deepEqual(sizes, [256 * 1_024, 43 * 1_024]);
-  connection.intake.given(piece);
+  assert.deepEqual(sizes, [256 * kib, 43 * kib]);
+  give(1);
   await nextTurn();
-  assert.deepEqual(sizes, [256 * 1_024, 43 * 1_024, 1_024, 0]);
+  assert.deepEqual(sizes, [256 * kib, 43 * kib, kib, 0]);
   connection.destroy();
 });
 
