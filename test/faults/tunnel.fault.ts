@@ -10,6 +10,7 @@ import { test } from "node:test";
 import { headers, hpack, settings, types } from "../support/frames.ts";
 import { times } from "../support/hostile.ts";
 import { besiege, growthKb, type Siege, statusKb } from "../support/hostile-tunnel.ts";
+import { probe } from "../support/probe.ts";
 import { type Program, until } from "../support/processes.ts";
 import { type Besieged, besieged, figures } from "../support/siege.ts";
 import { floods, streamFloods } from "../support/tunnel-attacks.ts";
@@ -156,12 +157,9 @@ const smallOnes = async ({ gateway, allocation, token }: Besieged): Promise<read
 };
 
 /** Kilobytes of its own after a collection. */
-const keptKb = async ({ pid, kill, output }: Program): Promise<number> => {
-  const collections = (): number => output.filter((line) => line.includes('"collected"')).length;
-  const before = collections();
-  kill("SIGUSR2");
-  await until("it has collected", () => collections() > before);
-  return statusKb(pid, "RssAnon");
+const keptKb = async (program: Program): Promise<number> => {
+  await probe(program);
+  return statusKb(program.pid, "RssAnon");
 };
 const keptBy = async ({ gateway, agent }: Besieged): Promise<readonly [number, number]> => [
   await keptKb(gateway),
