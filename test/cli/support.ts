@@ -6,7 +6,7 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { z } from "zod";
-import { until } from "../support/processes.ts";
+import { nodeFlags, until } from "../support/processes.ts";
 
 export const root = path.resolve(import.meta.dirname, "../..");
 export const program = path.join(root, "bin/serai.mjs");
@@ -61,7 +61,7 @@ export const npmRun = (argv: readonly string[], options?: RunOptions): Run =>
   run("npm", ["run", "--silent", ...argv], options);
 
 export const serai = (argv: readonly string[], options?: RunOptions): Run =>
-  run(process.execPath, [program, ...argv], options);
+  run(process.execPath, [...nodeFlags, program, ...argv], options);
 
 const wordsOf = (pid: number): string => {
   try {

@@ -7,6 +7,7 @@ import { after, test } from "node:test";
 import { parseDocument } from "yaml";
 import { loadAgentConfig, loadConnectConfig, loadServerConfig } from "../../src/config/load.ts";
 import { createMetrics } from "../../src/observe/metrics.ts";
+import { nodeFlags } from "../support/processes.ts";
 
 const root = path.join(import.meta.dirname, "../..");
 const at = (...parts: readonly string[]): string => path.join(root, "deploy", ...parts);
@@ -51,6 +52,15 @@ const envOf = ({ environment = {} }: Service): Readonly<Record<string, string>> 
       /_TOKEN_FILE$/.test(name) ? secretFile : value,
     ]),
   );
+
+test("every command that starts serai gives node what the program's first line does", () => {
+  assert.deepEqual(nodeFlags, ["--max-semi-space-size=2"]);
+  const { scripts } = JSON.parse(readFileSync("package.json", "utf8")); // our own
+  const starts = Object.values(scripts).filter((line) => String(line).includes("bin/serai.mjs"));
+  assert.equal(starts.length, 2);
+  for (const line of starts)
+    assert.ok(String(line).startsWith(`exec node ${nodeFlags.join(" ")} bin/serai.mjs`));
+});
 
 test("compose has a gateway and two agents", () => {
   const kinds = serai.map(([, { command }]) => command[0]);

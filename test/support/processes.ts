@@ -141,6 +141,11 @@ const writeIdentity = (directory: string): Secrets => {
 
 const program = path.resolve("bin/serai.mjs");
 
+/** What the program's first line gives to node. */
+export const nodeFlags: readonly string[] = (
+  /^#!\/usr\/bin\/env -S node (.+)\n/.exec(readFileSync(program, "utf8"))?.[1] ?? ""
+).split(" ");
+
 const parsed = (line: string): Line | undefined => {
   try {
     const value: unknown = JSON.parse(line);
@@ -154,7 +159,7 @@ const start = (
   argv: readonly string[],
   { env = {}, node = [], openFiles, by = [] }: Start = {},
 ): Program => {
-  const command = [...by, process.execPath, ...node, program, ...argv];
+  const command = [...by, process.execPath, ...nodeFlags, ...node, program, ...argv];
   const [file = "", ...rest] =
     openFiles === undefined
       ? command
