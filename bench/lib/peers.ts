@@ -5,7 +5,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { freePort } from "../../test/cli/support.ts";
+import { freePort } from "../../test/support/free-port.ts";
 import { until } from "../../test/support/processes.ts";
 
 /** Programs they are, and their Debian packages. */

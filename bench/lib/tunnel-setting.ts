@@ -7,7 +7,7 @@ import { open } from "node:fs/promises";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import path from "node:path";
-import { freePort } from "../../test/cli/support.ts";
+import { freePort } from "../../test/support/free-port.ts";
 import {
   createHome,
   type GatewayProgram,

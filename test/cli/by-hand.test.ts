@@ -4,11 +4,11 @@ import { cpSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { describe, test } from "node:test";
 import { parseDocument } from "yaml";
+import { freePort } from "../support/free-port.ts";
 import { until } from "../support/processes.ts";
 import {
   allGone,
   type Directory,
-  freePort,
   type Run,
   root,
   run,

@@ -3,8 +3,9 @@ import assert from "node:assert/strict";
 import { writeFileSync } from "node:fs";
 import path from "node:path";
 import { test } from "node:test";
+import { freePort } from "../support/free-port.ts";
 import { until } from "../support/processes.ts";
-import { allGone, freePort, serai, temporaryDirectory } from "./support.ts";
+import { allGone, serai, temporaryDirectory } from "./support.ts";
 
 const id = "7d2d6b1e-63c9-4d5d-8f0b-2f6a1c9d3e55";
 

@@ -4,11 +4,11 @@ import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { describe, test } from "node:test";
 import WebSocket from "ws";
+import { freePort } from "../support/free-port.ts";
 import { until } from "../support/processes.ts";
 import {
   allGone,
   type DevLine,
-  freePort,
   npmRun,
   processesOf,
   type Run,

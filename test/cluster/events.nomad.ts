@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { type Dispatcher, Agent as HttpAgent, request } from "undici";
 import { isJsonObject } from "../../src/lib/json.ts";
-import { freePort } from "../cli/support.ts";
+import { freePort } from "../support/free-port.ts";
 import { type NomadCluster, noNomad, startNomad } from "../support/nomad-cluster.ts";
 import { talker } from "../support/nomad-jobs.ts";
 import { until } from "../support/processes.ts";

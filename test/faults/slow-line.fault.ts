@@ -1,7 +1,7 @@
 /** The same file over the same slow line, through a tunnel and straight: checklist X25. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { freePort } from "../cli/support.ts";
+import { freePort } from "../support/free-port.ts";
 import { shellWorkload, until } from "../support/processes.ts";
 import { startRig } from "../support/rig.ts";
 import { slowLine } from "../support/slow-line.ts";

@@ -5,6 +5,7 @@ import { writeFileSync } from "node:fs";
 import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 import path from "node:path";
 import { test } from "node:test";
+import { freePort } from "../support/free-port.ts";
 import { eventually, type Rig, startRig } from "../support/rig.ts";
 import { openExec } from "./permission-table.ts";
 
@@ -20,16 +21,6 @@ interface Listener extends AsyncDisposable {
 
 const portOf = (address: AddressInfo | string | null): number =>
   typeof address === "object" && address !== null ? address.port : 0;
-
-const freePort = async (): Promise<number> => {
-  const server = createServer();
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const port = portOf(server.address());
-  server.close();
-  await once(server, "close");
-  return port;
-};
 
 const startListener = async (): Promise<Listener> => {
   const agentPort = await freePort();

@@ -1,6 +1,7 @@
 /** An agent that answers with exactly the bytes of a script: every way of answering wrongly, over a real socket. */
 import { once } from "node:events";
 import { createServer, type Socket } from "node:net";
+import { freePort } from "./free-port.ts";
 
 export interface Heard {
   readonly socket: Socket;
@@ -103,6 +104,9 @@ export const faultyAgent = async (script: Script): Promise<FaultyAgent> => {
   };
 };
 
+/** An address where nobody listens yet. */
+export const freeAddress = async (): Promise<string> => `127.0.0.1:${await freePort()}`;
+
 const unusedOn = async (host: string): Promise<string> => {
   const server = createServer();
   server.listen(0, host);
@@ -112,9 +116,6 @@ const unusedOn = async (host: string): Promise<string> => {
   await once(server, "close");
   return `${host}:${typeof at === "object" && at !== null ? at.port : 0}`;
 };
-
-/** An address where nobody listens yet. */
-export const freeAddress = (): Promise<string> => unusedOn("127.0.0.1");
 
 /** An address where nobody listens: on loopback too, but where no test takes a port meanwhile. */
 export const deadAddress = (): Promise<string> => unusedOn("127.77.0.1");

@@ -4,7 +4,8 @@ import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { closeSync, mkdirSync, openSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
-import { freePort, processesOf } from "../cli/support.ts";
+import { processesOf } from "../cli/support.ts";
+import { freePort } from "./free-port.ts";
 import type { NomadCertificates } from "./nomad-certificates.ts";
 import { until } from "./processes.ts";
 

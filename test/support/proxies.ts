@@ -3,10 +3,11 @@ import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { connect, createServer } from "node:net";
+import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import type { TestContext } from "node:test";
+import { freePort } from "./free-port.ts";
 import { until } from "./processes.ts";
 
 export type ProxyName = "nginx" | "haproxy";
@@ -38,16 +39,6 @@ const files = { nginx: nginxFile, haproxy: haproxyFile };
 const argv: Readonly<Record<ProxyName, (file: string, directory: string) => readonly string[]>> = {
   nginx: (file, directory) => ["-c", file, "-p", directory],
   haproxy: (file) => ["-db", "-f", file],
-};
-
-export const freePort = async (): Promise<number> => {
-  const server = createServer();
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const at = server.address();
-  server.close();
-  await once(server, "close");
-  return at !== null && typeof at === "object" ? at.port : 0;
 };
 
 const listens = async (port: number): Promise<boolean> => {
