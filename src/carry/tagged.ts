@@ -6,7 +6,7 @@ import { toGatewayError } from "../errors.ts";
 import type { Headers } from "../upstream/head.ts";
 import type { Flow, Listener } from "./ask.ts";
 import type { Carrying } from "./carriage.ts";
-import { Held, Slabs } from "./held.ts";
+import { Held } from "./held.ts";
 import { look, unheard } from "./look.ts";
 
 const mib = 1024 * 1024;
@@ -42,10 +42,9 @@ const tagOf = async (
   }
 };
 
-/** What all bodies of a gateway share that are held now. */
+/** The bodies of a gateway that are held now. */
 interface Holding {
   count: number;
-  readonly slabs: Slabs;
 }
 
 /** `passed`: as it comes. `held`: its first MiB is awaited. `looked_at`: there is more than that. */
@@ -55,7 +54,7 @@ class Tagging implements Tagged {
   readonly #carrying: Carrying;
   readonly #inner: Listener;
   readonly #holding: Holding;
-  readonly #held: Held;
+  readonly #held = new Held();
   #state: State = "passed";
   #answer: { readonly status: number; readonly headers: Headers; readonly flow: Flow } | undefined;
   #isWhole = false;
@@ -65,7 +64,6 @@ class Tagging implements Tagged {
     this.#carrying = carrying;
     this.#inner = inner;
     this.#holding = holding;
-    this.#held = new Held(holding.slabs);
   }
 
   head(status: number, headers: Headers, flow: Flow): "collects" | "downloads" | "follows" {
@@ -140,6 +138,6 @@ class Tagging implements Tagged {
 
 /** Of one gateway. The listener is told when its answer is over. */
 export const createTagged = (): ((carrying: Carrying, inner: Listener) => Tagged) => {
-  const holding = { count: 0, slabs: new Slabs() };
+  const holding = { count: 0 };
   return (carrying, inner) => new Tagging(carrying, inner, holding);
 };
