@@ -7,14 +7,15 @@ import { authorize } from "./acl/authorize.ts";
 import { createShares } from "./carry/shared/shares.ts";
 import type { ServerConfig } from "./config/server-schema.ts";
 import { openAgents } from "./gateway/agents.ts";
-import { type Callers, openCallers } from "./gateway/callers.ts";
+import { openCallers } from "./gateway/callers.ts";
 import type { Opened } from "./gateway/cluster.ts";
-import { type Door, openDoor } from "./gateway/doors.ts";
+import { openDoor } from "./gateway/doors.ts";
 import { type Identity, openIdentity } from "./gateway/identity.ts";
 import { readGauges } from "./gateway/observing.ts";
 import { createReadiness } from "./gateway/readiness.ts";
 import { createRecorder } from "./gateway/recorder.ts";
-import { type Home, type HomeNeeds, openEmbedded } from "./gateway/registry.ts";
+import { type HomeNeeds, openEmbedded } from "./gateway/registry.ts";
+import { drain, type Running, reload } from "./gateway/running.ts";
 import { createSteps } from "./gateway/steps.ts";
 import { openTunnels, type TunnelParts } from "./gateway/tunnels.ts";
 import { createAdmin } from "./ingress/admin.ts";
@@ -23,10 +24,10 @@ import { journey } from "./journey.ts";
 import { authorityOf, isLoopback } from "./lib/addresses.ts";
 import { Closers } from "./lib/closers.ts";
 import { createLedger, type Ledger } from "./live/ledger.ts";
-import { type Audit, createAudit } from "./observe/audit.ts";
-import { createMetrics, type Metrics } from "./observe/metrics.ts";
+import { createAudit } from "./observe/audit.ts";
+import { createMetrics } from "./observe/metrics.ts";
 import type { OpenLog } from "./observe/throttled-log.ts";
-import type { Answer, Clock, Closer, Log } from "./ports.ts";
+import type { Answer, Clock, Closer } from "./ports.ts";
 import { explained } from "./reach/explained.ts";
 import { createReachAnswer } from "./reach/reach-answer.ts";
 import { createAnswers } from "./registry/answers/answers.ts";
@@ -165,7 +166,7 @@ const assemble = async (
       { listen, token, loopback: isLoopback(listen.host) },
     ),
   );
-  const running: Parts = {
+  const running: Running = {
     config,
     log,
     metrics,
@@ -216,7 +217,7 @@ interface Answering {
   readonly version: string;
   readonly config: ServerConfig;
   readonly self: { address: string };
-  readonly draining: Parts["draining"];
+  readonly draining: Running["draining"];
   readonly tunnels: Pick<TunnelParts, "certifiedNode">;
 }
 
@@ -249,63 +250,4 @@ const ownAnswers = (
     ...identity.answers,
     "serai.announce": createAnnounceAnswer(registry.announce, tunnels.certifiedNode),
   };
-};
-
-interface Parts {
-  readonly config: ServerConfig;
-  readonly log: OpenLog;
-  readonly metrics: Metrics;
-  readonly audit: Audit;
-  readonly identity: Identity;
-  readonly home: Home;
-  readonly ledger: Ledger;
-  readonly door: Door;
-  readonly recheck: () => void;
-  readonly tunnels: TunnelParts;
-  readonly callers: Callers;
-  /** `is`: not ready; `isClosing`: nothing new is taken. */
-  readonly draining: { is: boolean; isClosing: boolean };
-}
-
-/** False (told in the log) when a file cannot be opened again: the old one is written on. */
-const reopened = (file: Pick<OpenLog, "reopen">, what: "log" | "audit log", log: Log): boolean => {
-  try {
-    file.reopen();
-    return true;
-  } catch (err) {
-    log.error({ err }, `the ${what} cannot be opened again, the old file is written on`);
-    return false;
-  }
-};
-
-const reload = async (parts: Parts): Promise<void> => {
-  const { identity, door, log, audit, metrics, recheck, tunnels, callers } = parts;
-  const read = await identity.reload();
-  const taken = [
-    read.ok,
-    door.context?.reload() ?? true,
-    tunnels.reload(),
-    callers.reload(),
-    reopened(log, "log", log),
-    reopened(audit, "audit log", log),
-  ];
-  const ok = !taken.includes(false);
-  metrics.reloaded(ok);
-  log.info({ changed: read.ok && read.changed, ok }, "settings read again");
-  recheck();
-};
-
-const drain = async ({ config, draining, door, ledger, home, tunnels }: Parts): Promise<void> => {
-  const { drainDelayMs, drainMs, firstByteMs } = config.timeouts;
-  draining.is = true;
-  await new Promise((resolve) => setTimeout(resolve, drainDelayMs));
-  draining.isClosing = true;
-  tunnels.hub.drain();
-  home.embedded?.release();
-  const cut = new AbortController();
-  const closed = door.listener.close(cut.signal);
-  await ledger.drain(drainMs);
-  cut.abort();
-  await closed;
-  await home.embedded?.flushMetadata(AbortSignal.timeout(firstByteMs));
 };

@@ -4,6 +4,7 @@ import { type Body, bodyOf } from "./body.ts";
 import { beginning, type Head, InvalidAnswer, readHead } from "./head.ts";
 import type { Intake } from "./intake.ts";
 import { Loan, shared } from "./loans.ts";
+import { keptAfter, Rest } from "./rest.ts";
 
 /** Takes one answer. What `head` and `data` throw ends it. */
 export interface Receiver {
@@ -41,15 +42,6 @@ const maxInterim = 128;
 const bulkFromBytesDefault = 128 * 1024;
 /** Fewer are copied: a receiver that is slow must not hold a whole buffer for each little piece. */
 const lentBytes = 16 * 1024;
-/** Before the agent gives an idle connection up, this one does. */
-const marginMs = 1_000;
-
-/** What an agent says of how long it keeps an idle connection, in milliseconds. */
-const hintMs = ({ headers }: Head): number | undefined => {
-  const hint = headers["keep-alive"];
-  const seconds = typeof hint === "string" ? /timeout=(\d{1,6})/.exec(hint)?.[1] : undefined;
-  return seconds === undefined ? undefined : Number(seconds) * 1_000 - marginMs;
-};
 
 export class Connection {
   readonly #options: ConnectionOptions;
@@ -75,8 +67,10 @@ export class Connection {
   #gathered = 0;
   #turn: NodeJS.Immediate | undefined;
 
-  #idleTimer: NodeJS.Timeout | undefined;
-  #idleUntilMs = 0;
+  /** One that is in use again by then begins another with its next end. */
+  readonly #rest = new Rest(() => {
+    if (this.#receiver === undefined) this.#close();
+  });
 
   constructor(options: ConnectionOptions, events: ConnectionEvents) {
     this.#options = options;
@@ -214,7 +208,7 @@ export class Connection {
 
   #isFinal(head: Head): boolean {
     if (head.status >= 200) {
-      this.#keptMs = this.#keptAfter(head);
+      this.#keptMs = keptAfter(head, this.#options.keepAliveMs);
       this.#body = bodyOf(head.framing);
       this.#mayBeBulk = this.#receiver?.head(head) === "bulk";
       this.#bodyBytes = 0;
@@ -252,12 +246,6 @@ export class Connection {
     if (!goesOn) this.#isPaused = true;
   }
 
-  /** Milliseconds; 0: not at all. */
-  #keptAfter(head: Head): number {
-    const { keepAliveMs } = this.#options;
-    return head.keepAlive ? Math.min(hintMs(head) ?? keepAliveMs, keepAliveMs) : 0;
-  }
-
   #finish(isClean: boolean): void {
     const receiver = this.#receiver;
     if (receiver === undefined) return;
@@ -271,24 +259,11 @@ export class Connection {
       return;
     }
     this.resume();
-    this.#rest(keptMs);
+    this.#rest.begin(keptMs);
     this.#events.idle(this);
   }
 
   /* ---- its end ---- */
-
-  /** One timer for its whole life: taking it into use and back costs two numbers. */
-  #rest(keptMs: number): void {
-    this.#idleUntilMs = performance.now() + keptMs;
-    this.#idleTimer ??= setTimeout(this.#idled, keptMs).unref();
-  }
-  readonly #idled = (): void => {
-    this.#idleTimer = undefined;
-    if (this.#receiver !== undefined || this.#isClosed) return; // its next rest begins another
-    const leftMs = this.#idleUntilMs - performance.now();
-    if (leftMs <= 0) this.#close();
-    else this.#idleTimer = setTimeout(this.#idled, leftMs).unref();
-  };
 
   #lost(error: unknown): void {
     this.#handOver();
@@ -304,7 +279,7 @@ export class Connection {
     this.#pending = undefined;
     this.#gathered = 0;
     clearImmediate(this.#turn);
-    clearTimeout(this.#idleTimer);
+    this.#rest.stop();
     this.#socket?.destroy();
     this.#events.closed(this);
   }

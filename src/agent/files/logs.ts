@@ -1,38 +1,25 @@
 /** `fs.logs`: a task's log over its rotated files, framed or plain (nomad-http.md §8.7). */
 import type { ServerResponse } from "node:http";
-import { heartbeat } from "../../logs/frame.ts";
 import { type LogFile, type LogStart, logIndex } from "../../logs/log-files.ts";
 import { type Marks, marksFor } from "../../logs/marks.ts";
 import { beginning, logsDirectory, lost, placeOf } from "../../logs/places.ts";
-import { beatRecord, enteredRecord } from "../../logs/records.ts";
 import type { LogsParameters } from "../../parameters.ts";
 import { type Content, type FilesOf, openContent } from "./content.ts";
 import { PathFault } from "./fault.ts";
-import { isGone, type SeenDirectory, type Shared, sendHead, streamHead } from "./follow.ts";
+import { isGone, type SeenDirectory, type Shared, sendHead } from "./follow.ts";
 import { Bell, Life } from "./life.ts";
+import { beats, formOf, headOf, placeRecord, type Streamed, sinks } from "./log-form.ts";
 import { filesNow, noEntry } from "./log-listing.ts";
 import { type Begin, beginOf, isStarted } from "./log-start.ts";
-import {
-  frameSink,
-  plainSink,
-  recordSink,
-  recordsHead,
-  recordsWanted,
-  type Sink,
-} from "./sinks.ts";
+import type { Sink } from "./sinks.ts";
 import { Tail } from "./tail.ts";
 
 /** Between looks at a task's state. */
 const stateLookMs = 250;
 
-/** How an answer's body is written. */
-type Form = "plain" | "framed" | "records" | "place";
-
-const beats = { framed: heartbeat, records: beatRecord } as const;
-
 /** One answer on its way. */
 interface Session {
-  readonly form: Exclude<Form, "place">;
+  readonly form: Streamed;
   readonly allocation: FilesOf;
   readonly parameters: LogsParameters;
   readonly response: ServerResponse;
@@ -239,33 +226,6 @@ const beginNow = async (
   parameters.await !== undefined && !isStarted(allocation, parameters)
     ? undefined
     : beginOf(allocation, parameters, marks?.resumed);
-
-const formOf = ({ plain, follow }: LogsParameters, response: ServerResponse): Form => {
-  const usual = plain ? "plain" : "framed";
-  return (follow ? recordsWanted(response) : undefined) ?? usual;
-};
-
-/** Before a byte of it was looked for; empty for a task that is waited for. */
-const placeRecord = (begin: Begin | undefined): string => {
-  if (begin === undefined) return "";
-  const { file, offset } = begin.start;
-  const { name, index, size, inode = "" } = file;
-  const missing = undefined;
-  return enteredRecord({ file: `${logsDirectory}/${name}`, index, inode, offset, size, missing });
-};
-
-const headOf = (
-  form: Form,
-  { plain }: LogsParameters,
-  marks: Marks | undefined,
-  begin: Begin | undefined,
-): Readonly<Record<string, string>> => {
-  const type = streamHead(plain ? "text/plain" : "application/json");
-  const head = form === "records" || form === "place" ? { ...type, ...recordsHead } : type;
-  return marks ? { ...head, ...marks.headAt(begin ? placeOf(begin.start) : beginning) } : head;
-};
-
-const sinks = { plain: plainSink, framed: frameSink, records: recordSink } as const;
 
 const read = async (session: Session, begun: Begin | undefined): Promise<void> => {
   const { allocation, parameters, marks } = session;

@@ -1,0 +1,81 @@
+/** A gateway's life after it listens: its settings are read again, and it drains. */
+import type { ServerConfig } from "../config/server-schema.ts";
+import type { Ledger } from "../live/ledger.ts";
+import type { Audit } from "../observe/audit.ts";
+import type { Metrics } from "../observe/metrics.ts";
+import type { OpenLog } from "../observe/throttled-log.ts";
+import type { Log } from "../ports.ts";
+import type { Callers } from "./callers.ts";
+import type { Door } from "./doors.ts";
+import type { Identity } from "./identity.ts";
+import type { Home } from "./registry.ts";
+import type { TunnelParts } from "./tunnels.ts";
+
+/** What a running gateway is made of, for whoever reads its settings again or ends it. */
+export interface Running {
+  readonly config: ServerConfig;
+  readonly log: OpenLog;
+  readonly metrics: Metrics;
+  readonly audit: Audit;
+  readonly identity: Identity;
+  readonly home: Home;
+  readonly ledger: Ledger;
+  readonly door: Door;
+  readonly recheck: () => void;
+  readonly tunnels: TunnelParts;
+  readonly callers: Callers;
+  /** `is`: not ready; `isClosing`: nothing new is taken. */
+  readonly draining: { is: boolean; isClosing: boolean };
+}
+
+/** False (told in the log) when a file cannot be opened again: the old one is written on. */
+const reopened = (file: Pick<OpenLog, "reopen">, what: "log" | "audit log", log: Log): boolean => {
+  try {
+    file.reopen();
+    return true;
+  } catch (err) {
+    log.error({ err }, `the ${what} cannot be opened again, the old file is written on`);
+    return false;
+  }
+};
+
+/** SIGHUP. */
+export const reload = async (parts: Running): Promise<void> => {
+  const { identity, door, log, audit, metrics, recheck, tunnels, callers } = parts;
+  const read = await identity.reload();
+  const taken = [
+    read.ok,
+    door.context?.reload() ?? true,
+    tunnels.reload(),
+    callers.reload(),
+    reopened(log, "log", log),
+    reopened(audit, "audit log", log),
+  ];
+  const ok = !taken.includes(false);
+  metrics.reloaded(ok);
+  log.info({ changed: read.ok && read.changed, ok }, "settings read again");
+  recheck();
+};
+
+/** SIGTERM. */
+export const drain = async ({
+  config,
+  draining,
+  door,
+  ledger,
+  home,
+  tunnels,
+}: Running): Promise<void> => {
+  const { drainDelayMs, drainMs, firstByteMs } = config.timeouts;
+  draining.is = true;
+  await new Promise((resolve) => setTimeout(resolve, drainDelayMs));
+  draining.isClosing = true;
+  tunnels.hub.drain();
+  home.embedded?.release();
+  const cut = new AbortController();
+  const closed = door.listener.close(cut.signal);
+  await ledger.drain(drainMs);
+  cut.abort();
+  await closed;
+  await home.embedded?.flushMetadata(AbortSignal.timeout(firstByteMs));
+};
