@@ -184,6 +184,7 @@ test("a terminal has its size, its resize and both streams in one", async () => 
     tty: "true",
   }).opened();
   await client.saw("24 80");
+  await client.saw("err"); // the terminal echoes what is typed between them
   client.send({ tty_size: { height: 50, width: 132 } });
   client.input("\n");
   const ended = await client.ended();
