@@ -1,7 +1,7 @@
 /** Writes answers as Nomad writes them (nomad-http.md §1.3, §1.6). Gateway and agent share it. */
-import type { ServerResponse } from "node:http";
 import type { GatewayError } from "./errors.ts";
 import { prettyJson, stringifyJson } from "./lib/json.ts";
+import type { HttpResponse } from "./ports.ts";
 
 export interface AnswerOptions {
   readonly pretty?: boolean;
@@ -11,7 +11,7 @@ export interface AnswerOptions {
 const plain = "text/plain; charset=utf-8";
 
 const writeBody = (
-  response: ServerResponse,
+  response: HttpResponse,
   status: number,
   type: string,
   body: string,
@@ -25,7 +25,7 @@ const writeBody = (
 
 /** 200 with a JSON document, no newline at its end unless pretty. */
 export const writeJson = (
-  response: ServerResponse,
+  response: HttpResponse,
   document: unknown,
   options: AnswerOptions = {},
 ): void => {
@@ -35,7 +35,7 @@ export const writeJson = (
 
 /** 200 with no body and no type: Nomad's answer where a handler returns nothing. */
 export const writeEmpty = (
-  response: ServerResponse,
+  response: HttpResponse,
   headers: Readonly<Record<string, string>> = {},
 ): void => {
   response.writeHead(200, { ...headers, "Content-Length": 0 });
@@ -54,7 +54,7 @@ const retryAfterSeconds = "1";
  * report a failure, and that is to cut the connection.
  */
 export const writeError = (
-  response: ServerResponse,
+  response: HttpResponse,
   error: GatewayError,
   headers: Readonly<Record<string, string>> = {},
 ): void => {

@@ -1,5 +1,6 @@
 /** The types the parts are written against. No code here: each part states what it needs with these. */
-import type { IncomingMessage, ServerResponse } from "node:http";
+import type { IncomingHttpHeaders, IncomingMessage } from "node:http";
+import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import type { AllocationDocument, ClientStatus, NodeDocument } from "./documents.ts";
 import type { GatewayError } from "./errors.ts";
@@ -14,6 +15,8 @@ export interface Credential {
   /** An ACL token's secret or a JWT; undefined is anonymous. Never logged, never a cache key. */
   readonly secret: string | undefined;
   readonly source: "header" | "bearer" | "handshake" | "none";
+  /** This very object comes with each request of its connection: what was found by it may be kept for as long as it lives. */
+  readonly lasts?: true;
 }
 
 export type Level = "read" | "write";
@@ -157,9 +160,52 @@ export interface Reach {
 
 /* ---- one request on its way ---- */
 
+/** What is read of a request: node:http's IncomingMessage, or a plain request's (ingress/plain). */
+export interface HttpRequest {
+  readonly method?: string | undefined;
+  /** The target. */
+  readonly url?: string | undefined;
+  readonly httpVersion: string;
+  readonly headers: IncomingHttpHeaders;
+  readonly rawHeaders: string[];
+  readonly socket: Socket;
+  /** All of its body has come. */
+  readonly complete: boolean;
+  iterator(options: { readonly destroyOnReturn: boolean }): AsyncIterable<Buffer>;
+}
+
+type HeaderValue = string | number | readonly string[];
+
+/** What is done to an answer: node:http's ServerResponse, or a plain request's (ingress/plain). */
+export interface HttpResponse {
+  readonly req: Pick<HttpRequest, "method" | "httpVersion">;
+  readonly socket: Socket | null;
+  statusCode: number;
+  /** True behind a head that states no length. What sets it false writes the chunks itself. */
+  chunkedEncoding: boolean;
+  readonly headersSent: boolean;
+  readonly destroyed: boolean;
+  readonly writableEnded: boolean;
+  readonly writableFinished: boolean;
+  setHeader(name: string, value: HeaderValue): unknown;
+  writeHead(status: number, headers?: Record<string, string | number>): unknown;
+  flushHeaders(): void;
+  /** False: no more until 'drain'. `done` is called when the system has it. */
+  write(chunk: Buffer | string, done?: () => void): boolean;
+  end(chunk?: Buffer | string): unknown;
+  /** 'timeout': so many milliseconds without a byte either way. */
+  setTimeout(ms: number, listener: () => void): unknown;
+  on(event: HttpResponseEvent, listener: () => void): unknown;
+  once(event: HttpResponseEvent, listener: () => void): unknown;
+  off(event: HttpResponseEvent, listener: () => void): unknown;
+  destroy(): unknown;
+}
+
+type HttpResponseEvent = "drain" | "finish" | "close" | "timeout";
+
 /** The caller's side of the wire; only ingress and carriage look inside. */
 export type Wire =
-  | { readonly kind: "http"; readonly request: IncomingMessage; readonly response: ServerResponse }
+  | { readonly kind: "http"; readonly request: HttpRequest; readonly response: HttpResponse }
   | {
       readonly kind: "websocket";
       readonly socket: import("ws").WebSocket;

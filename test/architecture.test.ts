@@ -12,7 +12,7 @@ const mayImport: Readonly<Record<string, readonly string[] | "all">> = {
   documents: ["lib"],
   parameters: ["errors", "lib"],
   bodies: ["errors", "lib", "routes"],
-  answer: ["errors", "lib"],
+  answer: ["errors", "lib", "ports"],
   ports: ["errors", "lib", "documents", "parameters", "routes", "upstream"],
   routes: ["errors", "ports", "parameters"],
   journey: ["ports"],

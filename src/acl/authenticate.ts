@@ -7,8 +7,15 @@ import type { Authenticate, Credential, Principal } from "../ports.ts";
 import { disabledPrincipal, refused } from "./principals.ts";
 import { isTokenShaped, maxSecretBytes } from "./secrets.ts";
 
-/** Throws or rejects with `permission_denied`, or `identity_unavailable` when it cannot say now. */
-export type Resolve = (secret: string, signal: AbortSignal) => Principal | Promise<Principal>;
+/**
+ * Throws or rejects with `permission_denied`, or `identity_unavailable` when it cannot say now. `credential` is the one that
+ * the secret came in.
+ */
+export type Resolve = (
+  secret: string,
+  signal: AbortSignal,
+  credential?: Credential,
+) => Principal | Promise<Principal>;
 
 /** Where principals come from. */
 export interface IdentitySources {
@@ -41,10 +48,11 @@ const resolve = (
   kind: CredentialKind,
   secret: string,
   signal: AbortSignal,
+  credential: Credential,
 ): Principal | Promise<Principal> => {
   if (kind === "anonymous") return sources.anonymous(signal);
-  if (kind === "token") return sources.token(secret, signal);
-  if (kind === "jwt" && sources.jwt) return sources.jwt(secret, signal);
+  if (kind === "token") return sources.token(secret, signal, credential);
+  if (kind === "jwt" && sources.jwt) return sources.jwt(secret, signal, credential);
   throw refused();
 };
 
@@ -65,7 +73,7 @@ export const createAuthenticate = (
     const secret = credential.secret?.trim() ?? "";
     const kind = kindOf(secret);
     try {
-      const principal = resolve(sources, kind, secret, signal);
+      const principal = resolve(sources, kind, secret, signal, credential);
       if (!(principal instanceof Promise)) {
         onAuthentication?.(kind, "accepted");
         return principal;

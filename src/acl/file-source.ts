@@ -3,7 +3,7 @@
  * `pollMs`; a bad change is reported and the state before it stays in force.
  */
 import { hash } from "node:crypto";
-import type { Clock, Closer, Log, Principal } from "../ports.ts";
+import type { Clock, Closer, Credential, Log, Principal } from "../ports.ts";
 import { managementAcl } from "./acl.ts";
 import {
   type AclFiles,
@@ -39,7 +39,7 @@ export interface PolicySource {
 export interface FileSource extends PolicySource, Closer {
   readonly anonymous: () => Principal;
   /** Throws `permission_denied` for a secret that is nobody's or expired. */
-  readonly token: (secret: string) => Principal;
+  readonly token: (secret: string, signal?: AbortSignal, credential?: Credential) => Principal;
   /** The token of a secret, expired or not; undefined when there is none. */
   held(secret: string): HeldToken | undefined;
   /** Rises with each change; for `X-Nomad-Index`. */
@@ -105,6 +105,8 @@ class Files implements FileSource {
   readonly #log: Log;
   readonly #options: FileSourceOptions;
   readonly #listeners = new Set<() => void>();
+  /** Found in the files that are in force. */
+  #found = new WeakMap<Credential, HeldToken>();
   #state: AclState;
   #held: ReadonlyMap<string, HeldToken>;
   #anonymous: Principal;
@@ -145,8 +147,8 @@ class Files implements FileSource {
 
   readonly anonymous = (): Principal => this.#anonymous;
 
-  readonly token = (secret: string): Principal => {
-    const held = this.held(secret);
+  readonly token = (secret: string, _?: AbortSignal, credential?: Credential): Principal => {
+    const held = credential?.lasts === true ? this.#heldBy(credential, secret) : this.held(secret);
     if (held === undefined || isExpired(held.principal, this.#clock.now())) throw refused();
     return held.principal;
   };
@@ -155,6 +157,14 @@ class Files implements FileSource {
     const presented = hashSecret(secret);
     const held = this.#held.get(presented);
     return held && sameHash(held.token.SecretHash, presented) ? held : undefined;
+  }
+
+  #heldBy(credential: Credential, secret: string): HeldToken | undefined {
+    const known = this.#found.get(credential);
+    if (known !== undefined) return known;
+    const held = this.held(secret);
+    if (held !== undefined) this.#found.set(credential, held);
+    return held;
   }
 
   onChange(listener: () => void): () => void {
@@ -198,6 +208,7 @@ class Files implements FileSource {
   #take(state: AclState): void {
     this.#state = state;
     this.#held = holdAll(state);
+    this.#found = new WeakMap();
     this.#anonymous = anonymousPrincipal(state.policies);
     this.#digest = digestOf(state);
     this.#index = Math.max(latestIndex(state), this.#index + 1);

@@ -51,8 +51,8 @@ export const cachedSource = (
     }
   };
   const cache = new IdentityCache({ clock, ask: told }, options);
-  const resolve: Resolve = (secret, signal) =>
-    cache.resolve(isTokenShaped(secret) ? secret.toLowerCase() : secret, signal);
+  const resolve: Resolve = (secret, signal, credential) =>
+    cache.resolve(isTokenShaped(secret) ? secret.toLowerCase() : secret, signal, credential);
   return {
     anonymous: (signal) => resolve("", signal),
     token: resolve,

@@ -5,7 +5,7 @@
 import { LRUCache } from "lru-cache";
 import { GatewayError } from "../errors.ts";
 import { whileWanted } from "../lib/abort.ts";
-import type { Clock, Principal } from "../ports.ts";
+import type { Clock, Credential, Principal } from "../ports.ts";
 import { isExpired, refused, unavailable } from "./principals.ts";
 import { createSecretKeys } from "./secrets.ts";
 
@@ -31,6 +31,7 @@ export class IdentityCache {
   readonly #options: IdentityCacheOptions;
   readonly #ask: (secret: string) => Promise<Principal>;
   readonly #keyOf = createSecretKeys();
+  readonly #keys = new WeakMap<Credential, string>();
   readonly #verdicts: LRUCache<string, Verdict>;
   readonly #flights = new Map<string, Promise<Principal>>();
   /** Rises with `clear`: an answer to a question asked before it is not kept. */
@@ -63,8 +64,13 @@ export class IdentityCache {
     this.#flights.clear();
   }
 
-  resolve(secret: string, signal: AbortSignal): Principal | Promise<Principal> {
-    const key = this.#keyOf(secret);
+  /** `secret` is always the same for one `credential`. */
+  resolve(
+    secret: string,
+    signal: AbortSignal,
+    credential?: Credential,
+  ): Principal | Promise<Principal> {
+    const key = this.#keyFor(secret, credential);
     const verdict = this.#verdicts.get(key);
     if (verdict === undefined) {
       signal.throwIfAborted(); // before the question is asked, so that its failure always has a listener
@@ -73,6 +79,15 @@ export class IdentityCache {
     if (verdict.principal === undefined || isExpired(verdict.principal, this.#clock.now()))
       throw refused();
     return verdict.principal;
+  }
+
+  #keyFor(secret: string, credential: Credential | undefined): string {
+    if (credential?.lasts !== true) return this.#keyOf(secret);
+    const known = this.#keys.get(credential);
+    if (known !== undefined) return known;
+    const key = this.#keyOf(secret);
+    this.#keys.set(credential, key);
+    return key;
   }
 
   #flight(key: string, secret: string): Promise<Principal> {

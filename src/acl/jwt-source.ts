@@ -211,7 +211,7 @@ export const createJwtSource = (
   const cache = new IdentityCache({ clock, ask }, cacheOptions);
   const leave = policies.onChange(() => cache.clear());
   return {
-    jwt: (text, signal) => cache.resolve(text, signal),
+    jwt: (text, signal, credential) => cache.resolve(text, signal, credential),
     close() {
       leave();
       cache.clear();

@@ -43,15 +43,17 @@ export const withIssuers = (
   jwt: JwtSource,
   ofIssuer: (secret: string) => boolean,
 ): IdentitySources => {
-  const verified: Resolve = async (secret, signal) => {
+  const verified: Resolve = async (secret, signal, credential) => {
     const anyone = await disabled(nomad, signal);
-    return anyone ?? { ...(await jwt.jwt(secret, signal)), upstream: "service" };
+    return anyone ?? { ...(await jwt.jwt(secret, signal, credential)), upstream: "service" };
   };
   return {
     anonymous: nomad.anonymous,
     token: nomad.token,
-    jwt: (secret, signal) =>
-      ofIssuer(secret) ? verified(secret, signal) : nomad.jwt(secret, signal),
+    jwt: (secret, signal, credential) =>
+      ofIssuer(secret)
+        ? verified(secret, signal, credential)
+        : nomad.jwt(secret, signal, credential),
   };
 };
 

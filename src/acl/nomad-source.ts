@@ -172,9 +172,9 @@ export const createNomadSource = (
   const forgetWhenDue = (): void => {
     if (changed && clock.monotonic() - forgottenAtMs >= forgetEveryMs) forget();
   };
-  const resolve: Resolve = (secret, signal) => {
+  const resolve: Resolve = (secret, signal, credential) => {
     forgetWhenDue();
-    return source.token(secret, signal);
+    return source.token(secret, signal, credential);
   };
 
   return {

@@ -1,6 +1,5 @@
 /** What every way to carry over HTTP is given. */
-import type { ServerResponse } from "node:http";
-import type { Exchange, Reach, Tally } from "../ports.ts";
+import type { Exchange, HttpResponse, Reach, Tally } from "../ports.ts";
 import type { Deadline } from "../routes.ts";
 import type { AgentRequest } from "./request.ts";
 import type { Shares } from "./shared/shares.ts";
@@ -46,7 +45,7 @@ export interface Carrying {
   readonly exchange: Exchange;
   readonly reach: Reach;
   readonly tally: Tally;
-  readonly response: ServerResponse;
+  readonly response: HttpResponse;
   readonly request: AgentRequest;
   /** Notes the time of the first byte. */
   readonly heard: () => void;

@@ -2,10 +2,10 @@
  * The chunks of a followed answer (RFC 9112 §7.1), each one buffer. node:http hands the socket a chunk's size, bytes and line break
  * one by one, and a vector of three costs a fifth more CPU than a small buffer does; a heartbeat is nothing but such a chunk.
  */
-import type { ServerResponse } from "node:http";
+import type { HttpResponse } from "../ports.ts";
 
 /** For after the head: true when the pieces of the body have to be chunks, which from now on are `chunkOf`'s. */
-export const takeChunks = (response: ServerResponse): boolean => {
+export const takeChunks = (response: HttpResponse): boolean => {
   const { chunkedEncoding } = response;
   response.chunkedEncoding = false;
   return chunkedEncoding;

@@ -1,14 +1,13 @@
 /** An answer held whole before a byte of it is sent: short calls, and the text of every refusal. */
-import type { ServerResponse } from "node:http";
 import { nodeHeader } from "../answer.ts";
 import { GatewayError } from "../errors.ts";
-import type { Tally } from "../ports.ts";
+import type { HttpResponse, Tally } from "../ports.ts";
 import type { Headers } from "../upstream/head.ts";
 import type { Listener } from "./ask.ts";
 import { type Content, checkStatus, toClient } from "./headers.ts";
 
 export interface Collecting {
-  readonly response: ServerResponse;
+  readonly response: HttpResponse;
   readonly tally: Tally;
   /** Told when the head is there. */
   readonly heard: () => void;

@@ -1,12 +1,12 @@
 /** The ends of a client's answer: whole, or cut so that nobody takes it for whole. */
-import type { ServerResponse } from "node:http";
 import { GatewayError } from "../errors.ts";
+import type { HttpResponse } from "../ports.ts";
 
 /** HTTP/1.0 knows no chunks: there the end of the connection is the end of the body, and only a reset says otherwise. */
-const isCloseDelimited = ({ req }: ServerResponse): boolean => req.httpVersion === "1.0";
+const isCloseDelimited = ({ req }: HttpResponse): boolean => req.httpVersion === "1.0";
 
 /** Ends a body that only the connection's end ends, so that nobody takes it for whole. */
-export const reset = (response: ServerResponse): void => {
+export const reset = (response: HttpResponse): void => {
   try {
     response.socket?.resetAndDestroy();
   } catch {
@@ -15,7 +15,7 @@ export const reset = (response: ServerResponse): void => {
 };
 
 /** Cuts an answer whose head was sent. No final chunk, no word, and a reset where a plain close would look whole. */
-export const cut = (response: ServerResponse): void => {
+export const cut = (response: HttpResponse): void => {
   if (isCloseDelimited(response)) reset(response);
   response.destroy();
 };
@@ -29,7 +29,7 @@ export const tooSlow = (stallMs: number): GatewayError =>
  * the signal fired before.
  */
 export const delivered = (
-  response: ServerResponse,
+  response: HttpResponse,
   signal: AbortSignal,
   stallMs: number,
 ): Promise<void> =>

@@ -2,8 +2,8 @@
  * An answer of any length, passed on as it comes: the head the moment it is there, back-pressure from the caller's
  * socket to the agent's, and after the head one way to fail, which is to cut.
  */
-import type { ServerResponse } from "node:http";
 import { GatewayError } from "../errors.ts";
+import type { HttpResponse } from "../ports.ts";
 import type { Headers } from "../upstream/head.ts";
 import { ask, type Flow, type Listener } from "./ask.ts";
 import type { Carrying } from "./carriage.ts";
@@ -55,7 +55,7 @@ export const sendHead = (
 
 /** Ends the exchange when the caller takes nothing of what waits for it, for too long. */
 const watchStall = (
-  response: ServerResponse,
+  response: HttpResponse,
   stallMs: number,
   waits: () => boolean,
   fail: (error: GatewayError) => void,

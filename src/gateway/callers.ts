@@ -14,7 +14,7 @@ import { namedNodes, shownOn } from "../tunnel/node-certificate.ts";
 import { openAuthorities } from "./authorities.ts";
 
 export interface Callers {
-  isOne(request: IncomingMessage): boolean;
+  isOne(request: Pick<IncomingMessage, "socket">): boolean;
   /** Refuses the requests of others. */
   guard(listener: RequestListener): RequestListener;
   /** SIGHUP: false when the authorities are not sound, and those before stay. */
@@ -56,7 +56,7 @@ export const openCallers = (
       isIssuedBy(certificate, authorities.current)
     );
   };
-  const isOne = ({ socket }: IncomingMessage): boolean => {
+  const isOne = ({ socket }: Pick<IncomingMessage, "socket">): boolean => {
     const before = known.get(socket);
     if (before !== undefined) return before;
     const is = look(socket);

@@ -120,11 +120,13 @@ export const openDoor = async (needs: DoorNeeds, config: ServerConfig): Promise<
   };
   const context = contextOf(log, config);
   const isSocket = upgradeTest(needs.passing);
+  const edge = createEdge(edgeNeeds, edgeOptions);
   const listener = await openListener(
     {
       log,
       limited: needs.limited,
-      onRequest: callers.guard(createEdge(edgeNeeds, edgeOptions)),
+      onRequest: callers.guard(edge.onRequest),
+      begin: (request, answer) => callers.isOne(request) && edge.begin(request, answer),
       onUpgrade: tunnelsBefore(needs.tunnels, upgradesOf(edgeNeeds, edgeOptions, config)),
     },
     {

@@ -8,7 +8,7 @@ import { GatewayError } from "../errors.ts";
 import type { Steps } from "../journey.ts";
 import type { Ledger } from "../live/ledger.ts";
 import type { Metrics } from "../observe/metrics.ts";
-import type { Answer, Answered, Clock, Exchange } from "../ports.ts";
+import type { Answer, Answered, Clock, Exchange, Principal } from "../ports.ts";
 import type { Ways } from "../reach/reach.ts";
 import type { Identity } from "./identity.ts";
 import type { Recorder } from "./recorder.ts";
@@ -65,10 +65,13 @@ export const createSteps = (needs: StepsNeeds, { timeouts, limits }: ServerConfi
     },
   );
   return {
-    authenticate: async (exchange) => {
-      const principal = await identity.authenticate(exchange);
-      recorder.authenticated(exchange, principal);
-      return principal;
+    authenticate: (exchange) => {
+      const known = (principal: Principal): Principal => {
+        recorder.authenticated(exchange, principal);
+        return principal;
+      };
+      const principal = identity.authenticate(exchange);
+      return principal instanceof Promise ? principal.then(known) : known(principal);
     },
     resolve: createResolve(home),
     authorize: countedAuthorize(metrics),

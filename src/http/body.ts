@@ -1,9 +1,9 @@
-import type { IncomingMessage } from "node:http";
 import { GatewayError } from "../errors.ts";
 import { readBounded } from "../lib/read-bounded.ts";
+import type { HttpRequest } from "../ports.ts";
 
 /** True when a request says that a body follows its head. */
-export const hasBody = ({ headers }: IncomingMessage): boolean =>
+export const hasBody = ({ headers }: HttpRequest): boolean =>
   headers["transfer-encoding"] !== undefined || Number(headers["content-length"] ?? 0) > 0;
 
 /** Rejects when the time is over; `stop` ends it. */
@@ -25,7 +25,7 @@ const defaultLimitMs = 30_000;
  * `client_too_slow` when that takes it longer than `limitMs`.
  */
 export const readBody = async (
-  request: IncomingMessage,
+  request: HttpRequest,
   maxBytes: number,
   limitMs = defaultLimitMs,
 ): Promise<string | undefined> => {

@@ -1,10 +1,9 @@
-import type { IncomingMessage } from "node:http";
 import { GatewayError } from "../errors.ts";
-import type { Credential } from "../ports.ts";
+import type { Credential, HttpRequest } from "../ports.ts";
 import { sentValues } from "./sent.ts";
 
 /** The value of a header; throws `bad_request` when it was sent twice: two readers might take different ones. */
-const oneHeader = (request: IncomingMessage, name: string): string => {
+const oneHeader = (request: HttpRequest, name: string): string => {
   const [value, another] = sentValues(request, name);
   if (another !== undefined)
     throw new GatewayError("bad_request", { text: `header ${name} is given more than once` });
@@ -17,7 +16,7 @@ const bearer = /^bearer[ \t]+([^ \t]+)/i;
  * The caller's credential (nomad-http.md §1.5): `X-Nomad-Token` wins over `Authorization: Bearer`, blank counts as
  * absent, other schemes are ignored.
  */
-export const readCredential = (request: IncomingMessage): Credential => {
+export const readCredential = (request: HttpRequest): Credential => {
   const token = oneHeader(request, "x-nomad-token");
   const secret = bearer.exec(oneHeader(request, "authorization"))?.[1];
   if (token !== "") return { secret: token, source: "header" };

@@ -1,8 +1,8 @@
-import type { IncomingMessage } from "node:http";
+import type { HttpRequest } from "../ports.ts";
 
 /** The values of a header, one for each time it was sent. Only that one is looked for: `headersDistinct` lists them all. */
 export const sentValues = (
-  { rawHeaders }: Pick<IncomingMessage, "rawHeaders">,
+  { rawHeaders }: Pick<HttpRequest, "rawHeaders">,
   lowerCaseName: string,
 ): readonly string[] => {
   const values: string[] = [];

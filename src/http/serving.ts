@@ -49,17 +49,22 @@ export const listenOn = (server: Server, host: string, port: number): Promise<Ad
 /** How often a closing server looks for connections that have become idle. */
 const idleSweepMs = 50;
 
-/** Stops accepting; resolves when the last connection has ended. When the signal aborts, `cut` ends them. */
+/**
+ * Stops accepting; resolves when the last connection has ended. When the signal aborts, `cut` ends them; `closeIdle` ends those
+ * on which nothing is asked and that node does not know.
+ */
 export const closeServer = async (
   server: HttpServer,
   signal: AbortSignal,
   cut: () => void = () => server.closeAllConnections(),
+  closeIdle: () => void = () => undefined,
 ): Promise<void> => {
   const closed = new Promise<void>((resolve) => void server.close(() => resolve()));
   // a connection whose answer ends only now is idle only now
   const sweep = setInterval(() => {
     server.closeIdleConnections();
     endSilent(server);
+    closeIdle();
   }, idleSweepMs);
   if (signal.aborted) cut();
   else signal.addEventListener("abort", cut, { once: true });

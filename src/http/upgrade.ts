@@ -1,12 +1,13 @@
 /** What makes an upgrade a WebSocket, and how Nomad's agents refuse one before it is (nomad-http.md §7.1). */
-import { type IncomingMessage, STATUS_CODES } from "node:http";
+import { STATUS_CODES } from "node:http";
 import type { Duplex } from "node:stream";
 import { decodeCommand } from "../bodies.ts";
 import { failed } from "../errors.ts";
 import { one, type RawQuery } from "../parameters.ts";
+import type { HttpRequest } from "../ports.ts";
 import { hasBody } from "./body.ts";
 
-export const asksForWebSocket = ({ headers }: IncomingMessage): boolean =>
+export const asksForWebSocket = ({ headers }: HttpRequest): boolean =>
   headers.upgrade?.trim().toLowerCase() === "websocket";
 
 const defaultPorts: Readonly<Record<string, string>> = { http: ":80", https: ":443" };
@@ -20,7 +21,7 @@ const plainHost = (host: string, scheme: string): string => {
 
 /** True without an Origin header, and when it names the very host and port that was asked, or one on the list. */
 export const isOwnOrigin = (
-  { headers: { origin } }: IncomingMessage,
+  { headers: { origin } }: HttpRequest,
   authority: string,
   allowed: readonly string[] = [],
 ): boolean => {
@@ -41,7 +42,7 @@ const refusal = (status: 400 | 403 | 405, words: string) =>
 const keyPattern = /^[A-Za-z0-9+/]{22}==$/; // the base64 of 16 bytes
 
 /** Nomad's checks before the 101, in its order; undefined when it may go on. */
-export const upgradeFault = (request: IncomingMessage, ownOrigin: boolean) => {
+export const upgradeFault = (request: HttpRequest, ownOrigin: boolean) => {
   const { headers, method } = request;
   if (method !== "GET")
     return refusal(

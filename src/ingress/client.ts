@@ -1,8 +1,7 @@
 /** Who is at the other end of the connection, looking through trusted proxies alone (hardening rule H3). */
-import type { IncomingMessage } from "node:http";
 import { isIP } from "node:net";
 import { TLSSocket } from "node:tls";
-import type { Exchange } from "../ports.ts";
+import type { Exchange, HttpRequest } from "../ports.ts";
 
 const unmapped = (address: string): string =>
   address.startsWith("::ffff:") ? address.slice("::ffff:".length) : address;
@@ -17,7 +16,7 @@ const first = (header: string | readonly string[] | undefined): string | undefin
 
 /** The caller's address, and the authority and scheme it used. */
 export const clientOf = (
-  request: IncomingMessage,
+  request: HttpRequest,
   isTrusted: (address: string) => boolean,
 ): Exchange["client"] => {
   const peer = unmapped(request.socket.remoteAddress ?? "");

@@ -1,17 +1,17 @@
 /** CORS as Nomad's agents have it (nomad-http.md §1.11): on the node-bound trees only, for reads, with any origin. */
-import type { IncomingMessage, ServerResponse } from "node:http";
+import type { HttpRequest, HttpResponse } from "../ports.ts";
 
 const corsTrees = /^\/v1\/client\/(?:fs\/|allocation\/|stats$|metadata$)/;
 const isRead = (method: string | undefined): boolean => method === "GET" || method === "HEAD";
 
 const preflightVary = "Origin, Access-Control-Request-Method, Access-Control-Request-Headers";
 
-const allowAnyOrigin = (response: ServerResponse): void => {
+const allowAnyOrigin = (response: HttpResponse): void => {
   response.setHeader("Access-Control-Allow-Origin", "*");
   response.setHeader("Access-Control-Allow-Credentials", "true");
 };
 
-const answerPreflight = (request: IncomingMessage, response: ServerResponse): void => {
+const answerPreflight = (request: HttpRequest, response: HttpResponse): void => {
   response.setHeader("Vary", ["Accept-Encoding", preflightVary]);
   const asked = request.headers["access-control-request-method"];
   if (isRead(asked) && request.headers.origin !== undefined) {
@@ -20,15 +20,12 @@ const answerPreflight = (request: IncomingMessage, response: ServerResponse): vo
     const headers = request.headers["access-control-request-headers"];
     if (headers !== undefined) response.setHeader("Access-Control-Allow-Headers", headers);
   }
-  response.writeHead(204).end();
+  response.writeHead(204);
+  response.end();
 };
 
 /** Sets `Vary` and the CORS headers; true when the request was a preflight and is answered. */
-export const applyCors = (
-  request: IncomingMessage,
-  response: ServerResponse,
-  path: string,
-): boolean => {
+export const applyCors = (request: HttpRequest, response: HttpResponse, path: string): boolean => {
   if (!corsTrees.test(path)) {
     response.setHeader("Vary", "Accept-Encoding");
     return false;

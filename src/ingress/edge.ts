@@ -9,20 +9,31 @@ import { readCredential } from "../http/credential.ts";
 import { queryOf } from "../http/query.ts";
 import { refusePlainExec } from "../http/upgrade.ts";
 import type { RawQuery } from "../parameters.ts";
-import type { Exchange, Log, Tally } from "../ports.ts";
+import type {
+  Credential,
+  Exchange,
+  HttpRequest,
+  HttpResponse,
+  Log,
+  Tally,
+  Wire,
+} from "../ports.ts";
 import { type Route, rowFor } from "../routes.ts";
 import { clientOf } from "./client.ts";
 import { applyCors } from "./cors.ts";
 import { newExchange, newTally } from "./exchange.ts";
 import { checkCrossSite, checkRequest } from "./guards.ts";
 import type { Others } from "./others.ts";
-import { type ParseNeeds, parseRequest } from "./parse.ts";
+import { type Parsed, type ParseNeeds, parseRequest, readRowBody } from "./parse.ts";
 import { type Passing, passOn } from "./passing.ts";
+import type { PlainRequest } from "./plain/caller.ts";
+import type { Fields } from "./plain/head.ts";
+import type { Reply } from "./plain/reply.ts";
 import { isRead, redirect } from "./redirect.ts";
 import { endWithClient, refuse } from "./refusing.ts";
 import { isElsewhere } from "./region.ts";
 import { matchRows, type RowMatch } from "./row-match.ts";
-import { readTarget } from "./target.ts";
+import { plainPath, readTarget } from "./target.ts";
 
 /** How a request ended, for metrics, log and audit. */
 export interface Ending {
@@ -65,6 +76,13 @@ const carried =
 const isCarried = (url: string, region: string): boolean =>
   carried.test(url) && !isElsewhere(url, region);
 
+/** A row that a plain request may be for. */
+const isOfAgents = ({ methods, body, carriage }: Route): boolean =>
+  (methods === undefined || methods.includes("GET")) &&
+  body === "none" &&
+  carriage !== "registry" &&
+  carriage !== "websocket";
+
 /** One request while it is here; what can be changed is filled as it becomes known. */
 export interface Visit {
   readonly id: string;
@@ -80,14 +98,23 @@ export interface Visit {
   exchange: Exchange | undefined;
 }
 
-export const createEdge = (needs: EdgeNeeds, options: EdgeOptions): RequestListener => {
+/** Who asks, by what a request says of it. */
+interface Sender {
+  readonly client: Exchange["client"];
+  readonly credential: Credential;
+}
+
+export interface Edge {
+  /** For node:http's server. */
+  readonly onRequest: RequestListener;
+  /** Begins a plain request; false when it is not one for a row of agents, and nothing was done. */
+  readonly begin: (request: PlainRequest, answer: (request: PlainRequest) => Reply) => boolean;
+}
+
+export const createEdge = (needs: EdgeNeeds, options: EdgeOptions): Edge => {
   const parse = parseRequest(needs);
 
-  const depart = (
-    visit: Visit,
-    response: ServerResponse,
-    error: GatewayError | undefined,
-  ): void => {
+  const depart = (visit: Visit, response: HttpResponse, error: GatewayError | undefined): void => {
     const { id, method, route, exchange, key, tally, client } = visit;
     const status = error?.code === "client_closed" ? error.status : response.statusCode;
     const durationMs = performance.now() - visit.startedAtMs;
@@ -105,12 +132,12 @@ export const createEdge = (needs: EdgeNeeds, options: EdgeOptions): RequestListe
     depart(visit, response, error);
   };
 
-  const newVisit = (request: IncomingMessage): Visit => ({
+  const newVisit = (request: HttpRequest, client: Exchange["client"]): Visit => ({
     id: needs.nextId(),
     url: request.url ?? "",
     method: request.method ?? "",
     raw: new Map(),
-    client: clientOf(request, options.isTrustedProxy),
+    client,
     startedAtMs: performance.now(),
     tally: newTally(),
     route: undefined,
@@ -118,48 +145,57 @@ export const createEdge = (needs: EdgeNeeds, options: EdgeOptions): RequestListe
     exchange: undefined,
   });
 
-  const toExchange = async (
-    visit: Visit,
-    route: Route,
-    request: IncomingMessage,
-    response: ServerResponse,
-    key: string,
-  ): Promise<Exchange> => {
+  const checkSite = ({ client }: Visit, route: Route, request: HttpRequest): void => {
     if (route.audit === "change" || !(isRead(request) || request.method === "OPTIONS"))
-      checkCrossSite(request, visit.client.authority, options.allowedOrigins);
-    const { id, method, raw, client, startedAtMs, tally } = visit;
-    const credential = readCredential(request);
-    const parsed = await parse(request, route, key, raw);
-    const wire = { kind: "http", request, response } as const;
+      checkCrossSite(request, client.authority, options.allowedOrigins);
+  };
+
+  const toExchange = (
+    { id, method, raw, client, startedAtMs, tally }: Visit,
+    credential: Credential,
+    { route, key, parameters, body, pretty }: Parsed,
+    wire: Extract<Wire, { readonly kind: "http" }>,
+  ): Exchange => {
     const exchange = newExchange({
       id,
+      route,
       method,
+      key,
       raw,
+      parameters,
+      pretty,
+      body,
       credential,
       client,
       wire,
       startedAtMs,
       tally,
-      ...parsed,
     });
-    endWithClient(exchange, response);
+    endWithClient(exchange, wire.response);
     return exchange;
   };
 
+  /** `credential`: of a sender that is known. */
   const serve = async (
     visit: Visit,
     { rows, id }: RowMatch,
-    request: IncomingMessage,
-    response: ServerResponse,
+    request: HttpRequest,
+    response: HttpResponse,
+    credential?: Credential,
   ): Promise<void> => {
     let error: GatewayError | undefined;
-    visit.route = rowFor(rows, visit.method);
+    const route = rowFor(rows, visit.method);
+    visit.route = route;
     visit.key = id;
-    needs.started(visit.route);
+    needs.started(route);
     try {
-      if (visit.route === undefined) throw new GatewayError("invalid_method");
-      if (visit.route.carriage === "websocket") refusePlainExec(visit.raw);
-      visit.exchange = await toExchange(visit, visit.route, request, response, id);
+      if (route === undefined) throw new GatewayError("invalid_method");
+      if (route.carriage === "websocket") refusePlainExec(visit.raw);
+      checkSite(visit, route, request);
+      const shown = credential ?? readCredential(request);
+      const body = route.body === "none" ? undefined : await readRowBody(request, route, needs);
+      const parsed = parse(route, id, visit.raw, body);
+      visit.exchange = toExchange(visit, shown, parsed, { kind: "http", request, response });
       await needs.travel(visit.exchange);
     } catch (thrown) {
       error = toGatewayError(thrown, visit.exchange?.signal);
@@ -170,8 +206,8 @@ export const createEdge = (needs: EdgeNeeds, options: EdgeOptions): RequestListe
 
   const refuseUnrouted = (
     visit: Visit,
-    request: IncomingMessage,
-    response: ServerResponse,
+    request: HttpRequest,
+    response: HttpResponse,
     error: GatewayError,
   ): void => {
     refuse(request, response, error);
@@ -182,13 +218,15 @@ export const createEdge = (needs: EdgeNeeds, options: EdgeOptions): RequestListe
   const take = (
     visit: Visit,
     match: RowMatch,
-    request: IncomingMessage,
-    response: ServerResponse,
+    request: HttpRequest,
+    response: HttpResponse,
+    credential?: Credential,
   ): void => {
-    serve(visit, match, request, response).catch((thrown: unknown) =>
+    serve(visit, match, request, response, credential).catch((thrown: unknown) =>
       refuseUnrouted(visit, request, response, toGatewayError(thrown)),
     );
   };
+
   let loaded: Promise<Others> | undefined;
   /** Hardly any request needs express, which takes as long to load as a fifth of all that the gateway loads. */
   const others: Others = (visit, path, request, response) => {
@@ -200,11 +238,15 @@ export const createEdge = (needs: EdgeNeeds, options: EdgeOptions): RequestListe
       .catch((thrown: unknown) => refuseUnrouted(visit, request, response, toGatewayError(thrown)));
   };
 
+  const greet = ({ id }: Visit, response: HttpResponse): void => {
+    response.setHeader("X-Request-Id", id);
+    if (needs.isDraining()) response.setHeader("Connection", "close");
+  };
+
   /** Checks a request and sends it to where its path belongs. Throws what is wrong with it. */
   const arrive = (visit: Visit, request: IncomingMessage, response: ServerResponse): void => {
     const { url } = visit;
-    response.setHeader("X-Request-Id", visit.id);
-    if (needs.isDraining()) response.setHeader("Connection", "close");
+    greet(visit, response);
     if (needs.passing && !isCarried(url, needs.region)) {
       void relay(needs.passing, visit, request, response);
       return;
@@ -222,12 +264,69 @@ export const createEdge = (needs: EdgeNeeds, options: EdgeOptions): RequestListe
     else take(visit, match, request, response);
   };
 
-  return (request, response) => {
-    const visit = newVisit(request);
+  const onRequest: RequestListener = (request, response) => {
+    const visit = newVisit(request, clientOf(request, options.isTrustedProxy));
     try {
       arrive(visit, request, response);
     } catch (thrown) {
       refuseUnrouted(visit, request, response, toGatewayError(thrown));
     }
   };
+
+  const senders = new WeakMap<Fields, Sender>();
+
+  /** Throws what is wrong with the request but for its target. */
+  const senderOf = (request: PlainRequest): Sender => {
+    const known = senders.get(request.fields);
+    if (known !== undefined) return known;
+    checkRequest(request);
+    const sender = {
+      client: clientOf(request, options.isTrustedProxy),
+      credential: { ...readCredential(request), lasts: true } as const,
+    };
+    senders.set(request.fields, sender);
+    return sender;
+  };
+
+  const arrivePlain = (
+    visit: Visit,
+    path: string,
+    match: RowMatch,
+    request: PlainRequest,
+    { response, credential }: { readonly response: Reply; readonly credential: Credential },
+  ): void => {
+    try {
+      greet(visit, response);
+      visit.raw = queryOf(visit.url);
+      applyCors(request, response, path);
+      take(visit, match, request, response, credential);
+    } catch (thrown) {
+      refuseUnrouted(visit, request, response, toGatewayError(thrown));
+    }
+  };
+
+  /** What is wrong with it is node:http's side to say. */
+  const plainSender = (request: PlainRequest): Sender | undefined => {
+    try {
+      return senderOf(request);
+    } catch {
+      return undefined;
+    }
+  };
+
+  const begin: Edge["begin"] = (request, answer) => {
+    const { url } = request;
+    const path = plainPath(url);
+    const match = path === undefined ? undefined : matchRows(path);
+    if (path === undefined || match === undefined || !match.rows.some(isOfAgents)) return false;
+    if (needs.passing && !isCarried(url, needs.region)) return false;
+    const sender = plainSender(request);
+    if (sender === undefined) return false;
+    const { client, credential } = sender;
+    const visit = newVisit(request, client);
+    arrivePlain(visit, path, match, request, { response: answer(request), credential });
+    return true;
+  };
+
+  return { onRequest, begin };
 };

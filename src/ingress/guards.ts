@@ -1,8 +1,8 @@
 /** What makes a request a proper one, beyond what Node's strict parser already refuses (hardening rules F, H, A12). */
-import type { IncomingMessage } from "node:http";
 import { GatewayError } from "../errors.ts";
 import { sentValues } from "../http/sent.ts";
 import { isOwnOrigin } from "../http/upgrade.ts";
+import type { HttpRequest } from "../ports.ts";
 
 const refuse = (text: string): GatewayError => new GatewayError("bad_request", { text });
 
@@ -16,14 +16,14 @@ const connectionTokens: ReadonlySet<string> = new Set([
   "te",
 ]);
 
-const checkHost = (request: IncomingMessage): void => {
+const checkHost = (request: HttpRequest): void => {
   const hosts = sentValues(request, "host").length;
   if (hosts === 0 && request.httpVersion === "1.0") return;
   if (hosts !== 1 || !hostPattern.test(request.headers.host ?? ""))
     throw refuse("the request must name exactly one valid Host");
 };
 
-const checkFraming = (request: IncomingMessage): void => {
+const checkFraming = (request: HttpRequest): void => {
   if (request.httpVersion !== "1.1" && request.httpVersion !== "1.0")
     throw refuse(`HTTP/${request.httpVersion} is not spoken here`);
   const coding = request.headers["transfer-encoding"];
@@ -32,14 +32,14 @@ const checkFraming = (request: IncomingMessage): void => {
     throw refuse("Transfer-Encoding must be exactly chunked, on HTTP/1.1");
 };
 
-const checkConnection = (request: IncomingMessage): void => {
+const checkConnection = (request: HttpRequest): void => {
   for (const token of (request.headers.connection ?? "").split(","))
     if (!connectionTokens.has(token.trim().toLowerCase()))
       throw refuse("the Connection header names a field that is not hop-by-hop");
 };
 
 /** Throws `bad_request` or `unsupported_coding`. */
-export const checkRequest = (request: IncomingMessage): void => {
+export const checkRequest = (request: HttpRequest): void => {
   checkHost(request);
   checkFraming(request);
   checkConnection(request);
@@ -49,7 +49,7 @@ export const checkRequest = (request: IncomingMessage): void => {
 
 /** A browser on another site must not change anything here, with whatever method. */
 export const checkCrossSite = (
-  request: IncomingMessage,
+  request: HttpRequest,
   authority: string,
   allowed: readonly string[],
 ): void => {

@@ -18,6 +18,8 @@ import { Counts } from "../lib/counts.ts";
 import type { Log } from "../ports.ts";
 import { isExecUpgrade } from "./exec-match.ts";
 import { inTurn } from "./in-turn.ts";
+import type { CallerNeeds } from "./plain/caller.ts";
+import { standBefore } from "./plain/front.ts";
 import type { TlsContext } from "./tls.ts";
 import type { UpgradeListener } from "./upgrade.ts";
 
@@ -56,9 +58,12 @@ const tooMany = `HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain; c
 
 const headerOverflow = "HPE_HEADER_OVERFLOW";
 
+const requestTimeoutCode = "ERR_HTTP_REQUEST_TIMEOUT";
+const requestTimeout = Object.assign(new Error("request timeout"), { code: requestTimeoutCode });
+
 const refusalOf = (code: string | undefined): string => {
   if (code === headerOverflow) return "431 Request Header Fields Too Large";
-  if (code === "ERR_HTTP_REQUEST_TIMEOUT") return "408 Request Timeout";
+  if (code === requestTimeoutCode) return "408 Request Timeout";
   return "400 Bad Request";
 };
 
@@ -153,12 +158,15 @@ export const openListener = async (
   {
     log,
     onRequest,
+    begin,
     onUpgrade,
     limited = () => {},
   }: {
     readonly log: Log;
     readonly limited?: Limited;
     readonly onRequest: RequestListener;
+    /** Plain requests are its own to begin. */
+    readonly begin: CallerNeeds["begin"];
     readonly onUpgrade: UpgradeListener;
   },
   options: ListenerOptions,
@@ -166,6 +174,8 @@ export const openListener = async (
   const turns = inTurn(onRequest);
   const server = create(options, turns.onRequest);
   const all = limitSockets(server, options, limited);
+  const late = (socket: Socket): void => answerClientError(requestTimeout, socket, undefined);
+  const front = standBefore(server, { begin, late }, options);
   server.maxHeadersCount = 0; // their size is bounded; dropped ones could hide a doubled credential
   server.on("clientError", (error: Error & { readonly code?: string }, socket: Socket) => {
     if (error.code === headerOverflow) limited("header");
@@ -182,8 +192,13 @@ export const openListener = async (
       return all.size;
     },
     close: (signal) =>
-      closeServer(server, signal, () => {
-        for (const socket of all) socket.destroy(); // WebSockets too, which the server does not know any more
-      }),
+      closeServer(
+        server,
+        signal,
+        () => {
+          for (const socket of all) socket.destroy(); // WebSockets too, which the server does not know any more
+        },
+        front.closeIdle,
+      ),
   };
 };

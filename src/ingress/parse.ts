@@ -1,10 +1,10 @@
 /** Parses a request into an Exchange, in Nomad's order of checks (nomad-http.md §14): what is wrong is said before any look-up. */
-import type { IncomingMessage } from "node:http";
 import { maxAnnouncementBytes, parseBody } from "../bodies.ts";
 import { invalidRequest } from "../errors.ts";
 import { readBody } from "../http/body.ts";
 import type { JsonObject } from "../lib/json.ts";
 import { commonParameters, one, type Parameters, type RawQuery } from "../parameters.ts";
+import type { HttpRequest } from "../ports.ts";
 import type { Route } from "../routes.ts";
 import { checkRegion } from "./region.ts";
 
@@ -27,8 +27,9 @@ export interface ParseNeeds {
   readonly checkRegistryParameters: (routeName: string, raw: RawQuery) => void;
 }
 
-const bodyOf = async (
-  request: IncomingMessage,
+/** The body that a row takes. Throws Nomad's refusals. */
+export const readRowBody = async (
+  request: HttpRequest,
   route: Route,
   { maxBodyBytes, bodyTimeoutMs }: ParseNeeds,
 ): Promise<JsonObject | undefined> => {
@@ -50,12 +51,10 @@ const checkFileId = (route: Route, id: string): void => {
     throw invalidRequest("must provide a valid alloc id");
 };
 
-/** Reads key, parameters and body of a request for a row. Throws Nomad's refusals. */
+/** Reads key and parameters of a request for a row. Throws Nomad's refusals. */
 export const parseRequest =
-  (needs: ParseNeeds) =>
-  async (request: IncomingMessage, route: Route, id: string, raw: RawQuery): Promise<Parsed> => {
-    const { region, checkRegistryParameters } = needs;
-    const body = await bodyOf(request, route, needs);
+  ({ region, checkRegistryParameters }: ParseNeeds) =>
+  (route: Route, id: string, raw: RawQuery, body: JsonObject | undefined): Parsed => {
     checkFileId(route, id);
     const parameters = route.parameters(raw);
     const common = commonParameters(raw);

@@ -1,5 +1,5 @@
 /** Nomad's redirects (nomad-http.md §1.2): to the cleaned path, and from a bare tree to itself with a slash. */
-import type { IncomingMessage, ServerResponse } from "node:http";
+import type { HttpRequest, HttpResponse } from "../ports.ts";
 
 /** Trees whose bare name redirects. */
 export const bareTrees = [
@@ -16,14 +16,9 @@ export const withQuery = (path: string, url: string): string => {
   return query === "?" ? path : path + query;
 };
 
-export const isRead = ({ method }: IncomingMessage): boolean =>
-  method === "GET" || method === "HEAD";
+export const isRead = ({ method }: HttpRequest): boolean => method === "GET" || method === "HEAD";
 
-export const redirect = (
-  request: IncomingMessage,
-  response: ServerResponse,
-  location: string,
-): void => {
+export const redirect = (request: HttpRequest, response: HttpResponse, location: string): void => {
   const reads = isRead(request);
   const escaped = location
     .replaceAll("&", "&amp;")

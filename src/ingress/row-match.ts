@@ -10,17 +10,28 @@ export interface RowMatch {
   readonly id: string;
 }
 
-/** In no path: readTarget writes braces encoded. */
-const placeholder = "{id}";
+type Rows = ReadonlyMap<string, readonly Route[]>;
+
+const idOfTable = /[:*]id/;
 const uuidSegment = /^(\/v1\/[a-z/]{1,40}\/)([0-9a-fA-F-]{36})(\/[a-z]{1,40})?$/;
 
-const rowsByShape: ReadonlyMap<string, readonly Route[]> = Map.groupBy(routes, ({ path }) =>
-  path.replace(/[:*]id/, placeholder),
+const [withId, withoutId] = [true, false].map((has) =>
+  routes.filter(({ path }) => idOfTable.test(path) === has),
+) as [Route[], Route[]]; // one for each of the two
+
+const rowsByPath: Rows = Map.groupBy(withoutId, ({ path }) => path);
+
+/** By what stands before the id, and by what stands behind it. */
+const rowsByEnds: ReadonlyMap<string, Rows> = new Map(
+  [...Map.groupBy(withId, ({ path }) => path.split(idOfTable)[0] ?? "")].map(([before, rows]) => [
+    before,
+    Map.groupBy(rows, ({ path }) => path.split(idOfTable)[1] ?? ""),
+  ]),
 );
 
 /** `path` as readTarget gives it. */
 export const matchRows = (path: string): RowMatch | undefined => {
   const [, before, id = "", after = ""] = uuidSegment.exec(path) ?? [];
-  const rows = rowsByShape.get(before === undefined ? path : before + placeholder + after);
+  const rows = before === undefined ? rowsByPath.get(path) : rowsByEnds.get(before)?.get(after);
   return rows && { rows, id };
 };

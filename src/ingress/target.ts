@@ -44,6 +44,14 @@ const checkRaw = (path: string): void => {
     throw refuse("the path holds an encoded slash");
 };
 
+/** The path of a target that has nothing to decode, to clean or to refuse; undefined for all others, which `readTarget` reads. */
+export const plainPath = (url: string): string | undefined => {
+  if (url.length > maxTargetLength) return undefined;
+  const mark = url.indexOf("?");
+  const path = mark < 0 ? url : url.slice(0, mark);
+  return plain.test(path) ? path : undefined;
+};
+
 /** Reads an origin-form or absolute-form target. Throws `bad_request`. */
 export const readTarget = (url: string): Target => {
   if (url.length > maxTargetLength)

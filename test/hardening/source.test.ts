@@ -46,6 +46,7 @@ const bounded: Readonly<Record<string, string>> = {
   "src/cli/dev.ts": "prints once",
   "src/tunnel/forward.ts": "waits for the callback before it fills its one buffer again",
   "src/upstream/connection.ts": "one bounded request on a connection that has nothing else to send",
+  "src/ingress/plain/reply.ts": "a head, or the end, of an answer whose pieces say when to go on",
   "src/tunnel/door.ts": "one head on a connection that has asked for it",
 };
 

@@ -38,10 +38,12 @@ const needs = {
   },
 };
 const options = { isTrustedProxy: () => false, allowedOrigins: ["https://ui.example"] };
+const edge = createEdge(needs, options);
 const listener = await openListener(
   {
     log: quiet,
-    onRequest: createEdge(needs, options),
+    onRequest: edge.onRequest,
+    begin: edge.begin,
     onUpgrade: createUpgrade(needs, {
       ...options,
       maxMessageBytes: 1 << 20,

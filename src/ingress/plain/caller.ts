@@ -1,0 +1,171 @@
+/** A caller's connection while all that comes on it are plain requests: one after the other, each answered before the next. */
+import type { Socket } from "node:net";
+import type { HttpRequest } from "../../ports.ts";
+import { type Fields, readFields, readRequestLine } from "./head.ts";
+import { type Line, Reply } from "./reply.ts";
+
+/** One request that was read here. */
+export interface PlainRequest extends HttpRequest {
+  readonly url: string;
+  /** The same object for all requests of a connection that say the same. */
+  readonly fields: Fields;
+}
+
+export interface CallerNeeds {
+  /** Begins a request, or says false: it is none to be answered here. */
+  readonly begin: (request: PlainRequest, reply: (request: PlainRequest) => Reply) => boolean;
+  /** Takes the connection with what has come on it and was not answered. */
+  readonly handOver: (socket: Socket, bytes: Buffer) => void;
+  readonly closed: (caller: Caller) => void;
+  readonly maxHeadBytes: number;
+  readonly keptSeconds: number;
+}
+
+const headEnd = "\r\n\r\n";
+const breakLength = 2;
+/** What may wait behind a request that is being answered; with more the caller is not read any further until then. */
+const maxWaitingBytes = 16 * 1024;
+
+const methodLength = 16;
+const methodBegun = /^[A-Z-]*(?: |$)/;
+const emptyLines = /^(?:\r\n)*/;
+
+/** What waits may be a request, as far as it has come. */
+const mayBegin = (bytes: Buffer): boolean =>
+  methodBegun.test(bytes.toString("latin1", 0, methodLength).replace(emptyLines, ""));
+
+const nothingToRead = (): AsyncIterable<Buffer> => (async function* () {})();
+
+export class Caller implements Line {
+  readonly socket: Socket;
+  readonly keptSeconds: number;
+  readonly #needs: CallerNeeds;
+  #reply: Reply | undefined;
+  /** Came while a request was being answered. */
+  #waiting: Buffer | undefined;
+  #fieldsText: string | undefined;
+  #fields: Fields | undefined;
+  /** Monotonic milliseconds since when nothing is asked. */
+  idleSinceMs = performance.now();
+  hasAsked = false;
+
+  constructor(socket: Socket, needs: CallerNeeds) {
+    this.socket = socket;
+    this.keptSeconds = needs.keptSeconds;
+    this.#needs = needs;
+    socket.on("data", this.#take);
+    socket.on("end", this.#ended);
+    socket.on("drain", this.#drained);
+    socket.on("timeout", this.#stalled);
+    socket.on("close", this.#closed);
+    socket.on("error", this.#failed);
+  }
+
+  get isIdle(): boolean {
+    return this.#reply === undefined;
+  }
+
+  readonly #take = (bytes: Buffer): void => {
+    if (this.#reply !== undefined) this.#keep(bytes);
+    else if (!this.#ask(bytes)) this.#giveAway(bytes);
+  };
+
+  #keep(bytes: Buffer): void {
+    this.#waiting = this.#waiting === undefined ? bytes : Buffer.concat([this.#waiting, bytes]);
+    if (!mayBegin(this.#waiting))
+      this.socket.destroy(); // nonsense behind an answer that has begun
+    else if (this.#waiting.length > maxWaitingBytes) this.socket.pause();
+  }
+
+  /** False when it does not begin with a whole plain request. */
+  #ask(bytes: Buffer): boolean {
+    const text = bytes.toString("latin1", 0, this.#needs.maxHeadBytes);
+    const end = text.indexOf(headEnd);
+    const line = text.indexOf("\r\n");
+    if (end < 0) return false;
+    const url = readRequestLine(text.slice(0, line));
+    const fields =
+      url === undefined
+        ? undefined
+        : this.#fieldsOf(text.slice(line + breakLength, end + breakLength));
+    if (url === undefined || fields === undefined) return false;
+    const next = end + headEnd.length;
+    const request: PlainRequest = {
+      method: "GET",
+      url,
+      httpVersion: "1.1",
+      headers: fields.headers,
+      rawHeaders: fields.rawHeaders,
+      fields,
+      socket: this.socket,
+      complete: true,
+      iterator: nothingToRead,
+    };
+    if (!this.#needs.begin(request, this.#answer)) return false;
+    if (next < bytes.length) this.#keep(bytes.subarray(next));
+    return true;
+  }
+
+  /** Callers say the same of themselves each time: it is read once. */
+  #fieldsOf(text: string): Fields | undefined {
+    if (text !== this.#fieldsText) {
+      this.#fieldsText = text;
+      this.#fields = readFields(text);
+    }
+    return this.#fields;
+  }
+
+  readonly #answer = (request: PlainRequest): Reply => {
+    this.hasAsked = true;
+    this.#reply = new Reply(this, request, request.fields.keepAlive);
+    return this.#reply;
+  };
+
+  readonly sent = (): void => {
+    const isLast = this.#reply?.isLast === true;
+    this.#reply = undefined;
+    this.socket.setTimeout(0);
+    if (isLast || !this.socket.writable) {
+      this.socket.destroySoon();
+      return;
+    }
+    this.idleSinceMs = performance.now();
+    const waiting = this.#waiting;
+    if (waiting === undefined) return;
+    this.#waiting = undefined;
+    this.socket.resume();
+    this.#take(waiting);
+  };
+
+  /** What is no plain request, and all behind it, is node:http's. */
+  #giveAway(bytes: Buffer): void {
+    this.#letGo();
+    this.#needs.closed(this);
+    this.#needs.handOver(this.socket, bytes);
+  }
+
+  readonly #ended = (): void => void this.socket.end();
+
+  readonly #failed = (): void => void this.socket.destroy();
+
+  readonly #drained = (): void => void this.#reply?.emit("drain");
+
+  readonly #stalled = (): void => void this.#reply?.emit("timeout");
+
+  readonly #closed = (): void => {
+    this.#letGo();
+    this.#needs.closed(this);
+    this.#reply?.close();
+    this.#reply = undefined;
+  };
+
+  #letGo(): void {
+    const { socket } = this;
+    socket.off("data", this.#take);
+    socket.off("end", this.#ended);
+    socket.off("drain", this.#drained);
+    socket.off("timeout", this.#stalled);
+    socket.off("close", this.#closed);
+    socket.off("error", this.#failed);
+  }
+}
