@@ -43,6 +43,12 @@ const bulkFromBytesDefault = 128 * 1024;
 /** Fewer are copied: a receiver that is slow must not hold a whole buffer for each little piece. */
 const lentBytes = 16 * 1024;
 
+const copyOf = (bytes: Buffer, from: number, to: number): Buffer => {
+  const copy = Buffer.allocUnsafe(to - from);
+  bytes.copy(copy, 0, from, to);
+  return copy;
+};
+
 export class Connection {
   readonly #options: ConnectionOptions;
   readonly #events: ConnectionEvents;
@@ -189,7 +195,7 @@ export class Connection {
     const all = this.#pending === undefined ? bytes : Buffer.concat([this.#pending, bytes]);
     let at = 0;
     for (;;) {
-      const end = all.indexOf(headEnd, at, "latin1");
+      const end = all.indexOf(headEnd, Math.max(at, before - headEnd.length + 1), "latin1");
       if (end < 0 || end - at > this.#options.maxHeadBytes) break;
       const head = readHead(all.toString("latin1", at, end));
       at = end + headEnd.length;
@@ -223,25 +229,23 @@ export class Connection {
   #readBody(bytes: Buffer, from: number, memory: "own" | "shared" | Loan): void {
     const body = this.#body;
     if (body === undefined || this.#receiver === undefined) return; // the receiver has had enough
-    const at = body.read(bytes, from, (start, end) =>
-      this.#deliver(bytes.subarray(start, end), memory),
-    );
+    const at = body.read(bytes, from, (start, end) => this.#deliver(bytes, start, end, memory));
     if (body.isOver) this.#finish(at === bytes.length);
   }
 
-  #deliver(piece: Buffer, memory: "own" | "shared" | Loan): void {
+  #deliver(bytes: Buffer, from: number, to: number, memory: "own" | "shared" | Loan): void {
     const receiver = this.#receiver;
     if (receiver === undefined) return;
-    this.#bodyBytes += piece.length;
+    this.#bodyBytes += to - from;
     const { bulkFromBytes = bulkFromBytesDefault } = this.#options;
     if (this.#bodyBytes >= bulkFromBytes) this.#isBulk = this.#mayBeBulk;
     let goesOn: boolean;
-    if (memory === "own") goesOn = receiver.data(piece, undefined);
-    else if (memory === "shared" || piece.length < lentBytes)
-      goesOn = receiver.data(Buffer.from(piece), undefined);
+    if (memory === "own") goesOn = receiver.data(bytes.subarray(from, to), undefined);
+    else if (memory === "shared" || to - from < lentBytes)
+      goesOn = receiver.data(copyOf(bytes, from, to), undefined);
     else {
       memory.hold();
-      goesOn = receiver.data(piece, memory.release);
+      goesOn = receiver.data(bytes.subarray(from, to), memory.release);
     }
     if (!goesOn) this.#isPaused = true;
   }

@@ -26,31 +26,130 @@ export class InvalidAnswer extends Error {
 
 /** What every answer begins with. */
 export const beginning = "HTTP/1.1 ";
-/** The reason may be anything: nobody is told it. */
-const statusLine = /^HTTP\/1\.1 ([1-9]\d\d)(?: [^\0\r\n]*)?$/;
-/** Token, colon, value without blanks around it; no control byte but a tab, none at the end, no folded line. */
-const fieldLine =
-  /^([!#$%&'*+.^_`|~0-9A-Za-z-]+):[\t ]*([\x21-\x7e\x80-\xff](?:[\t\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?|) *$/;
+
+const tab = 9;
+const lf = 10;
+const cr = 13;
+const space = 32;
+const colon = 58;
+const nul = 0;
 const decimal = /^\d{1,15}$/;
 const noBody = { kind: "length", bytes: 0 } as const;
 
 const invalid = (reason: string): InvalidAnswer => new InvalidAnswer(reason);
 
-/** True for a header line, and for a trailer's. */
-export const isField = (line: string): boolean => fieldLine.test(line);
+/* ---- what a byte may be ---- */
 
-const readFields = (lines: readonly string[]): Record<string, string | string[]> => {
-  const headers: Record<string, string | string[]> = Object.create(null);
-  for (const line of lines) {
-    const [, name, value = ""] = fieldLine.exec(line) ?? [];
-    if (name === undefined) throw invalid("a header line is not proper");
-    const lower = name.toLowerCase();
-    const before = headers[lower];
-    if (before === undefined) headers[lower] = value;
-    else headers[lower] = [before, value].flat();
+const ofName = 1;
+const ofValue = 2;
+const blank = 4;
+
+const kindOf = new Uint8Array(256);
+kindOf[tab] = kindOf[space] = blank;
+for (let byte = space + 1; byte < kindOf.length; byte++) kindOf[byte] = ofValue;
+kindOf[0x7f] = 0;
+const tokenBytes = "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+for (const byte of Buffer.from(tokenBytes)) kindOf[byte] = ofName | ofValue;
+
+/** Where the bytes of these kinds end that begin at `from`. */
+const behind = (text: string, from: number, kinds: number): number => {
+  let at = from;
+  while (at < text.length && ((kindOf[text.charCodeAt(at)] ?? 0) & kinds) !== 0) at += 1;
+  return at;
+};
+
+/* ---- lines ---- */
+
+/** Names as agents spell them, so that they need not be lowered one by one. */
+const wellKnown = new Map(
+  [
+    "Connection", "Content-Length", "Content-Security-Policy", "Content-Type", "Date", "ETag", "Keep-Alive", "Transfer-Encoding", "Vary",
+    "X-Content-Type-Options", "X-Request-Id", "X-Xss-Protection",
+  ].map((name) => [name, name.toLowerCase()]),
+); // biome-ignore format: rows
+
+/** A field: token, colon, value without blanks around it; no control byte but a tab, none at the end, no folded line. */
+class Field {
+  readonly #text: string;
+  /** In lower case. */
+  name = "";
+  value = "";
+
+  constructor(text: string) {
+    this.#text = text;
+  }
+
+  /** Reads the one that begins at `from`; where it ends, -1 when none does. */
+  read(from: number): number {
+    const text = this.#text;
+    const nameTo = behind(text, from, ofName);
+    if (nameTo === from || text.charCodeAt(nameTo) !== colon) return -1;
+    const valueFrom = behind(text, nameTo + 1, blank);
+    const end = behind(text, valueFrom, ofValue | blank);
+    let valueTo = end;
+    while (valueTo > valueFrom && text.charCodeAt(valueTo - 1) === space) valueTo -= 1;
+    if (valueTo > valueFrom && text.charCodeAt(valueTo - 1) === tab) return -1;
+    const name = text.slice(from, nameTo);
+    this.name = wellKnown.get(name) ?? name.toLowerCase();
+    this.value = text.slice(valueFrom, valueTo);
+    return end;
+  }
+}
+
+/** True for a header line, and for a trailer's. */
+export const isField = (line: string): boolean => new Field(line).read(0) === line.length;
+
+const isLineEnd = (text: string, at: number): boolean =>
+  at === text.length || (text.charCodeAt(at) === cr && text.charCodeAt(at + 1) === lf);
+
+const statusLength = 3;
+
+/** Where the status line ends; the reason may be anything: nobody is told it. -1 when it is none. */
+const endOfStatusLine = (text: string): number => {
+  const from = beginning.length + statusLength;
+  if (isLineEnd(text, from)) return from;
+  if (text.charCodeAt(from) !== space) return -1;
+  for (let at = from + 1; at < text.length; at++) {
+    const byte = text.charCodeAt(at);
+    if (byte === cr || byte === lf || byte === nul) return isLineEnd(text, at) ? at : -1;
+  }
+  return text.length;
+};
+
+const digitAt = (text: string, at: number): number => {
+  const digit = text.charCodeAt(at) - 48;
+  return digit >= 0 && digit <= 9 ? digit : Number.NaN;
+};
+
+/** NaN when there is none. */
+const statusOf = (text: string): number => {
+  if (!text.startsWith(beginning)) return Number.NaN;
+  const at = beginning.length;
+  const status = digitAt(text, at) * 100 + digitAt(text, at + 1) * 10 + digitAt(text, at + 2);
+  return status >= 100 ? status : Number.NaN;
+};
+
+/** Names are whatever an agent says: `__proto__` is one like any other. */
+class Named {
+  [name: string]: string | string[];
+  static {
+    Object.setPrototypeOf(Named.prototype, null);
+  }
+}
+
+const readFields = (text: string, from: number): Headers => {
+  const headers = new Named();
+  const field = new Field(text);
+  for (let at = from; at < text.length; ) {
+    at = field.read(at + 2);
+    if (at < 0 || !isLineEnd(text, at)) throw invalid("a header line is not proper");
+    const before = headers[field.name];
+    headers[field.name] = before === undefined ? field.value : [before, field.value].flat();
   }
   return headers;
 };
+
+/* ---- what they say ---- */
 
 const hasNoBody = (status: number): boolean => status < 200 || status === 204 || status === 304;
 
@@ -84,9 +183,9 @@ const keepsAlive = ({ connection }: Headers): boolean =>
 
 /** `text` is the head without its empty line, read as latin1. Throws InvalidAnswer. */
 export const readHead = (text: string): Head => {
-  const [first = "", ...lines] = text.split("\r\n");
-  const status = Number(statusLine.exec(first)?.[1]);
-  if (Number.isNaN(status)) throw invalid("its status line is not proper");
-  const headers = readFields(lines);
+  const status = statusOf(text);
+  const end = endOfStatusLine(text);
+  if (Number.isNaN(status) || end < 0) throw invalid("its status line is not proper");
+  const headers = readFields(text, end);
   return { status, headers, framing: framingOf(status, headers), keepAlive: keepsAlive(headers) };
 };

@@ -44,15 +44,18 @@ export interface Pool {
 }
 
 const breaking = /[\r\n\0]/;
+const broken = (): RangeError => new RangeError("a line break in a request to an agent");
 
 /** Throws RangeError for what would be another request in the agent's eyes. */
 export const requestText = (host: string, { method, path, headers, body }: Request): string => {
   let fields = "";
-  for (const name in headers) fields += `${name}: ${headers[name]}\r\n`;
+  for (const name in headers) {
+    const value = headers[name] ?? "";
+    if (breaking.test(value)) throw broken();
+    fields += `${name}: ${value}\r\n`;
+  }
+  if (breaking.test(path) || path.includes(" ")) throw broken();
   const length = body === undefined ? "" : `Content-Length: ${Buffer.byteLength(body)}\r\n`;
-  const values = Object.values(headers);
-  if (breaking.test(path) || path.includes(" ") || values.some((value) => breaking.test(value)))
-    throw new RangeError("a line break in a request to an agent");
   return `${method} ${path} HTTP/1.1\r\nHost: ${host}\r\n${fields}${length}\r\n${body ?? ""}`;
 };
 
@@ -112,6 +115,12 @@ export const createPool = (open: Open, host: string, options: PoolOptions): Pool
     pump();
   };
 
+  const run = (ticket: Ticket, connection: Connection): void => {
+    running.set(connection, ticket);
+    ticket.connection = connection;
+    connection.send(ticket.takeText(), ticket.receiver);
+  };
+
   const give = (connection: Connection): void => {
     const [ticket] = waiting;
     if (ticket === undefined) {
@@ -119,9 +128,7 @@ export const createPool = (open: Open, host: string, options: PoolOptions): Pool
       return;
     }
     waiting.delete(ticket);
-    running.set(connection, ticket);
-    ticket.connection = connection;
-    connection.send(ticket.takeText(), ticket.receiver);
+    run(ticket, connection);
   };
 
   const dial = (): void => {
@@ -155,6 +162,11 @@ export const createPool = (open: Open, host: string, options: PoolOptions): Pool
   return {
     request(request, receiver) {
       const ticket = new Ticket(requestText(host, request), receiver, leave);
+      const connection = idle.pop(); // none is idle while others wait
+      if (connection !== undefined) {
+        run(ticket, connection);
+        return ticket;
+      }
       waiting.add(ticket);
       pump();
       return ticket;

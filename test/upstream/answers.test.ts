@@ -7,8 +7,9 @@ import { PassThrough } from "node:stream";
 import { test } from "node:test";
 import fc from "fast-check";
 import { Connection, type Receiver } from "../../src/upstream/connection.ts";
-import { readHead } from "../../src/upstream/head.ts";
-import { cuts, mangled, piecesOf, proper } from "./answers.ts";
+import { type Head, InvalidAnswer, isField, readHead } from "../../src/upstream/head.ts";
+import { cuts, headish, mangled, piecesOf, proper } from "./answers.ts";
+import { fieldsOf } from "./grammar.ts";
 import { llhttpVerdict, type Verdict } from "./llhttp.ts";
 
 const options = { maxHeadBytes: 4_096, keepAliveMs: 1_000 };
@@ -143,6 +144,57 @@ test("what is accepted of a mangled answer is what llhttp accepts, and no byte m
     runs,
   );
   assert.ok(accepted > runs.numRuns / 100, `${accepted} were accepted`);
+});
+
+const headOf = (text: string): Head | string => {
+  try {
+    return readHead(text);
+  } catch (error) {
+    assert.ok(error instanceof InvalidAnswer);
+    return error.message;
+  }
+};
+
+test("a head is read to the letter of its grammar, whatever bytes it is of", () => {
+  let [heads, refused] = [0, 0];
+  fc.assert(
+    fc.property(fc.oneof(headish, mangled, proper), (text) => {
+      const [first = ""] = text.split("\r\n\r\n", 1);
+      const head = headOf(first);
+      const told = fieldsOf(first);
+      if (told === undefined) {
+        refused += 1;
+        assert.match(String(head), /is not proper$/);
+        return;
+      }
+      if (typeof head === "string") {
+        assert.doesNotMatch(head, /is not proper$/); // it is one, whose words contradict each other
+        return;
+      }
+      heads += 1;
+      assert.equal(head.status, told.status);
+      assert.deepEqual(
+        Object.entries(head.headers).flatMap(([name, values]) =>
+          [values].flat().map((value) => [name, value]),
+        ),
+        Object.entries(Object.groupBy(told.fields, ([name]) => name)).flatMap(
+          ([, fields]) => fields ?? [],
+        ),
+      );
+    }),
+    { numRuns: 10_000 },
+  );
+  assert.ok(heads > 500 && refused > 500, `${heads} heads, ${refused} refused`);
+});
+
+test("a trailer's line is a field to the letter", () => {
+  fc.assert(
+    fc.property(headish, (text) => {
+      for (const line of text.split("\r\n"))
+        assert.equal(isField(line), fieldsOf(`HTTP/1.1 200\r\n${line}`) !== undefined, line);
+    }),
+    { numRuns: 2_000 },
+  );
 });
 
 test("every single cut of an answer gives the same", async () => {

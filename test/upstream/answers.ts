@@ -73,6 +73,21 @@ export const mangled = fc
     return result;
   });
 
+const anyByte = fc.nat(255).map((byte) => String.fromCharCode(byte));
+const headPiece = fc.oneof(
+  { weight: 4, arbitrary: fc.constantFrom("A", "b", "-", "1", ":", ": ", " ", "\t", crlf, `${crlf}A:`, `${crlf}__proto__: x`, `${crlf}A: b`) },
+  { weight: 1, arbitrary: anyByte },
+); // biome-ignore format: rows
+
+/** Short texts that are a head, or nearly: every byte comes in every place of a line. */
+export const headish = fc
+  .tuple(
+    fc.constantFrom("HTTP/1.1 200", "HTTP/1.1 200 OK", "HTTP/1.1 204 ", "HTTP/1.1 20", "HTTP/1.1 099"),
+    fc.array(headPiece, { maxLength: 8 }),
+    fc.constantFrom("", `${crlf}Content-Length: 0`),
+  )
+  .map(([first, pieces, last]) => first + pieces.join("") + last); // biome-ignore format: rows
+
 /** Where the bytes of an answer are cut into reads. */
 export const cuts = fc.array(place, { maxLength: 6 });
 
