@@ -42,12 +42,16 @@ export const parseQuery = (text: string): RawQuery => {
   return query;
 };
 
-/** Writes parsed values as a query string without `?`; empty when there are none. */
-export const toQuery = (parameters: Parameters): string =>
-  Object.entries(parameters)
-    .filter(([, value]) => value !== undefined)
-    .map(([name, value]) => `${encodePercent(name)}=${encodePercent(String(value))}`)
-    .join("&");
+/** Writes parsed values as a query string without `?`; empty when there are none. Names are the routes' own, and plain. */
+export const toQuery = (parameters: Parameters): string => {
+  let query = "";
+  for (const name in parameters) {
+    const value = parameters[name];
+    if (value !== undefined)
+      query += `${query === "" ? "" : "&"}${name}=${encodePercent(String(value))}`;
+  }
+  return query;
+};
 
 /** The value of a parameter that decides something: given twice it is refused. Absent: undefined. */
 export const one = (raw: RawQuery, name: string): string | undefined => {

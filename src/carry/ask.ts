@@ -3,6 +3,7 @@
  * refusal is a GatewayError. Back-pressure is the listener's word.
  */
 import { errnoOf, GatewayError, toGatewayError } from "../errors.ts";
+import { Deadlines, type Due } from "../lib/deadlines.ts";
 import type { Reach } from "../ports.ts";
 import type { Receiver } from "../upstream/connection.ts";
 import { type Head, type Headers, InvalidAnswer } from "../upstream/head.ts";
@@ -47,13 +48,17 @@ const lostCodes: ReadonlySet<string | undefined> = new Set([
 
 const seconds = (ms: number): string => `${ms / 1000} s`;
 
-class Asking implements Receiver, Flow {
+/** Of the whole process, as its timers are. */
+const deadlines = new Deadlines();
+
+class Asking implements Receiver, Flow, Due {
   readonly #request: AgentRequest;
   readonly #terms: Terms;
   readonly #listener: Listener;
   readonly #resolve: () => void;
   readonly #reject: (error: GatewayError) => void;
   #asked: Asked | undefined;
+  /** Watches the agent's silence inside a body. */
   #timer: NodeJS.Timeout | undefined;
   #isPaused = false;
   #state: "asked" | "heard" | "answered" | "settled" = "asked";
@@ -75,11 +80,11 @@ class Asking implements Receiver, Flow {
   start(): void {
     const { signal, deadlineMs } = this.#terms;
     if (signal.aborted) {
-      this.#left();
+      this.handleEvent();
       return;
     }
-    signal.addEventListener("abort", this.#left);
-    if (deadlineMs !== undefined) this.#timer = setTimeout(this.#late, deadlineMs);
+    signal.addEventListener("abort", this);
+    if (deadlineMs !== undefined) deadlines.set(this, deadlineMs);
     this.#dispatch();
   }
 
@@ -91,31 +96,40 @@ class Asking implements Receiver, Flow {
     }
   }
 
-  readonly #left = (): void => this.#broke(this.#terms.signal.reason);
+  /** The exchange was ended. */
+  handleEvent(): void {
+    this.#broke(this.#terms.signal.reason);
+  }
 
-  readonly #late = (): void => {
-    const limit = seconds(this.#terms.deadlineMs ?? 0);
-    this.#broke(new GatewayError("upstream_timeout", { node: this.#terms.reach.node.name, limit }));
-  };
+  /** The deadline was not met. */
+  passed(): void {
+    this.#late(this.#terms.deadlineMs ?? 0);
+  }
+
+  #late(ms: number): void {
+    const { name } = this.#terms.reach.node;
+    this.#broke(new GatewayError("upstream_timeout", { node: name, limit: seconds(ms) }));
+  }
 
   #done(): boolean {
     if (this.#state === "settled") return false;
     this.#state = "settled";
+    this.#endDeadline();
     clearTimeout(this.#timer);
-    this.#terms.signal.removeEventListener("abort", this.#left);
+    this.#terms.signal.removeEventListener("abort", this);
     return true;
   }
 
+  #endDeadline(): void {
+    const { deadlineMs } = this.#terms;
+    if (deadlineMs !== undefined) deadlines.clear(this, deadlineMs);
+  }
+
   /** An agent that is silent in the midst of a body; one whose caller does not read may be. */
-  readonly #silent = (): void => {
+  #silent(): void {
     if (this.#isPaused) this.#timer?.refresh();
-    else {
-      const limit = seconds(this.#terms.silenceMs);
-      this.#broke(
-        new GatewayError("upstream_timeout", { node: this.#terms.reach.node.name, limit }),
-      );
-    }
-  };
+    else this.#late(this.#terms.silenceMs);
+  }
 
   /** The error in our words. A socket lost while a head was coming in gave no proper head. */
   #named(error: unknown): GatewayError {
@@ -143,14 +157,6 @@ class Asking implements Receiver, Flow {
     this.#asked?.abort();
     if (!this.#terms.signal.aborted) this.#terms.reach.failed(named);
     this.#reject(named);
-  }
-
-  #guarded(step: () => void): void {
-    try {
-      step();
-    } catch (error) {
-      this.#broke(error);
-    }
   }
 
   /* ---- the listener's verbs ---- */
@@ -196,10 +202,12 @@ class Asking implements Receiver, Flow {
 
   end(): void {
     if (this.#state !== "answered") return;
-    this.#guarded(() => {
+    try {
       this.#listener.end();
       if (this.#done()) this.#resolve();
-    });
+    } catch (error) {
+      this.#broke(error);
+    }
   }
 
   failed(error: unknown): void {
@@ -214,9 +222,9 @@ class Asking implements Receiver, Flow {
 
   #watchSilence(): void {
     if (this.#state === "settled") return; // the head was all that was wanted
-    clearTimeout(this.#timer);
+    this.#endDeadline();
     const { silenceMs } = this.#terms;
-    this.#timer = silenceMs > 0 ? setTimeout(this.#silent, silenceMs) : undefined;
+    if (silenceMs > 0) this.#timer = setTimeout(() => this.#silent(), silenceMs);
   }
 
   /** A kept connection that died before a byte was heard: a read is asked once more. */

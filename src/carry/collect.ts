@@ -6,7 +6,7 @@ import type { Headers } from "../upstream/head.ts";
 import type { Listener } from "./ask.ts";
 import { type Content, checkStatus, toClient } from "./headers.ts";
 
-export interface Collecting {
+export interface Collector {
   readonly response: HttpResponse;
   readonly tally: Tally;
   /** Told when the head is there. */
@@ -28,13 +28,10 @@ const refusals: Readonly<Record<number, string>> = {
 const firstRefusal = 400;
 
 /** Every refusal bears a code, the agent's own too. */
-const refusalHeaders = (status: number, node: string): Record<string, string> =>
-  status < firstRefusal
-    ? {}
-    : {
-        "X-Serai-Error": refusals[status] ?? "failed",
-        ...nodeHeader(node),
-      };
+const refusalHeaders = (status: number, node: string): Readonly<Record<string, string>> => ({
+  "X-Serai-Error": refusals[status] ?? "failed",
+  ...nodeHeader(node),
+});
 
 /** Nomad words a refused token in many ways, by route and hop; here it is one (docs/compatibility.md). */
 const refusedToken = /(?:^|: )(?:Permission denied|ACL token (?:expired|not found))$/;
@@ -51,61 +48,64 @@ export const unknownAllocation = (text: string, node: string): GatewayError | un
   return id === undefined ? undefined : new GatewayError("unknown_allocation", { id, node });
 };
 
-interface Answer {
-  readonly status: number;
-  readonly body: Buffer;
+const textOf = (body: Buffer): string => (body.length <= maxTextBytes ? body.toString() : "");
+
+/** Answers when all has come. */
+class Collecting implements Listener {
+  readonly #to: Collector;
+  readonly #chunks: Buffer[] = [];
+  #bytes = 0;
+  #status = 0;
+  #headers: Record<string, string | number> = {};
+
+  constructor(to: Collector) {
+    this.#to = to;
+  }
+
+  head(status: number, headers: Headers): "collects" {
+    const { node, content, heard } = this.#to;
+    this.#status = checkStatus(status, node);
+    this.#headers = toClient(headers, content, node);
+    heard();
+    return "collects";
+  }
+
+  data(chunk: Buffer, done: (() => void) | undefined): boolean {
+    const { node, maxBytes } = this.#to;
+    this.#bytes += chunk.length;
+    if (this.#bytes > maxBytes)
+      throw new GatewayError("upstream_invalid", { node, reason: `more than ${maxBytes} bytes` });
+    this.#chunks.push(done === undefined ? chunk : Buffer.from(chunk));
+    done?.();
+    return true;
+  }
+
+  end(): void {
+    const [first] = this.#chunks;
+    const body = this.#chunks.length === 1 && first ? first : Buffer.concat(this.#chunks);
+    if (this.#status < firstRefusal) this.#answer(this.#status, body);
+    else this.#refuse(body);
+  }
+
+  #refuse(body: Buffer): void {
+    const { node } = this.#to;
+    const text = textOf(body);
+    const unknown = this.#status === 404 ? unknownAllocation(text, node) : undefined;
+    if (unknown !== undefined) throw unknown;
+    const isDenied = refusesToken(text);
+    const status = isDenied ? 403 : this.#status;
+    Object.assign(this.#headers, refusalHeaders(status, node));
+    this.#answer(status, isDenied ? denied : body);
+  }
+
+  #answer(status: number, body: Buffer): void {
+    const { response, tally } = this.#to;
+    if (status !== 204) this.#headers["Content-Length"] = body.length;
+    response.writeHead(status, this.#headers);
+    tally.bytesOut += body.length;
+    response.end(response.req.method === "HEAD" ? undefined : body);
+  }
 }
 
-const settled = (status: number, body: Buffer): Answer =>
-  status >= firstRefusal && body.length <= maxTextBytes && refusesToken(body.toString())
-    ? { status: 403, body: denied }
-    : { status, body };
-
 /** A listener that answers when all has come. Its bound passed is `upstream_invalid`. */
-export const collect = ({
-  response,
-  tally,
-  heard,
-  node,
-  content,
-  maxBytes,
-}: Collecting): Listener => {
-  const chunks: Buffer[] = [];
-  let bytes = 0;
-  let status = 0;
-  let headers: Record<string, string> = {};
-  return {
-    head(answered: number, from: Headers) {
-      status = checkStatus(answered, node);
-      headers = toClient(from, content, node);
-      heard();
-      return "collects";
-    },
-    data(chunk, done) {
-      bytes += chunk.length;
-      if (bytes > maxBytes)
-        throw new GatewayError("upstream_invalid", { node, reason: `more than ${maxBytes} bytes` });
-      chunks.push(done === undefined ? chunk : Buffer.from(chunk));
-      done?.();
-      return true;
-    },
-    end() {
-      const [first] = chunks;
-      const whole = chunks.length === 1 && first ? first : Buffer.concat(chunks);
-      const answer = settled(status, whole);
-      const unknown =
-        status === 404 && whole.length <= maxTextBytes
-          ? unknownAllocation(whole.toString(), node)
-          : undefined;
-      if (unknown !== undefined) throw unknown;
-      const length = answer.status === 204 ? {} : { "Content-Length": answer.body.length };
-      response.writeHead(answer.status, {
-        ...headers,
-        ...refusalHeaders(answer.status, node),
-        ...length,
-      });
-      tally.bytesOut += answer.body.length;
-      response.end(response.req.method === "HEAD" ? undefined : answer.body);
-    },
-  };
-};
+export const collect = (to: Collector): Listener => new Collecting(to);

@@ -46,23 +46,25 @@ const plainValue = (name: string, value: string | string[] | undefined, node: st
   return value;
 };
 
-const spelledAsNomad = (name: string): string =>
+const spellAsNomad = (name: string): string =>
   name.replace(
     /(^|-)([a-z])/g,
     (_all, before: string, letter: string) => before + letter.toUpperCase(),
   );
 
+const usual = ["x-nomad-index", "x-nomad-knownleader", "x-nomad-lastcontact"];
+const spelledAsNomad = new Map(usual.map((name) => [name, spellAsNomad(name)]));
+
 /** Nothing that a browser would run: such types become plain text, as Nomad does with HTML. */
 const inert = (type: string): string => (activeType.test(type) ? "text/plain" : type);
 
-const protection = (passed: Record<string, string>): Record<string, string> => ({
-  ...passed,
-  "Content-Security-Policy": sandbox,
-  "X-Content-Type-Options": "nosniff",
-  "Cache-Control": "no-store",
-});
+const protect = (passed: Record<string, string>): void => {
+  passed["Content-Security-Policy"] = sandbox;
+  passed["X-Content-Type-Options"] = "nosniff";
+  passed["Cache-Control"] = "no-store";
+};
 
-/** The answer's headers for the caller, without its length. Throws `upstream_invalid`, nothing else. */
+/** The answer's headers for the caller, without its length; they are the caller's own. Throws `upstream_invalid`, nothing else. */
 export const toClient = (
   headers: Headers,
   content: Content,
@@ -71,13 +73,18 @@ export const toClient = (
   const passed: Record<string, string> = {};
   for (const [name, spelled] of allowed)
     if (headers[name] !== undefined) passed[spelled] = plainValue(name, headers[name], node);
-  for (const name of Object.keys(headers))
+  for (const name in headers)
     if (name.startsWith(nomadPrefix) && name !== "x-nomad-token")
-      passed[spelledAsNomad(name)] = plainValue(name, headers[name], node);
-  if (!entityTag.test(passed["ETag"] ?? "")) delete passed["ETag"];
-  const type = passed["Content-Type"];
+      passed[spelledAsNomad.get(name) ?? spellAsNomad(name)] = plainValue(
+        name,
+        headers[name],
+        node,
+      );
+  const { ETag: tag, "Content-Type": type } = passed;
+  if (tag !== undefined && !entityTag.test(tag)) delete passed["ETag"];
   if (type !== undefined) passed["Content-Type"] = inert(type);
-  return content === "file" ? protection(passed) : passed;
+  if (content === "file") protect(passed);
+  return passed;
 };
 
 /** The length that an agent states; undefined when it states none. Throws `upstream_invalid`. */
@@ -91,9 +98,7 @@ export const statedLength = (headers: Headers, node: string): number | undefined
 
 const token = /^[\x21-\x7e]+$/;
 
-const setSafely = (headers: Record<string, string>, name: string, value: string): void => {
-  if (value !== "" && visible.test(value)) headers[name] = value;
-};
+const isSayable = (value: string): boolean => value !== "" && visible.test(value);
 
 /**
  * What the agent gets besides the body's own headers: the caller's credential, the request id and where it came from.
@@ -101,14 +106,15 @@ const setSafely = (headers: Record<string, string>, name: string, value: string)
  */
 export const toAgent = (exchange: Exchange): Record<string, string> => {
   const headers: Record<string, string> = {};
-  const secret = exchange.credential.secret;
+  const { id, credential, client } = exchange;
+  const { secret } = credential;
   if (secret !== undefined && secret !== "") {
     if (!token.test(secret)) throw new GatewayError("permission_denied");
     headers["X-Nomad-Token"] = secret;
   }
-  setSafely(headers, "X-Request-Id", exchange.id);
-  setSafely(headers, "X-Forwarded-For", exchange.client.address);
-  setSafely(headers, "X-Forwarded-Proto", exchange.client.scheme);
-  setSafely(headers, "X-Forwarded-Host", exchange.client.authority);
+  if (isSayable(id)) headers["X-Request-Id"] = id;
+  if (isSayable(client.address)) headers["X-Forwarded-For"] = client.address;
+  if (isSayable(client.scheme)) headers["X-Forwarded-Proto"] = client.scheme;
+  if (isSayable(client.authority)) headers["X-Forwarded-Host"] = client.authority;
   return headers;
 };

@@ -3,9 +3,9 @@ import { decodeCommand } from "../bodies.ts";
 import { GatewayError } from "../errors.ts";
 import { stringifyJson } from "../lib/json.ts";
 import { canonicalUuid, isUuid, uuidFault } from "../lib/uuid.ts";
-import { execParameters, type Parameters, toQuery } from "../parameters.ts";
+import { execParameters, toQuery } from "../parameters.ts";
 import type { Exchange, NodeEntry } from "../ports.ts";
-import type { Route } from "../routes.ts";
+import { type Route, routes } from "../routes.ts";
 import { toAgent } from "./headers.ts";
 
 export interface AgentRequest {
@@ -27,22 +27,34 @@ export const idOf = (key: string): string => {
 };
 
 /** Agents serve all of these under `/v1/client`; `/v1/allocation/:id/checks` is the same by its other name. */
-const template = (route: Route): string =>
-  route.path.startsWith("/v1/allocation/")
-    ? `/v1/client${route.path.slice("/v1".length)}`
-    : route.path;
+const templateOf = ({ path }: Route): string =>
+  path.startsWith("/v1/allocation/") ? `/v1/client${path.slice("/v1".length)}` : path;
 
-const pathOf = (exchange: Exchange): string =>
-  exchange.route.key === "node"
-    ? template(exchange.route)
-    : template(exchange.route).replace(/[:*]id/, idOf(exchange.key));
+/** What stands before and behind the id in an agent's path; of a node's own routes it is the whole. */
+const around = (route: Route): readonly [before: string, behind: string] => {
+  const [before = "", behind = ""] = templateOf(route).split(/[:*]id/, 2);
+  return [before, behind];
+};
+
+const templates = new Map(routes.map((route) => [route, around(route)]));
+
+const pathOf = ({ route, key }: Exchange): string => {
+  const [before, behind] = templates.get(route) ?? around(route);
+  return route.key === "node" ? before : `${before}${idOf(key)}${behind}`;
+};
 
 /** Agents print JSON for people when asked; the streams have no such form. */
 const isPretty = ({ route, pretty }: Exchange): boolean => route.carriage === "unary" && pretty;
 
-const withQuery = (path: string, parameters: Parameters): string => {
-  const query = toQuery(parameters);
-  return query === "" ? path : `${path}?${query}`;
+const withQuery = (path: string, ...parts: readonly string[]): string => {
+  let whole = path;
+  let mark = "?";
+  for (const part of parts) {
+    if (part === "") continue;
+    whole += mark + part;
+    mark = "&";
+  }
+  return whole;
 };
 
 const methodOf = (exchange: Exchange): AgentRequest["method"] => {
@@ -53,11 +65,12 @@ const methodOf = (exchange: Exchange): AgentRequest["method"] => {
 /** Throws GatewayError alone. */
 export const agentRequest = (exchange: Exchange, node: NodeEntry): AgentRequest => {
   const onNode = exchange.route.key === "node";
-  const path = withQuery(pathOf(exchange), {
-    node_id: onNode ? node.id : undefined,
-    ...exchange.parameters,
-    pretty: isPretty(exchange) ? true : undefined,
-  });
+  const path = withQuery(
+    pathOf(exchange),
+    onNode ? toQuery({ node_id: node.id }) : "",
+    toQuery(exchange.parameters),
+    isPretty(exchange) ? "pretty=true" : "",
+  );
   const headers = toAgent(exchange);
   const method = methodOf(exchange);
   const safe = exchange.route.audit !== "change" && method === "GET";
@@ -70,5 +83,5 @@ export const agentRequest = (exchange: Exchange, node: NodeEntry): AgentRequest 
 /** Path and query of the agent's exec socket. Throws Nomad's words for a bad `command` or `tty`. */
 export const execPath = (exchange: Exchange): string => {
   const { task, command, tty } = execParameters(exchange.raw, decodeCommand);
-  return withQuery(pathOf(exchange), { task, command, tty });
+  return withQuery(pathOf(exchange), toQuery({ task, command, tty }));
 };

@@ -93,6 +93,22 @@ test("HEAD on a download lets the agent go after its head, and watches it no lon
   await eventually(() => timers() <= before, true);
 });
 
+test("a refusal that an agent drips is not waited for beyond the deadline", async () => {
+  await using agent = await faultyAgent(({ socket }) => {
+    socket.write("HTTP/1.1 500 X\r\nContent-Length: 100\r\n\r\n");
+    const drip = setInterval(() => socket.write("x"), 20);
+    socket.once("close", () => clearInterval(drip));
+  });
+  await using gate = await front({
+    route: "fs.cat",
+    node: nodeAt(agent.address),
+    deadlineMs: 200,
+  });
+  const got = await rawRequest(gate.port, get(pathOf("fs.cat")));
+  assert.equal(got.status, 504);
+  assert.equal((await gate.ended()).error?.code, "upstream_timeout");
+});
+
 test("of an agent's header only the allowed pass, and what a task wrote cannot run in a browser", async () => {
   const script = answer(
     `${ok}Content-Type: text/html; charset=utf-8\r\nSet-Cookie: a=b\r\nAccess-Control-Allow-Origin: *\r\n` +

@@ -1,0 +1,70 @@
+/** Deadlines that share a timer: each passes when it is due and not before, in order, unless it was taken back. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { Deadlines } from "../../src/lib/deadlines.ts";
+
+/** Resolves with how long a deadline took to pass. */
+const passing = (deadlines: Deadlines, ms: number): Promise<number> =>
+  new Promise((resolve) => {
+    const startedMs = performance.now();
+    deadlines.set({ passed: () => resolve(performance.now() - startedMs) }, ms);
+  });
+
+/** The shared timers keep no process up, and so a test waits with one that does. */
+const awake = async <T>(run: () => Promise<T>): Promise<T> => {
+  const held = setInterval(() => undefined, 1_000);
+  try {
+    return await run();
+  } finally {
+    clearInterval(held);
+  }
+};
+
+test("each deadline passes after its own time, never before, also behind ones that were taken back", () =>
+  awake(async () => {
+    const deadlines = new Deadlines();
+    const early = { passed: () => assert.fail("it was taken back") };
+    deadlines.set(early, 30);
+    const first = passing(deadlines, 30);
+    deadlines.clear(early, 30);
+    const other = passing(deadlines, 5);
+    assert.ok((await other) >= 5);
+    const second = passing(deadlines, 30); // set while the first one's timer runs
+    assert.ok((await first) >= 30);
+    assert.ok((await second) >= 30);
+    assert.ok((await passing(deadlines, 30)) >= 30);
+  }));
+
+test("of one length the one that was set first passes first, and one may set another as it passes", () =>
+  awake(async () => {
+    const deadlines = new Deadlines();
+    const order: number[] = [];
+    await new Promise<void>((resolve) => {
+      for (const nth of [1, 2, 3])
+        deadlines.set(
+          {
+            passed() {
+              order.push(nth);
+              if (nth === 3) deadlines.set({ passed: resolve }, 2);
+            },
+          },
+          2,
+        );
+    });
+    assert.deepEqual(order, [1, 2, 3]);
+  }));
+
+test("a deadline keeps no process up, and may be taken back after it has passed", () =>
+  awake(async () => {
+    const timers = (): number =>
+      process.getActiveResourcesInfo().filter((kind) => kind === "Timeout").length;
+    const before = timers();
+    const deadlines = new Deadlines();
+    const due = Promise.withResolvers<void>();
+    const waiting = { passed: () => due.resolve() };
+    deadlines.set(waiting, 1);
+    assert.equal(timers(), before);
+    await due.promise;
+    deadlines.clear(waiting, 1);
+    deadlines.clear(waiting, 2);
+  }));
