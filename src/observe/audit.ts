@@ -4,8 +4,9 @@
  */
 import type { ErrorCode } from "../errors.ts";
 import type { Clock, Closer } from "../ports.ts";
-import { cleanFields, shortText } from "./fields.ts";
-import { escapeControls, redactArguments } from "./redact.ts";
+import { cleanFields, jsonOf, jsonText } from "./fields.ts";
+import { isoTimes } from "./iso-times.ts";
+import { redactArguments } from "./redact.ts";
 import { Sink, type SinkState } from "./sink.ts";
 import { createThrottle } from "./throttle.ts";
 
@@ -74,45 +75,45 @@ export interface Audit extends Closer {
 const refusalsPerSecond = 10;
 const tellSuppressedMs = 5_000;
 
-/** Texts that callers wrote or may have; `requestId`, `route` and `kind` are the gateway's own words. */
-const texts = [
-  "accessor", "address", "allocation", "node", "namespace", "task", "path", "method", "template", "upstream",
-] as const satisfies readonly (keyof AuditSubject)[]; // biome-ignore format: a list
+/** Texts that callers wrote or may have; all others are the gateway's own words. */
+const textMember = (name: string, text: string | undefined): string =>
+  text === undefined ? "" : `,"${name}":${jsonText(text)}`;
+
+const numberMember = (name: string, value: number | undefined): string =>
+  value === undefined ? "" : `,"${name}":${Number.isFinite(value) ? value : null}`;
 
 /** The members that both records of a subject have, as JSON that can be written as it is. */
 const membersOf = (subject: AuditSubject): string => {
   const { requestId, route, kind, argv } = subject;
   let members = `"requestId":"${requestId}","route":"${route}","kind":"${kind}"`;
-  for (const name of texts) {
-    const text = subject[name];
-    if (text !== undefined) members += `,"${name}":${JSON.stringify(shortText(text))}`;
-  }
-  if (argv !== undefined) members += `,"argv":${JSON.stringify(redactArguments(argv))}`;
-  return escapeControls(members);
+  members += textMember("accessor", subject.accessor);
+  members += textMember("address", subject.address);
+  members += textMember("allocation", subject.allocation);
+  members += textMember("node", subject.node);
+  members += textMember("namespace", subject.namespace);
+  members += textMember("task", subject.task);
+  members += textMember("path", subject.path);
+  members += textMember("method", subject.method);
+  members += textMember("template", subject.template);
+  members += textMember("upstream", subject.upstream);
+  if (argv !== undefined) members += `,"argv":${jsonOf(redactArguments(argv))}`;
+  return members;
 };
 
-/** Numbers, and words of closed sets. */
-const endMembers = ({ result, ...end }: AuditEnd, durationMs: number): string =>
-  JSON.stringify({ ...end, durationMs, result }).slice(1, -1);
-
-/** ISO times of a clock, each millisecond formatted once. */
-const isoTimes = (clock: Clock): (() => string) => {
-  let [ms, text] = [Number.NaN, ""];
-  return () => {
-    const now = clock.now();
-    if (now !== ms) {
-      ms = now;
-      text = new Date(now).toISOString();
-    }
-    return text;
-  };
+const endMembers = (end: AuditEnd, durationMs: number): string => {
+  let members = end.code === undefined ? "" : `,"code":"${end.code}"`;
+  members += numberMember("status", end.status);
+  members += numberMember("bytesIn", end.bytesIn);
+  members += numberMember("bytesOut", end.bytesOut);
+  members += numberMember("exitCode", end.exitCode);
+  return `${members},"durationMs":${durationMs},"result":"${end.result}"`;
 };
 
 /** Throws when its file cannot be opened. */
 export const createAudit = ({ clock, output, recorded }: AuditOptions): Audit => {
   const sink = new Sink({ output });
 
-  const time = isoTimes(clock);
+  const time = isoTimes(() => clock.now());
 
   /** Only records of reads may wait a moment for others: what was changed is written though the process is killed next. */
   const record = (
@@ -136,14 +137,13 @@ export const createAudit = ({ clock, output, recorded }: AuditOptions): Audit =>
         if (ended) return;
         ended = true;
         const durationMs = Math.round(clock.monotonic() - startedMs);
-        record("end", `${members},${endMembers(end, durationMs)}`, end.result, mayWait);
+        record("end", members + endMembers(end, durationMs), end.result, mayWait);
       },
     };
   };
 
   const event: Audit["event"] = (name, fields) => {
-    const members = JSON.stringify({ event: name, ...cleanFields(fields) }).slice(1, -1);
-    record("event", escapeControls(members), "event");
+    record("event", jsonOf({ event: name, ...cleanFields(fields) }).slice(1, -1), "event");
   };
 
   const throttle = createThrottle({

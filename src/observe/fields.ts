@@ -1,6 +1,6 @@
 /** What may stand in a line: bounded texts without credentials, errors as plain fields, nothing deep. */
 import { GatewayError } from "../errors.ts";
-import { hidden, redactText } from "./redact.ts";
+import { escapeControls, hidden, redactText } from "./redact.ts";
 
 const maxLength = 2048;
 const maxItems = 64;
@@ -11,6 +11,9 @@ const secretKeys: ReadonlySet<string> = new Set([
   "secret", "secretid", "secret_id", "token", "authtoken", "jointoken", "join_token", "pullsecret", "pull_secret",
   "authorization", "x-nomad-token", "proxy-authorization", "password", "cookie", "set-cookie", "key", "env",
 ]); // biome-ignore format: a list
+
+/** True when a value of that name is never shown. */
+export const isSecret = (name: string): boolean => secretKeys.has(name.toLowerCase());
 
 const isExpected = (error: Error): boolean =>
   error instanceof GatewayError && error.code !== "internal";
@@ -41,6 +44,21 @@ const errorFields = (error: Error): Readonly<Record<string, unknown>> => {
 export const shortText = (text: string): string =>
   redactText(text.length > maxLength ? `${text.slice(0, maxLength)}…` : text);
 
+/** Ids and addresses: too few letters for a credential's word, none that JSON or a terminal minds. */
+const bare = /^[\dA-Fa-f.:-]{0,64}$/;
+/** Nothing that JSON escapes, nor a terminal obeys. */
+const plain = /^[ !#-[\]-~]*$/;
+
+/** A value that is clean, as JSON that no terminal obeys. */
+export const jsonOf = (clean: unknown): string => escapeControls(JSON.stringify(clean));
+
+/** The same of a text. */
+export const quoted = (clean: string): string => (plain.test(clean) ? `"${clean}"` : jsonOf(clean));
+
+/** A text as a line may hold it, as JSON. */
+export const jsonText = (text: string): string =>
+  bare.test(text) ? `"${text}"` : quoted(shortText(text));
+
 const objectFields = (value: object, depth: number): unknown => {
   if (depth >= maxDepth) return "…";
   if (value instanceof Error) return cleanValue(errorFields(value), depth);
@@ -50,10 +68,7 @@ const objectFields = (value: object, depth: number): unknown => {
   return Object.fromEntries(
     Object.entries(value)
       .slice(0, maxItems)
-      .map(([key, item]) => [
-        shortText(key),
-        secretKeys.has(key.toLowerCase()) ? hidden : cleanValue(item, depth + 1),
-      ]),
+      .map(([key, item]) => [shortText(key), isSecret(key) ? hidden : cleanValue(item, depth + 1)]),
   );
 };
 

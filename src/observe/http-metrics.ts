@@ -1,9 +1,10 @@
 /** Requests that are answered at once, and errors by code. */
-import { Counter, Gauge, Histogram, type Registry } from "prom-client";
+import { Counter, Gauge, type Registry } from "prom-client";
 import { type ErrorCode, errorCodes } from "../errors.ts";
 import type { Route } from "../routes.ts";
 import { methodLabel, routeLabel, statusLabel, streamKindOf } from "./labels.ts";
 import { type Cell, cached, countCells, createCells } from "./series.ts";
+import { Timings } from "./timings.ts";
 
 /** OpenTelemetry's, fewer of the short ones, with what an action that waits for processes may take. */
 const durationBuckets = [0.005, 0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60];
@@ -27,7 +28,8 @@ export interface HttpMetrics {
 }
 
 /** Three results are enough to time; ten buckets of every class would be thousands of series. */
-const resultOf = (status: number): "ok" | "refused" | "failed" =>
+type Result = "ok" | "refused" | "failed";
+const resultOf = (status: number): Result =>
   status < 400 ? "ok" : status < 500 ? "refused" : "failed";
 
 interface RequestLabels {
@@ -38,16 +40,22 @@ interface RequestLabels {
 
 /** The cell of a method and status of one route; a bounded number of them. */
 const endedOf = (route: string, cell: (labels: RequestLabels) => Cell<RequestLabels>) => {
-  const of = cached(
-    (key: string) => {
-      const [method = "OTHER", code = "other"] = key.split(" ");
-      return cell({ route, method, code });
-    },
-    maxSeriesOfRoute,
-    () => cell({ route, method: "OTHER", code: "other" }),
-  );
-  return (method: string, status: number): Cell<RequestLabels> =>
-    of(`${methodLabel(method)} ${statusLabel(status)}`);
+  const methods = cached((_method: string) => new Map<string, Cell<RequestLabels>>());
+  let count = 0;
+  let rest: Cell<RequestLabels> | undefined;
+  return (method: string, code: string): Cell<RequestLabels> => {
+    const codes = methods(method);
+    const known = codes.get(code);
+    if (known !== undefined) return known;
+    if (count === maxSeriesOfRoute) {
+      rest ??= cell({ route, method: "OTHER", code: "other" });
+      return rest;
+    }
+    count++;
+    const fresh = cell({ route, method, code });
+    codes.set(code, fresh);
+    return fresh;
+  };
 };
 
 /** Everything counted of one route. */
@@ -71,7 +79,7 @@ const createRouteSeries = (registry: Registry) => {
       for (const { labels, value } of flying.all) this.set(labels, value);
     },
   });
-  const durations = new Histogram({
+  const durations = new Timings({
     name: "serai_http_request_duration_seconds",
     help: "Time to answer, without streams and blocking queries",
     labelNames: ["route", "result"],
@@ -79,10 +87,14 @@ const createRouteSeries = (registry: Registry) => {
     registers,
   });
 
-  return cached((route: string) => ({
+  const ofPath = cached((route: string) => ({
     flying: flying.cell({ route }),
     ended: endedOf(route, ended.cell),
-    duration: cached((result: ReturnType<typeof resultOf>) => durations.labels(route, result)),
+    duration: cached((result: Result) => durations.series({ route, result })),
+  }));
+  return cached((route: Route | undefined) => ({
+    ...ofPath(routeLabel(route)),
+    isStream: route !== undefined && streamKindOf(route) !== undefined,
   }));
 };
 
@@ -99,14 +111,13 @@ export const createHttpMetrics = (registry: Registry): HttpMetrics => {
 
   return {
     requestStarted: (route) => {
-      of(routeLabel(route)).flying.value++;
+      of(route).flying.value++;
     },
     requestEnded: (route, { method, status, durationMs, waited = false }) => {
-      const series = of(routeLabel(route));
+      const series = of(route);
       series.flying.value--;
-      series.ended(method, status).value++;
-      if (waited || (route !== undefined && streamKindOf(route) !== undefined)) return;
-      series.duration(resultOf(status)).observe(durationMs / 1000);
+      series.ended(methodLabel(method), statusLabel(status)).value++;
+      if (!waited && !series.isStream) series.duration(resultOf(status))(durationMs / 1000);
     },
     errorSeen: (code) => errorOf(code).inc(),
   };

@@ -16,9 +16,9 @@ const methods: ReadonlySet<string> = new Set(["GET", "HEAD", "POST", "PUT", "DEL
 
 export const methodLabel = (method: string): string => (methods.has(method) ? method : "OTHER");
 
-const statuses: ReadonlySet<number> = new Set([
+const statuses: ReadonlyMap<number, string> = new Map([
   101, 200, 204, 206, 304, 307, 400, 401, 403, 404, 405, 408, 409, 413, 415, 416, 426, 429, 431, 499, 500, 501, 502, 503, 504,
-]); // biome-ignore format: a list
+].map((status) => [status, String(status)])); // biome-ignore format: a list
 
 const classes: ReadonlySet<number> = new Set([1, 2, 3, 4, 5]);
 
@@ -28,8 +28,7 @@ const statusClass = (status: number): string => {
 };
 
 /** A status as it is when it is a usual one, else its class: an agent may answer with any number. */
-export const statusLabel = (status: number): string =>
-  statuses.has(status) ? String(status) : statusClass(status);
+export const statusLabel = (status: number): string => statuses.get(status) ?? statusClass(status);
 
 /** What matched no row of the route table. */
 const unmatched = "unmatched";

@@ -3,6 +3,7 @@
  * pipe never blocks or ends the process: lines wait in a bounded queue, beyond it they are dropped and counted.
  */
 import { close, closeSync, constants, openSync, write, writeSync } from "node:fs";
+import { Batches } from "./batches.ts";
 
 export interface SinkOptions {
   /** `stdout`, or a file that is opened for append and made when absent. */
@@ -65,8 +66,9 @@ export class Sink {
   #fd: number;
   /** A descriptor to change to at the next line's start. */
   #next: number | undefined;
-  #queue: Buffer[] = [];
+  readonly #queue: Batches;
   #queuedBytes = 0;
+  /** What is being written, or what is left of it. */
   #batch: Buffer | undefined;
   #gathering: NodeJS.Timeout | undefined;
   #hurrying: NodeJS.Immediate | undefined;
@@ -83,6 +85,7 @@ export class Sink {
     this.#output = output;
     this.#maxQueuedBytes = maxQueuedBytes;
     this.#maxBatchBytes = output === "stdout" ? maxPipeBatchBytes : maxBatchBytes;
+    this.#queue = new Batches(this.#maxBatchBytes);
     this.#fd = openOutput(output);
   }
 
@@ -92,14 +95,15 @@ export class Sink {
 
   /** One line, its end included; `urgent` ones wait for no others. Returns false when it was dropped. */
   write(line: string, urgent = false): boolean {
-    const bytes = Buffer.from(line);
-    if (this.#closed || this.#queuedBytes + bytes.length > this.#maxQueuedBytes) {
+    const bytes = this.#closed
+      ? 0
+      : this.#queue.add(line, this.#maxQueuedBytes - this.#queuedBytes);
+    if (bytes === 0) {
       this.#dropped++;
       if (!this.#closed) this.#failing ??= "its queue is full";
       return false;
     }
-    this.#queue.push(bytes);
-    this.#queuedBytes += bytes.length;
+    this.#queuedBytes += bytes;
     this.#isUrgent ||= urgent;
     if (urgent) this.#hurry();
     else this.#gather();
@@ -119,9 +123,10 @@ export class Sink {
   flush(): void {
     if (this.#closed) return;
     if (this.#writing) Atomics.wait(pause, 0, 0, fullRetryMs); // the batch in a worker's hands gets its turn first
-    const rest = this.#writing ? this.#queue : [this.#batch ?? Buffer.alloc(0), ...this.#queue];
+    const rest = this.#writing || this.#batch === undefined ? [] : [this.#batch];
+    for (let next = this.#queue.take(); next !== undefined; next = this.#queue.take())
+      rest.push(next);
     let bytes = Buffer.concat(rest);
-    this.#queue = [];
     for (let tries = 0; bytes.length > 0 && tries < flushTries; tries++) bytes = this.#force(bytes);
   }
 
@@ -147,7 +152,7 @@ export class Sink {
   }
 
   #idle(): boolean {
-    return this.#batch === undefined && this.#queue.length === 0;
+    return this.#batch === undefined && this.#queue.isEmpty;
   }
 
   #drain(signal: AbortSignal): Promise<void> {
@@ -170,22 +175,14 @@ export class Sink {
   }
 
   #takeBatch(): Buffer | undefined {
-    const taken: Buffer[] = [];
-    let bytes = 0;
-    for (const line of this.#queue) {
-      if (taken.length > 0 && bytes + line.length > this.#maxBatchBytes) break;
-      taken.push(line);
-      bytes += line.length;
-    }
-    if (taken.length === 0) return undefined;
-    this.#queue = this.#queue.slice(taken.length);
-    this.#isUrgent &&= this.#queue.length > 0;
-    return taken.length === 1 ? taken[0] : Buffer.concat(taken);
+    const taken = this.#queue.take();
+    this.#isUrgent &&= !this.#queue.isEmpty;
+    return taken;
   }
 
   /** Lines of a moment go out together: each write costs a worker's waking, more than the line itself. */
   #gather(): void {
-    if (this.#writing || this.#queue.length === 0) return; // the end of a write looks again
+    if (this.#writing || this.#queue.isEmpty) return; // the end of a write looks again
     if (this.#queuedBytes >= this.#maxBatchBytes) this.#pump();
     else this.#gathering ??= setTimeout(this.#gathered, gatherMs);
   }
@@ -226,6 +223,7 @@ export class Sink {
       this.#failing = undefined;
       this.#queuedBytes -= written;
       this.#batch = written < batch.length ? batch.subarray(written) : undefined;
+      if (this.#batch === undefined) this.#queue.recycle(batch);
       if (this.#batch === undefined && this.#drained.length === 0 && !this.#isUrgent)
         this.#gather();
       else this.#pump();

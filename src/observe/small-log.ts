@@ -1,5 +1,5 @@
 /** The log of a small process that says little: the same lines without pino, which is 2 MB of memory. */
-import { escapeControls } from "./redact.ts";
+import { jsonOf } from "./fields.ts";
 import {
   createThrottledLog,
   type LogOptions,
@@ -9,7 +9,7 @@ import {
 
 const plainLines: OpenLines = (base, write) => (level, fields, msg) => {
   const time = new Date().toISOString();
-  write(`${escapeControls(JSON.stringify({ level, time, ...base, ...fields, msg }))}\n`);
+  write(`${jsonOf({ level, time, ...base, ...fields, msg })}\n`);
 };
 
 /** Throws when its file cannot be opened. Closed by whoever made it. */

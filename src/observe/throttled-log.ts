@@ -1,6 +1,8 @@
 /** What every log does, whatever makes its lines: no secrets, no control characters, and never more of one kind than can be read. */
 import type { Closer, Log } from "../ports.ts";
-import { cleanFields } from "./fields.ts";
+import { cleanFields, jsonOf, quoted } from "./fields.ts";
+import { createFlatFields } from "./flat-fields.ts";
+import { isoTimes } from "./iso-times.ts";
 import { redactText } from "./redact.ts";
 import { Sink, type SinkState } from "./sink.ts";
 import { createThrottle } from "./throttle.ts";
@@ -26,7 +28,7 @@ export interface OpenLog extends Log, Closer {
   flush(): void;
 }
 
-/** Makes a line of an event whose fields and message are clean, and writes it with its end. */
+/** Makes a line of an event with fields of every kind, clean as its message is, and writes it with its end. */
 export type Lines = (level: Level, fields: object, message: string) => void;
 export type OpenLines = (
   base: Readonly<Record<string, string>>,
@@ -45,7 +47,13 @@ export const createThrottledLog = (openLines: OpenLines, options: LogOptions): O
   const { level, destination, linesPerSecond = defaultLinesPerSecond, base = {} } = options;
   const sink = new Sink({ output: destination });
   const throttle = createThrottle({ perSecond: linesPerSecond, now: () => performance.now() });
-  const put = openLines(base, (line) => void sink.write(line));
+  const write = (line: string): void => void sink.write(line); // what is dropped the sink has counted
+  const put = openLines(base, write);
+  const flat = createFlatFields(new Set(["level", "time", "msg", ...Object.keys(base)]));
+  const baseMembers = Object.entries(base)
+    .map(([name, value]) => `,${jsonOf(name)}:${jsonOf(value)}`)
+    .join("");
+  const time = isoTimes(Date.now);
   const enabled: ReadonlySet<Level> = new Set(levels.slice(levels.indexOf(level)));
 
   const tellSuppressed = (): void => {
@@ -58,12 +66,21 @@ export const createThrottledLog = (openLines: OpenLines, options: LogOptions): O
   const timer = setInterval(tellSuppressed, tellSuppressedMs);
   timer.unref();
 
+  const tell: Lines = (severity, fields, words) => {
+    const members = flat(fields);
+    if (members === undefined) put(severity, cleanFields(fields), words);
+    else
+      write(
+        `{"level":"${severity}","time":"${time()}"${baseMembers}${members},"msg":${quoted(words)}}\n`,
+      );
+  };
+
   const at =
     (severity: Level) =>
     (fields: object, message: string): void => {
       if (!enabled.has(severity)) return;
       if (throttle.admit(classOf(severity, fields, message)))
-        put(severity, cleanFields(fields), redactText(message));
+        tell(severity, fields, redactText(message));
     };
 
   return {

@@ -19,7 +19,12 @@ const events: readonly (readonly [object, string])[] = [
 
 const writtenBy = async (create: (options: LogOptions) => OpenLog): Promise<string> => {
   using at = scratch();
-  const log = create({ level: "info", destination: at.file("log"), base: { name: "n" } });
+  const log = create({
+    level: "info",
+    destination: at.file("log"),
+    base: { name: "n" },
+    linesPerSecond: 1,
+  });
   for (const [fields, message] of events)
     for (const level of ["debug", "info", "warn", "error"] as const) log[level](fields, message);
   for (let n = 0; n < 200; n++) log.info({}, "many"); // more than a burst
