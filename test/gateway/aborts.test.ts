@@ -21,7 +21,7 @@ let token = "";
 
 before(async () => {
   home = createHome();
-  gateway = await home.gateway({ timeouts: { first_byte: "700ms" }, node: { down_after: "30s" } });
+  gateway = await home.gateway({ timeouts: { first_byte: "2s" }, node: { down_after: "30s" } });
   token = home.secrets.operator;
 });
 after(async () => {
