@@ -201,7 +201,7 @@ export interface HttpResponse {
   destroy(): unknown;
 }
 
-type HttpResponseEvent = "drain" | "finish" | "close" | "timeout";
+export type HttpResponseEvent = "drain" | "finish" | "close" | "timeout";
 
 /** The caller's side of the wire; only ingress and carriage look inside. */
 export type Wire =

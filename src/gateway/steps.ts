@@ -80,16 +80,13 @@ export const createSteps = (needs: StepsNeeds, { timeouts, limits }: ServerConfi
       recorder.admitted(exchange, principal, scope);
     },
     reach: (scope, exchange) => ways.to(scope, exchange),
-    carry: async (exchange, principal, reach) => {
+    carry: (exchange, principal, reach) => {
       const credential = identity.shown(exchange.credential, principal);
-      try {
-        const asShown = credential === exchange.credential ? exchange : { ...exchange, credential };
-        await carry(asShown, reach);
-      } finally {
-        // also when the caller left before its answer: the agent may have taken the update
-        if (exchange.route.name === "client.metadata.post")
-          home.embedded?.touchMetadata(reach.node.id);
-      }
+      const asShown = credential === exchange.credential ? exchange : { ...exchange, credential };
+      const carried = carry(asShown, reach);
+      if (exchange.route.name !== "client.metadata.post") return carried;
+      // also when the caller left before its answer: the agent may have taken the update
+      return carried.finally(() => home.embedded?.touchMetadata(reach.node.id));
     },
     answer: async (exchange, principal, scope) => {
       const answer = answers[exchange.route.name];

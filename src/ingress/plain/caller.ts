@@ -5,10 +5,42 @@ import { type Fields, readFields, readRequestLine } from "./head.ts";
 import { type Line, Reply } from "./reply.ts";
 
 /** One request that was read here. */
-export interface PlainRequest extends HttpRequest {
+export class PlainRequest implements HttpRequest {
   readonly url: string;
   /** The same object for all requests of a connection that say the same. */
   readonly fields: Fields;
+  readonly socket: Socket;
+
+  constructor(url: string, fields: Fields, socket: Socket) {
+    this.url = url;
+    this.fields = fields;
+    this.socket = socket;
+  }
+
+  get method(): "GET" {
+    return "GET";
+  }
+
+  get httpVersion(): "1.1" {
+    return "1.1";
+  }
+
+  get headers(): Fields["headers"] {
+    return this.fields.headers;
+  }
+
+  get rawHeaders(): string[] {
+    return Object.entries(this.headers).flatMap(([name, value]) => [name, String(value)]);
+  }
+
+  /** It has no body. */
+  get complete(): true {
+    return true;
+  }
+
+  iterator(): AsyncIterable<Buffer> {
+    return (async function* () {})();
+  }
 }
 
 export interface CallerNeeds {
@@ -33,8 +65,6 @@ const emptyLines = /^(?:\r\n)*/;
 /** What waits may be a request, as far as it has come. */
 const mayBegin = (bytes: Buffer): boolean =>
   methodBegun.test(bytes.toString("latin1", 0, methodLength).replace(emptyLines, ""));
-
-const nothingToRead = (): AsyncIterable<Buffer> => (async function* () {})();
 
 export class Caller implements Line {
   readonly socket: Socket;
@@ -90,17 +120,7 @@ export class Caller implements Line {
         : this.#fieldsOf(text.slice(line + breakLength, end + breakLength));
     if (url === undefined || fields === undefined) return false;
     const next = end + headEnd.length;
-    const request: PlainRequest = {
-      method: "GET",
-      url,
-      httpVersion: "1.1",
-      headers: fields.headers,
-      rawHeaders: fields.rawHeaders,
-      fields,
-      socket: this.socket,
-      complete: true,
-      iterator: nothingToRead,
-    };
+    const request = new PlainRequest(url, fields, this.socket);
     if (!this.#needs.begin(request, this.#answer)) return false;
     if (next < bytes.length) this.#keep(bytes.subarray(next));
     return true;
@@ -148,9 +168,9 @@ export class Caller implements Line {
 
   readonly #failed = (): void => void this.socket.destroy();
 
-  readonly #drained = (): void => void this.#reply?.emit("drain");
+  readonly #drained = (): void => void this.#reply?.tell("drain");
 
-  readonly #stalled = (): void => void this.#reply?.emit("timeout");
+  readonly #stalled = (): void => void this.#reply?.tell("timeout");
 
   readonly #closed = (): void => {
     this.#letGo();

@@ -8,7 +8,6 @@ import type { IncomingHttpHeaders } from "node:http";
 export interface Fields {
   /** Names in lower case; each came once. */
   readonly headers: IncomingHttpHeaders;
-  readonly rawHeaders: string[];
   /** False: the caller wants the connection closed behind the answer. */
   readonly keepAlive: boolean;
 }
@@ -36,19 +35,14 @@ const keepsAlive = (connection: string | undefined): boolean | undefined => {
 
 /** `text` ends with a line break unless it is empty. Undefined when it is not a plain request's. */
 export const readFields = (text: string): Fields | undefined => {
-  const headers: IncomingHttpHeaders = Object.create(null);
-  const rawHeaders: string[] = [];
+  const headers: IncomingHttpHeaders = {}; // names that every object has are taken for doubled ones, and are node:http's
   for (const line of text.split("\r\n").slice(0, -1)) {
     const [, name, padded = ""] = fieldLine.exec(line) ?? [];
     if (name === undefined) return undefined;
     const lower = name.toLowerCase();
     if (notPlain.has(lower) || headers[lower] !== undefined) return undefined;
-    const value = padded.trim();
-    headers[lower] = value;
-    rawHeaders.push(name, value);
+    headers[lower] = padded.trim();
   }
   const keepAlive = keepsAlive(headers.connection);
-  return keepAlive === undefined || headers.host === undefined
-    ? undefined
-    : { headers, rawHeaders, keepAlive };
+  return keepAlive === undefined || headers.host === undefined ? undefined : { headers, keepAlive };
 };

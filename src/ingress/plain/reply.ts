@@ -1,8 +1,7 @@
 /** The answer to a plain request: what node:http's ServerResponse does for this gateway, written with as few writes as it has pieces. */
-import { EventEmitter } from "node:events";
 import { STATUS_CODES } from "node:http";
 import type { Socket } from "node:net";
-import type { HttpRequest, HttpResponse } from "../../ports.ts";
+import type { HttpRequest, HttpResponse, HttpResponseEvent } from "../../ports.ts";
 
 /** The connection that an answer goes out on. */
 export interface Line {
@@ -42,24 +41,33 @@ const dateLine = (): string => {
 
 const hasNoBody = (status: number): boolean => status === 204 || status === 304;
 
-export class Reply extends EventEmitter implements HttpResponse {
+const none: readonly never[] = [];
+
+interface Hearing {
+  readonly event: HttpResponseEvent;
+  readonly listener: () => void;
+  readonly isOnce: boolean;
+}
+
+export class Reply implements HttpResponse {
   readonly req: HttpRequest;
   readonly #line: Line;
-  /** Lines of the head by the names' lower case, in order. */
-  readonly #fields = new Map<string, string>();
+  /** Lines of the head by the names' lower case, in order; gone with the head. */
+  #fields: Map<string, string> | undefined = new Map();
   statusCode = 200;
   chunkedEncoding = false;
   headersSent = false;
   destroyed = false;
   writableEnded = false;
   writableFinished = false;
+  /** Few, and often none: an EventEmitter's table would be larger than all else here. */
+  #hearings: readonly Hearing[] = none;
   /** The connection is closed behind it. */
   isLast: boolean;
   /** Not written yet. */
   #head = "";
 
   constructor(line: Line, request: HttpRequest, keepAlive: boolean) {
-    super();
     this.#line = line;
     this.req = request;
     this.isLast = !keepAlive;
@@ -70,7 +78,7 @@ export class Reply extends EventEmitter implements HttpResponse {
   }
 
   setHeader(name: string, value: string | number | readonly string[]): void {
-    if (this.headersSent) throw new Error("the head was sent");
+    if (this.#fields === undefined) throw new Error("the head was sent");
     this.#fields.set(name.toLowerCase(), linesOf(name, value));
   }
 
@@ -82,7 +90,8 @@ export class Reply extends EventEmitter implements HttpResponse {
     for (const name in headers) this.setHeader(name, headers[name] ?? "");
     this.statusCode = status;
     this.headersSent = true;
-    const fields = this.#fields;
+    const fields = this.#fields ?? new Map<string, string>();
+    this.#fields = undefined;
     if (fields.get("connection")?.toLowerCase() === "connection: close\r\n") this.isLast = true;
     let head = `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? "unknown"}\r\n`;
     for (const line of fields.values()) head += line;
@@ -90,7 +99,6 @@ export class Reply extends EventEmitter implements HttpResponse {
     if (!fields.has("connection")) head += this.#connectionLines();
     this.chunkedEncoding = !(hasNoBody(status) || fields.has("content-length"));
     this.#head = this.chunkedEncoding ? `${head}Transfer-Encoding: chunked\r\n\r\n` : `${head}\r\n`;
-    fields.clear();
   }
 
   #connectionLines(): string {
@@ -155,10 +163,33 @@ export class Reply extends EventEmitter implements HttpResponse {
   readonly #finish = (error?: Error | null): void => {
     if (error || this.destroyed) return;
     this.writableFinished = true;
-    this.emit("finish");
+    this.tell("finish");
     this.close();
     this.#line.sent();
   };
+
+  on(event: HttpResponseEvent, listener: () => void): void {
+    this.#hearings = [...this.#hearings, { event, listener, isOnce: false }];
+  }
+
+  once(event: HttpResponseEvent, listener: () => void): void {
+    this.#hearings = [...this.#hearings, { event, listener, isOnce: true }];
+  }
+
+  off(event: HttpResponseEvent, listener: () => void): void {
+    this.#hearings = this.#hearings.filter(
+      (one) => one.event !== event || one.listener !== listener,
+    );
+  }
+
+  /** By the connection: 'drain' and 'timeout' are its own. */
+  tell(event: HttpResponseEvent): void {
+    for (const one of this.#hearings) {
+      if (one.event !== event) continue;
+      if (one.isOnce) this.#hearings = this.#hearings.filter((other) => other !== one);
+      one.listener();
+    }
+  }
 
   setTimeout(ms: number, listener: () => void): void {
     this.on("timeout", listener);
@@ -169,7 +200,7 @@ export class Reply extends EventEmitter implements HttpResponse {
   close(): void {
     if (this.destroyed) return;
     this.destroyed = true;
-    this.emit("close");
+    this.tell("close");
   }
 
   destroy(): void {
