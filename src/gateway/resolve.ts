@@ -32,22 +32,25 @@ const withNode = (
   return node instanceof Promise ? node.then(scope) : scope(node);
 };
 
-const resolveAllocation = (needs: ResolveNeeds, exchange: Exchange): Scope | Promise<Scope> => {
+const placed = (
+  needs: ResolveNeeds,
+  placement: Placement,
+  exchange: Exchange,
+): Scope | Promise<Scope> =>
+  withNode(needs, placement.nodeId, exchange, (node) => ({ kind: "allocation", placement, node }));
+
+/** Asks for what is not held under its id as it was given. */
+const findAllocation = async (needs: ResolveNeeds, exchange: Exchange): Promise<Scope> => {
   const fault = uuidFault(exchange.key);
   if (fault !== undefined) throw failed(`alloc lookup failed: index error: ${fault}`);
-  const id = canonicalUuid(exchange.key);
-  const scopeOf = (placement: Placement): Scope | Promise<Scope> =>
-    withNode(needs, placement.nodeId, exchange, (node) => ({
-      kind: "allocation",
-      placement,
-      node,
-    }));
-  const placement = needs.directory.allocation(id);
-  if (placement) return scopeOf(placement);
-  return needs.directory.find(id, exchange.signal).then((found) => {
-    if (found === undefined) throw unknown(exchange);
-    return scopeOf(found);
-  });
+  const found = await needs.directory.find(canonicalUuid(exchange.key), exchange.signal);
+  if (found === undefined) throw unknown(exchange);
+  return placed(needs, found, exchange);
+};
+
+const resolveAllocation = (needs: ResolveNeeds, exchange: Exchange): Scope | Promise<Scope> => {
+  const placement = needs.directory.allocation(exchange.key);
+  return placement ? placed(needs, placement, exchange) : findAllocation(needs, exchange);
 };
 
 /** A node's right is asked before the node is judged (nomad-acl.md §4.2), so an unknown one is `reach`'s to refuse. */

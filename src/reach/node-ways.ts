@@ -48,8 +48,6 @@ export interface NodeWays {
   /** Ends everything at once. */
   destroy(reason: GatewayError): void;
   readonly stats: { readonly running: number; readonly waiting: number; readonly sockets: number };
-  /** Monotonic milliseconds of the last use; written by the owner. */
-  usedAtMs: number;
 }
 
 export const createWays = (
@@ -132,7 +130,6 @@ export const createWays = (
     address,
     origin,
     circuit,
-    usedAtMs: 0,
     pool(kind) {
       const lane = kind === "short" ? short : streams;
       if (kind !== "socket" && lane.isFull()) throw overloaded(); // a socket is bounded where it is opened

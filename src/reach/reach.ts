@@ -2,9 +2,7 @@
  * How to get to an agent. `to` is called once an exchange is authorised: it refuses what no agent can answer, or gives
  * a way that carriage uses without asking which kind it is.
  */
-
-import type { ErrorCode } from "../errors.ts";
-import { GatewayError } from "../errors.ts";
+import { type ErrorCode, GatewayError } from "../errors.ts";
 import type { Clock, Closer, Exchange, Log, NodeEntry, Reach, Scope } from "../ports.ts";
 import { nodeOfTunnelAddress } from "../tunnel/protocol.ts";
 import { type AddressPolicy, createPolicy } from "./address.ts";
@@ -78,6 +76,21 @@ export interface Reaches extends Ways, Closer {
   readonly stats: ReachStats;
 }
 
+/** What carriage is given, made once for all exchanges that go the same way to a node as it is now. */
+interface Given {
+  readonly node: NodeEntry;
+  readonly throughTunnel: boolean;
+  readonly reaches: Map<Kind, Reach>;
+}
+
+/** A node's ways, and since when they are not used. */
+interface Held {
+  readonly ways: NodeWays;
+  /** Monotonic milliseconds of the last use, minute by minute. */
+  usedAtMs: number;
+  given: Given | undefined;
+}
+
 /** Which connections an exchange needs. */
 export const kindOf = ({ route }: Exchange): Kind => {
   if (route.carriage === "unary") return "short";
@@ -100,7 +113,7 @@ export const createReach = (
   const policy = createPolicy(options.addresses);
   const now = (): number => needs.clock.monotonic();
   const random = needs.random ?? Math.random;
-  const ways = new Map<string, NodeWays>();
+  const held = new Map<string, Held>();
   const trails = {
     tunnel: createTrails(now, options.maxNodes),
     direct: createTrails(now, options.maxNodes),
@@ -108,14 +121,14 @@ export const createReach = (
   const failures: Partial<Record<ErrorCode, number>> = {};
   let closed = false;
 
-  const drop = (id: string, old: NodeWays): void => {
-    ways.delete(id);
-    old.retire();
+  const drop = (id: string, { ways }: Held): void => {
+    held.delete(id);
+    ways.retire();
   };
   const sweep = (): void => {
     const before = now() - options.idleMs;
-    for (const [id, old] of ways)
-      if (old.usedAtMs < before && old.stats.sockets === 0) drop(id, old);
+    for (const [id, old] of held)
+      if (old.usedAtMs < before && old.ways.stats.sockets === 0) drop(id, old);
   };
   const timer = setInterval(sweep, sweepMs);
   timer.unref();
@@ -153,34 +166,34 @@ export const createReach = (
     });
   };
 
-  const create = (node: NodeEntry): NodeWays => {
+  const create = (node: NodeEntry): Held => {
     const peer = { named: { node: node.name }, tls: node.tls };
     const connector = connectorTo(node, peer);
-    const made = createWays(
+    const ways = createWays(
       { peer, address: node.address },
       { connector, circuit: createCircuit({ now, random }, options) },
       options,
     );
-    ways.set(node.id, made);
-    const [oldest] = ways;
-    if (ways.size > options.maxNodes && oldest) drop(...oldest);
+    const made = { ways, usedAtMs: now(), given: undefined };
+    held.set(node.id, made);
+    const [oldest] = held;
+    if (held.size > options.maxNodes && oldest) drop(...oldest);
     return made;
   };
 
   /** The ways to a node at the address it has now. The map's order is the order of last use, minute by minute. */
-  const waysTo = (node: NodeEntry): NodeWays => {
-    const known = ways.get(node.id);
-    if (known && known.address === node.address && known.peer.tls === node.tls) {
+  const waysTo = (node: NodeEntry): Held => {
+    const known = held.get(node.id);
+    if (known && known.ways.address === node.address && known.ways.peer.tls === node.tls) {
       if (now() - known.usedAtMs < sweepMs) return known;
-      ways.delete(node.id);
-      ways.set(node.id, known);
+      held.delete(node.id);
+      held.set(node.id, known);
       known.usedAtMs = now();
+      known.given = undefined; // its trail counts as used, too
       return known;
     }
     if (known) drop(node.id, known);
-    const made = create(node);
-    made.usedAtMs = now();
-    return made;
+    return create(node);
   };
 
   /** What an agent did to an exchange; failures to connect are told by the connectors. */
@@ -191,7 +204,7 @@ export const createReach = (
 
   const obstaclesOf = ({ id, address }: NodeEntry): Obstacles => {
     const judged = policy.check(address);
-    const known = ways.get(id);
+    const known = held.get(id)?.ways;
     const refusal = known?.address === address ? known.circuit.reason : undefined;
     return {
       refused: judged.ok ? undefined : judged.reason,
@@ -200,34 +213,50 @@ export const createReach = (
   };
 
   options.tunnels?.onLeaving((id) => {
-    const old = ways.get(id);
+    const old = held.get(id);
     if (old) drop(id, old); // its idle connections would hold the tunnel
   });
+
+  const reachBy = (ways: NodeWays, node: NodeEntry, pool: Reach["pool"], trail: Trail): Reach => ({
+    node,
+    origin: ways.origin,
+    pool,
+    connect: ways.connect,
+    headers: noHeaders,
+    failed: (error) => failed(error, trail),
+    succeeded: () => {
+      ways.circuit.succeeded();
+      trail.answered();
+    },
+  });
+
+  const givenBy = (known: Held, node: NodeEntry, throughTunnel: boolean): Given => {
+    const { given } = known;
+    if (given?.node === node && given.throughTunnel === throughTunnel) return given;
+    known.given = { node, throughTunnel, reaches: new Map() };
+    return known.given;
+  };
 
   return {
     to(scope, exchange) {
       if (closed) throw draining;
       const node = nodeOf(scope, exchange, options);
-      const way = waysTo(node);
-      const pool = way.pool(kindOf(exchange));
+      const known = waysTo(node);
+      const { ways } = known;
+      const kind = kindOf(exchange);
+      const pool = ways.pool(kind);
       const throughTunnel = isTunnelled(node);
-      if (throughTunnel) way.circuit.succeeded(); // what failed before it was there counts no more
-      const trail = throughTunnel ? trails.tunnel(node.id) : trails.direct(node.id);
-      const reason = way.circuit.refusal();
+      if (throughTunnel) ways.circuit.succeeded(); // what failed before it was there counts no more
+      const reason = ways.circuit.refusal();
       if (reason !== undefined)
         throw new GatewayError("node_unreachable", { node: node.name, reason });
-      return {
-        node,
-        origin: way.origin,
-        pool,
-        connect: way.connect,
-        headers: noHeaders,
-        failed: (error) => failed(error, trail),
-        succeeded: () => {
-          way.circuit.succeeded();
-          trail.answered();
-        },
-      };
+      const { reaches } = givenBy(known, node, throughTunnel);
+      const made = reaches.get(kind);
+      if (made) return made;
+      const trail = throughTunnel ? trails.tunnel(node.id) : trails.direct(node.id);
+      const reach = reachBy(ways, node, pool, trail);
+      reaches.set(kind, reach);
+      return reach;
     },
     report(node) {
       const { id, address } = node;
@@ -244,14 +273,14 @@ export const createReach = (
       ];
     },
     get stats() {
-      const all = [...ways.values()].map(({ stats, circuit }) => ({
+      const all = [...held.values()].map(({ ways: { stats, circuit } }) => ({
         ...stats,
         open: circuit.isOpen ? 1 : 0,
       }));
       const sum = (field: "running" | "waiting" | "sockets" | "open"): number =>
         all.reduce((total, one) => total + one[field], 0);
       return {
-        nodes: ways.size,
+        nodes: held.size,
         openCircuits: sum("open"),
         running: sum("running"),
         waiting: sum("waiting"),
@@ -262,9 +291,9 @@ export const createReach = (
     async close(_signal) {
       closed = true;
       clearInterval(timer);
-      const all = [...ways.values()];
-      ways.clear();
-      for (const way of all) way.destroy(draining);
+      const all = [...held.values()];
+      held.clear();
+      for (const { ways } of all) ways.destroy(draining);
     },
   };
 };

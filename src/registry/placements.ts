@@ -57,13 +57,14 @@ export class Placements {
 
   get(id: string): Placement | undefined {
     if (!readWords(id, this.#words) || !this.#held()) return undefined;
-    const { nodeId, namespace, jobId, taskGroup, terminal } = this.#located();
-    return { id, nodeId, namespace, jobId, taskGroup, terminal };
+    const { namespace, jobId, taskGroup } = this.#workload();
+    return { id, nodeId: this.#nodeId(), namespace, jobId, taskGroup, terminal: this.#terminal() };
   }
 
   at(bytes: Uint8Array, offset: number): Located | undefined {
     if (!readWordsAt(bytes, offset, this.#words) || !this.#held()) return undefined;
-    return this.#located();
+    const { namespace, jobId, taskGroup } = this.#workload();
+    return { nodeId: this.#nodeId(), namespace, jobId, taskGroup, terminal: this.#terminal() };
   }
 
   /** False when the id is none or the bound is reached. */
@@ -128,16 +129,18 @@ export class Placements {
     return !this.#settled || ((this.#values[1] ?? 0) & epochMask) === this.#epoch;
   }
 
-  #located(): Located {
-    const second = this.#values[1] ?? 0;
-    const { namespace, jobId, taskGroup } = this.#workloads.value(this.#values[0] ?? 0);
-    return {
-      nodeId: this.#nodes.value(second >>> nodeShift),
-      namespace,
-      jobId,
-      taskGroup,
-      terminal: terminals[second & terminalMask],
-    };
+  /* ---- of the entry that was looked up last ---- */
+
+  #workload(): Workload {
+    return this.#workloads.value(this.#values[0] ?? 0);
+  }
+
+  #nodeId(): string {
+    return this.#nodes.value((this.#values[1] ?? 0) >>> nodeShift);
+  }
+
+  #terminal(): Terminal {
+    return terminals[(this.#values[1] ?? 0) & terminalMask];
   }
 
   #release(workload: number, node: number): void {
