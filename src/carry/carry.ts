@@ -60,7 +60,7 @@ export const createCarry = (
     };
     const { response } = exchange.wire;
     return overWays(reach, exchange.signal, (way) => {
-      for (const [name, value] of Object.entries(way.headers)) response.setHeader(name, value);
+      for (const name in way.headers) response.setHeader(name, way.headers[name] ?? "");
       return carriage({
         exchange,
         reach: way,

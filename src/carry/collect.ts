@@ -1,20 +1,10 @@
 /** An answer held whole before a byte of it is sent: short calls, and the text of every refusal. */
 import { nodeHeader } from "../answer.ts";
 import { GatewayError } from "../errors.ts";
-import type { HttpResponse, Tally } from "../ports.ts";
 import type { Headers } from "../upstream/head.ts";
 import type { Listener } from "./ask.ts";
+import type { Carrying } from "./carriage.ts";
 import { type Content, checkStatus, toClient } from "./headers.ts";
-
-export interface Collector {
-  readonly response: HttpResponse;
-  readonly tally: Tally;
-  /** Told when the head is there. */
-  readonly heard: () => void;
-  readonly node: string;
-  readonly content: Content;
-  readonly maxBytes: number;
-}
 
 const refusals: Readonly<Record<number, string>> = {
   400: "invalid_request",
@@ -52,29 +42,37 @@ const textOf = (body: Buffer): string => (body.length <= maxTextBytes ? body.toS
 
 /** Answers when all has come. */
 class Collecting implements Listener {
-  readonly #to: Collector;
+  readonly #carrying: Carrying;
+  readonly #content: Content;
   readonly #chunks: Buffer[] = [];
   #bytes = 0;
   #status = 0;
   #headers: Record<string, string | number> = {};
 
-  constructor(to: Collector) {
-    this.#to = to;
+  constructor(carrying: Carrying, content: Content) {
+    this.#carrying = carrying;
+    this.#content = content;
   }
 
   head(status: number, headers: Headers): "collects" {
-    const { node, content, heard } = this.#to;
-    this.#status = checkStatus(status, node);
-    this.#headers = toClient(headers, content, node);
+    const { reach, heard } = this.#carrying;
+    const { name } = reach.node;
+    this.#status = checkStatus(status, name);
+    this.#headers = toClient(headers, this.#content, name);
     heard();
     return "collects";
   }
 
   data(chunk: Buffer, done: (() => void) | undefined): boolean {
-    const { node, maxBytes } = this.#to;
+    const { reach, limits } = this.#carrying;
+    const maxBytes =
+      this.#content === "document" ? limits.maxDocumentBytes : limits.maxRefusalBytes;
     this.#bytes += chunk.length;
     if (this.#bytes > maxBytes)
-      throw new GatewayError("upstream_invalid", { node, reason: `more than ${maxBytes} bytes` });
+      throw new GatewayError("upstream_invalid", {
+        node: reach.node.name,
+        reason: `more than ${maxBytes} bytes`,
+      });
     this.#chunks.push(done === undefined ? chunk : Buffer.from(chunk));
     done?.();
     return true;
@@ -88,7 +86,7 @@ class Collecting implements Listener {
   }
 
   #refuse(body: Buffer): void {
-    const { node } = this.#to;
+    const node = this.#carrying.reach.node.name;
     const text = textOf(body);
     const unknown = this.#status === 404 ? unknownAllocation(text, node) : undefined;
     if (unknown !== undefined) throw unknown;
@@ -99,7 +97,7 @@ class Collecting implements Listener {
   }
 
   #answer(status: number, body: Buffer): void {
-    const { response, tally } = this.#to;
+    const { response, tally } = this.#carrying;
     if (status !== 204) this.#headers["Content-Length"] = body.length;
     response.writeHead(status, this.#headers);
     tally.bytesOut += body.length;
@@ -107,5 +105,9 @@ class Collecting implements Listener {
   }
 }
 
-/** A listener that answers when all has come. Its bound passed is `upstream_invalid`. */
-export const collect = (to: Collector): Listener => new Collecting(to);
+/**
+ * A listener that answers when all has come: a document, or in place of a file what its agent says instead. Too much of it is
+ * `upstream_invalid`.
+ */
+export const collect = (carrying: Carrying, content: Content): Listener =>
+  new Collecting(carrying, content);

@@ -36,10 +36,7 @@ export const rangeAsked = ({ exchange }: Carrying): RangeAsked | undefined => {
   return range && { range, version: typeof version === "string" ? version : undefined };
 };
 
-const refusalTo = ({ response, tally, heard, reach, limits }: Carrying): Listener =>
-  collect({
-    response, tally, heard, node: reach.node.name, content: "file", maxBytes: limits.maxRefusalBytes,
-  }); // biome-ignore format: one row
+const refusalTo = (carrying: Carrying): Listener => collect(carrying, "file");
 
 /** What has come of a part besides what was passed on. */
 interface Taken {

@@ -67,10 +67,8 @@ const watchStall = (
 
 /** A listener that passes an answer on, or the refusal that it is. */
 export const copy = (carrying: Carrying, terms: StreamTerms): Listener => {
-  const { exchange, reach, tally, response, heard, limits } = carrying;
-  const refusal = collect({
-    response, tally, heard, node: reach.node.name, content: "file", maxBytes: limits.maxRefusalBytes,
-  }); // biome-ignore format: one row
+  const { exchange, reach, tally, response } = carrying;
+  const refusal = collect(carrying, "file");
   let refused = false;
   let chunked = false;
   let waiting = false;

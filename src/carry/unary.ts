@@ -8,18 +8,14 @@ import { cut, delivered } from "./cut.ts";
 const smallBytes = 64 * 1024;
 
 export const unary: HttpCarriage = async (carrying) => {
-  const { exchange, reach, tally, response, request, heard, limits } = carrying;
+  const { exchange, reach, tally, response, request, limits } = carrying;
   const terms = {
     reach,
     signal: exchange.signal,
     deadlineMs: deadlineMsOf(carrying),
     silenceMs: 0,
   };
-  const node = reach.node.name;
-  const listener = collect({
-    response, tally, heard, node, content: "document", maxBytes: limits.maxDocumentBytes,
-  }); // biome-ignore format: one row
-  await ask(request, terms, listener);
+  await ask(request, terms, collect(carrying, "document"));
   if (tally.bytesOut <= smallBytes) return;
   try {
     await delivered(response, exchange.signal, limits.stallMs);

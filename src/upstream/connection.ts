@@ -1,7 +1,7 @@
 /** One HTTP/1.1 connection to an agent: a request at a time, its answer read strictly, used again when it ended well. */
 import type { Duplex } from "node:stream";
 import { type Body, bodyOf } from "./body.ts";
-import { beginning, type Head, InvalidAnswer, readHead } from "./head.ts";
+import { beginning, endOfHead, type Head, headEndBytes, InvalidAnswer, readHead } from "./head.ts";
 import type { Intake } from "./intake.ts";
 import { Loan, shared } from "./loans.ts";
 import { keptAfter, Rest } from "./rest.ts";
@@ -37,7 +37,6 @@ export interface ConnectionEvents {
   readonly closed: (connection: Connection) => void;
 }
 
-const headEnd = "\r\n\r\n";
 const maxInterim = 128;
 const bulkFromBytesDefault = 128 * 1024;
 /** Fewer are copied: a receiver that is slow must not hold a whole buffer for each little piece. */
@@ -195,10 +194,10 @@ export class Connection {
     const all = this.#pending === undefined ? bytes : Buffer.concat([this.#pending, bytes]);
     let at = 0;
     for (;;) {
-      const end = all.indexOf(headEnd, Math.max(at, before - headEnd.length + 1), "latin1");
+      const end = endOfHead(all, Math.max(at, before - headEndBytes + 1));
       if (end < 0 || end - at > this.#options.maxHeadBytes) break;
       const head = readHead(all.toString("latin1", at, end));
-      at = end + headEnd.length;
+      at = end + headEndBytes;
       if (this.#isFinal(head)) {
         this.#pending = undefined;
         return at - before;

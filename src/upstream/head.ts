@@ -181,6 +181,21 @@ const keepsAlive = ({ connection }: Headers): boolean =>
   connection === undefined ||
   (typeof connection === "string" && connection.toLowerCase() === "keep-alive");
 
+/** CR LF CR LF. */
+export const headEndBytes = 4;
+
+/** Where the first end of a head begins at or behind `from`; -1 when there is none. Most bytes tell of four that none ends there. */
+export const endOfHead = (bytes: Uint8Array, from: number): number => {
+  for (let at = from + headEndBytes - 1; at < bytes.length; ) {
+    const byte = bytes[at];
+    if (byte === lf) {
+      if (bytes[at - 1] === cr && bytes[at - 2] === lf && bytes[at - 3] === cr) return at - 3;
+      at += 2;
+    } else at += byte === cr ? 1 : headEndBytes;
+  }
+  return -1;
+};
+
 /** `text` is the head without its empty line, read as latin1. Throws InvalidAnswer. */
 export const readHead = (text: string): Head => {
   const status = statusOf(text);

@@ -7,7 +7,7 @@ import { PassThrough } from "node:stream";
 import { test } from "node:test";
 import fc from "fast-check";
 import { Connection, type Receiver } from "../../src/upstream/connection.ts";
-import { type Head, InvalidAnswer, isField, readHead } from "../../src/upstream/head.ts";
+import { endOfHead, type Head, InvalidAnswer, isField, readHead } from "../../src/upstream/head.ts";
 import { cuts, headish, mangled, piecesOf, proper } from "./answers.ts";
 import { fieldsOf } from "./grammar.ts";
 import { llhttpVerdict, type Verdict } from "./llhttp.ts";
@@ -185,6 +185,15 @@ test("a head is read to the letter of its grammar, whatever bytes it is of", () 
     { numRuns: 10_000 },
   );
   assert.ok(heads > 500 && refused > 500, `${heads} heads, ${refused} refused`);
+});
+
+test("the end of a head is found where it is first", () => {
+  fc.assert(
+    fc.property(fc.stringMatching(/^[a\r\n]{0,24}$/), fc.nat(8), (text, from) => {
+      assert.equal(endOfHead(Buffer.from(text), from), text.indexOf("\r\n\r\n", from));
+    }),
+    { numRuns: 5_000 },
+  );
 });
 
 test("a trailer's line is a field to the letter", () => {
