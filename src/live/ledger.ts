@@ -184,12 +184,9 @@ export const createLedger = (needs: RightsNeeds, given: Partial<LedgerOptions> =
     for (const entry of entries.values()) end(entry, "drained", new GatewayError("draining"));
   };
 
-  const enter = (
-    exchange: Exchange,
-    rights: Pick<Entry, "owner" | "principal" | "scope">,
-  ): void => {
-    entries.set(exchange, { exchange, ...rights, checkedAtMs: monotonic(), ending: undefined });
-    counts[exchange.route.carriage] += 1;
+  const enter = (entry: Entry): void => {
+    entries.set(entry.exchange, entry);
+    counts[entry.exchange.route.carriage] += 1;
   };
 
   return {
@@ -197,12 +194,20 @@ export const createLedger = (needs: RightsNeeds, given: Partial<LedgerOptions> =
       if (draining) throw new GatewayError("draining");
       const owner = lasting.has(exchange.route.carriage) ? ownerOf(exchange, principal) : undefined;
       if (owner !== undefined) take(owner);
-      enter(exchange, { owner, principal, scope });
+      const checkedAtMs = monotonic();
+      enter({ exchange, owner, principal, scope, checkedAtMs, ending: undefined });
       if (principal.expiresAtMs !== undefined) expiry.by(principal.expiresAtMs);
     },
     host(exchange) {
       if (draining) throw new GatewayError("draining");
-      enter(exchange, { owner: undefined, principal: undefined, scope: { kind: "cluster" } });
+      enter({
+        exchange,
+        owner: undefined,
+        principal: undefined,
+        scope: { kind: "cluster" },
+        checkedAtMs: monotonic(),
+        ending: undefined,
+      });
     },
     done(exchange, error) {
       const entry = entries.get(exchange);
@@ -211,7 +216,7 @@ export const createLedger = (needs: RightsNeeds, given: Partial<LedgerOptions> =
       counts[exchange.route.carriage] -= 1;
       if (entry.owner !== undefined) shares.remove(entry.owner);
       options.onEnd(exchange, entry.ending ?? reasonOf(error));
-      if (entries.size === 0) for (const told of [...emptied]) told();
+      if (entries.size === 0 && emptied.size > 0) for (const told of [...emptied]) told();
     },
     list() {
       const nowMs = monotonic();

@@ -3,6 +3,7 @@ import { GatewayError } from "../errors.ts";
 import { escapeControls, hidden, redactText } from "./redact.ts";
 
 const maxLength = 2048;
+const maxIdLength = 64;
 const maxItems = 64;
 const maxDepth = 4;
 const maxCauses = 5;
@@ -44,20 +45,21 @@ const errorFields = (error: Error): Readonly<Record<string, unknown>> => {
 export const shortText = (text: string): string =>
   redactText(text.length > maxLength ? `${text.slice(0, maxLength)}…` : text);
 
-/** Ids and addresses: too few letters for a credential's word, none that JSON or a terminal minds. */
-const bare = /^[\dA-Fa-f.:-]{0,64}$/;
-/** Nothing that JSON escapes, nor a terminal obeys. */
-const plain = /^[ !#-[\]-~]*$/;
+/** What ids and addresses do not have; a text without it has too few letters for a credential's word, and is plain too. */
+const beyondIds = /[^\dA-Fa-f.:-]/;
+/** What JSON escapes or a terminal may obey, and some more. */
+const beyondPlain = /[^ !#-[\]-~]/;
 
 /** A value that is clean, as JSON that no terminal obeys. */
 export const jsonOf = (clean: unknown): string => escapeControls(JSON.stringify(clean));
 
 /** The same of a text. */
-export const quoted = (clean: string): string => (plain.test(clean) ? `"${clean}"` : jsonOf(clean));
+export const quoted = (clean: string): string =>
+  beyondPlain.test(clean) ? jsonOf(clean) : `"${clean}"`;
 
 /** A text as a line may hold it, as JSON. */
 export const jsonText = (text: string): string =>
-  bare.test(text) ? `"${text}"` : quoted(shortText(text));
+  text.length > maxIdLength || beyondIds.test(text) ? quoted(shortText(text)) : `"${text}"`;
 
 const objectFields = (value: object, depth: number): unknown => {
   if (depth >= maxDepth) return "…";
