@@ -150,7 +150,8 @@ const countError = (metrics: Metrics, code: ErrorCode): void => {
 };
 
 export const createRecorder = ({ metrics, audit, log, ledger }: RecorderNeeds): Recorder => {
-  const memories = new WeakMap<Exchange, Memory>();
+  /** Of each exchange from its first word to `ended`, which comes once for each. */
+  const memories = new Map<Exchange, Memory>();
 
   const memoryOf = (exchange: Exchange): Memory => {
     const known = memories.get(exchange);
@@ -265,7 +266,7 @@ export const createRecorder = ({ metrics, audit, log, ledger }: RecorderNeeds): 
       }
       ledger().done(exchange, error);
       const memory = memoryOf(exchange);
-      memories.delete(exchange); // see edge.ts: not left to the collector
+      memories.delete(exchange);
       endStream(ending, exchange, memory);
       endAudit(ending, exchange, memory);
       write(ending, memory.principal);

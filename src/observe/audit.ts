@@ -75,37 +75,37 @@ export interface Audit extends Closer {
 const refusalsPerSecond = 10;
 const tellSuppressedMs = 5_000;
 
-/** Texts that callers wrote or may have; all others are the gateway's own words. */
-const textMember = (name: string, text: string | undefined): string =>
-  text === undefined ? "" : `,"${name}":${jsonText(text)}`;
+/** Texts that callers wrote or may have; all others are the gateway's own words. `label` is the member's name with its marks. */
+const textMember = (label: string, text: string | undefined): string =>
+  text === undefined ? "" : label + jsonText(text);
 
-const numberMember = (name: string, value: number | undefined): string =>
-  value === undefined ? "" : `,"${name}":${Number.isFinite(value) ? value : null}`;
+const numberMember = (label: string, value: number | undefined): string =>
+  value === undefined ? "" : label + (Number.isFinite(value) ? value : null);
 
 /** The members that both records of a subject have, as JSON that can be written as it is. */
 const membersOf = (subject: AuditSubject): string => {
   const { requestId, route, kind, argv } = subject;
   let members = `"requestId":"${requestId}","route":"${route}","kind":"${kind}"`;
-  members += textMember("accessor", subject.accessor);
-  members += textMember("address", subject.address);
-  members += textMember("allocation", subject.allocation);
-  members += textMember("node", subject.node);
-  members += textMember("namespace", subject.namespace);
-  members += textMember("task", subject.task);
-  members += textMember("path", subject.path);
-  members += textMember("method", subject.method);
-  members += textMember("template", subject.template);
-  members += textMember("upstream", subject.upstream);
+  members += textMember(',"accessor":', subject.accessor);
+  members += textMember(',"address":', subject.address);
+  members += textMember(',"allocation":', subject.allocation);
+  members += textMember(',"node":', subject.node);
+  members += textMember(',"namespace":', subject.namespace);
+  members += textMember(',"task":', subject.task);
+  members += textMember(',"path":', subject.path);
+  members += textMember(',"method":', subject.method);
+  members += textMember(',"template":', subject.template);
+  members += textMember(',"upstream":', subject.upstream);
   if (argv !== undefined) members += `,"argv":${jsonOf(redactArguments(argv))}`;
   return members;
 };
 
 const endMembers = (end: AuditEnd, durationMs: number): string => {
   let members = end.code === undefined ? "" : `,"code":"${end.code}"`;
-  members += numberMember("status", end.status);
-  members += numberMember("bytesIn", end.bytesIn);
-  members += numberMember("bytesOut", end.bytesOut);
-  members += numberMember("exitCode", end.exitCode);
+  members += numberMember(',"status":', end.status);
+  members += numberMember(',"bytesIn":', end.bytesIn);
+  members += numberMember(',"bytesOut":', end.bytesOut);
+  members += numberMember(',"exitCode":', end.exitCode);
   return `${members},"durationMs":${durationMs},"result":"${end.result}"`;
 };
 
