@@ -8,6 +8,7 @@ import { GatewayError, toGatewayError } from "../errors.ts";
 import { readCredential } from "../http/credential.ts";
 import { queryOf } from "../http/query.ts";
 import { refusePlainExec } from "../http/upgrade.ts";
+import { EndSignal } from "../lib/end-signal.ts";
 import type { RawQuery } from "../parameters.ts";
 import type {
   Credential,
@@ -156,7 +157,7 @@ export const createEdge = (needs: EdgeNeeds, options: EdgeOptions): Edge => {
     { route, key, parameters, body, pretty }: Parsed,
     wire: Extract<Wire, { readonly kind: "http" }>,
   ): Exchange => {
-    const exchange = newExchange({
+    const facts = {
       id,
       route,
       method,
@@ -170,7 +171,8 @@ export const createEdge = (needs: EdgeNeeds, options: EdgeOptions): Edge => {
       wire,
       startedAtMs,
       tally,
-    });
+    };
+    const exchange = isOfAgents(route) ? newExchange(facts, new EndSignal()) : newExchange(facts);
     endWithClient(exchange, wire.response);
     return exchange;
   };

@@ -14,14 +14,14 @@ export const newTally = (): Tally => ({
 export type ExchangeFacts = Omit<Exchange, "signal" | "end">;
 
 /** The signal aborts once, with the first reason given to `end`. */
-export const newExchange = (facts: ExchangeFacts): Exchange => {
-  const controller = new AbortController();
-  return {
-    ...facts,
-    signal: controller.signal,
-    end: (reason: GatewayError) => controller.abort(reason),
-  };
-};
+export const newExchange = (
+  facts: ExchangeFacts,
+  ending: Pick<AbortController, "signal" | "abort"> = new AbortController(),
+): Exchange => ({
+  ...facts,
+  signal: ending.signal,
+  end: (reason: GatewayError) => ending.abort(reason),
+});
 
 /** Request ids: unique in this process' life, short, and cheap to make. */
 export const requestIds = (prefix: string): (() => string) => {
