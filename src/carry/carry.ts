@@ -7,7 +7,7 @@ import type { Carry, Clock, Exchange, Reach } from "../ports.ts";
 import type { Agents, HttpCarriage, Limits } from "./carriage.ts";
 import { createDownload } from "./download.ts";
 import { follow } from "./follow.ts";
-import { agentRequest } from "./request.ts";
+import { type AgentRequest, agentRequest } from "./request.ts";
 import { createShares, type Shares } from "./shared/shares.ts";
 import { unary } from "./unary.ts";
 import { overWays } from "./ways.ts";
@@ -51,15 +51,18 @@ export const createCarry = (
   };
 
   const overHttp = (exchange: Exchange, reach: Reach, carriage: HttpCarriage): Promise<void> => {
-    if (exchange.wire.kind !== "http") throw new GatewayError("internal", { reason: "wrong wire" });
-    const request = agentRequest(exchange, reach.node);
-    const { tally } = exchange;
-    tally.bytesIn += request.body === undefined ? 0 : Buffer.byteLength(request.body);
+    const { tally, wire } = exchange;
     const heard = (): void => {
       tally.firstByteMs ??= clock.monotonic() - exchange.startedAtMs;
     };
-    const { response } = exchange.wire;
+    let request: AgentRequest | undefined;
     return overWays(reach, exchange.signal, (way) => {
+      if (wire.kind !== "http") throw new GatewayError("internal", { reason: "wrong wire" });
+      if (request === undefined) {
+        request = agentRequest(exchange, reach.node);
+        tally.bytesIn += request.body === undefined ? 0 : Buffer.byteLength(request.body);
+      }
+      const { response } = wire;
       for (const name in way.headers) response.setHeader(name, way.headers[name] ?? "");
       return carriage({
         exchange,
@@ -75,16 +78,21 @@ export const createCarry = (
     });
   };
 
-  return async (exchange, reach) => {
-    const { carriage } = exchange.route;
+  const overSocket = async (exchange: Exchange, reach: Reach): Promise<void> => {
     try {
-      if (carriage === "registry") throw new GatewayError("internal", { reason: "no carriage" });
-      if (carriage === "websocket") await websocket({ exchange, reach, limits, clock });
-      else await overHttp(exchange, reach, carriages[carriage]);
+      await websocket({ exchange, reach, limits, clock });
     } catch (error) {
       // a session that is over has asked its signal already, and its socket's close has ended the exchange since
-      if (carriage === "websocket" && error instanceof GatewayError) throw error;
+      if (error instanceof GatewayError) throw error;
       throw toGatewayError(error, exchange.signal, reach.node.name);
     }
+  };
+
+  return (exchange, reach) => {
+    const { carriage } = exchange.route;
+    if (carriage === "registry")
+      return Promise.reject(new GatewayError("internal", { reason: "no carriage" }));
+    if (carriage === "websocket") return overSocket(exchange, reach);
+    return overHttp(exchange, reach, carriages[carriage]);
   };
 };

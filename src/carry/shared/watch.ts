@@ -5,8 +5,9 @@
 import { GatewayError } from "../../errors.ts";
 import { ask, type Flow, type Listener, type Terms } from "../ask.ts";
 import { type Carrying, deadlineMsOf } from "../carriage.ts";
+import { cut } from "../cut.ts";
 import type { AgentRequest } from "../request.ts";
-import { handedOver, orCut, type StreamTerms, sendHead } from "../stream.ts";
+import { handedOver, type StreamTerms, sendHead } from "../stream.ts";
 import type { Member } from "./member.ts";
 import { asked, checkGoesOn, isInRecords, recordBody } from "./records.ts";
 import type { Share } from "./share.ts";
@@ -134,6 +135,11 @@ const toItsEnd = async (watching: Watching): Promise<void> => {
   while (member !== undefined && (await member.parting) === "alone") member = await goOn(watching);
 };
 
+const leave = (watching: Watching): void => {
+  watching.share?.remove(watching.viewer);
+  watching.share = undefined;
+};
+
 /** A way that could not be taken is no refusal any more once the caller has a head: its answer broke. */
 const brokenOff = (error: unknown, { carrying, viewer }: Watching): unknown => {
   const isOurs = !viewer.isBegun || carrying.exchange.signal.aborted;
@@ -144,21 +150,21 @@ const brokenOff = (error: unknown, { carrying, viewer }: Watching): unknown => {
 };
 
 /** `other` takes what an agent answers that knows no records. */
-export const watch = (
+export const watch = async (
   carrying: Carrying,
   terms: StreamTerms,
   other: () => Listener,
-): Promise<void> =>
-  orCut(carrying, async () => {
-    const viewer = new Viewer(carrying);
-    const watching: Watching = { carrying, terms, viewer, other, share: undefined };
-    try {
-      await toItsEnd(watching);
-      if (viewer.isBegun) viewer.end();
-    } catch (error) {
-      throw brokenOff(error, watching);
-    } finally {
-      watching.share?.remove(viewer);
-    }
+): Promise<void> => {
+  const viewer = new Viewer(carrying);
+  const watching: Watching = { carrying, terms, viewer, other, share: undefined };
+  try {
+    await toItsEnd(watching);
+    if (viewer.isBegun) viewer.end();
+    leave(watching);
     await handedOver(carrying, terms);
-  });
+  } catch (error) {
+    leave(watching);
+    if (carrying.response.headersSent) cut(carrying.response);
+    throw brokenOff(error, watching);
+  }
+};
