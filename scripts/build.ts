@@ -1,4 +1,4 @@
-/** `npm run build [-- directory]`: compiles the sources and packs `dist/serai-<version>.tgz`, which `npm i -g` installs. */
+/** `npm run build [-- directory]`: bundles the program and packs `dist/serai-<version>.tgz`, which `npm i -g` installs. */
 import { execFileSync } from "node:child_process";
 import {
   chmodSync,
@@ -11,6 +11,8 @@ import {
   writeFileSync,
 } from "node:fs";
 import path from "node:path";
+import { bundle, installed } from "./bundle.ts";
+import { noticesOf } from "./notices.ts";
 
 interface Manifest {
   readonly name: string;
@@ -29,6 +31,7 @@ const isBuilt = (directory: string): boolean =>
 
 const root = path.join(import.meta.dirname, "..");
 const out = path.resolve(process.argv[2] ?? path.join(root, "dist"));
+const notices = "THIRD-PARTY-NOTICES";
 process.chdir(root);
 
 const manifest: Manifest = JSON.parse(readFileSync("package.json", "utf8"));
@@ -39,7 +42,8 @@ if (existsSync(out) && !isBuilt(out)) {
   process.exit(1);
 }
 rmSync(out, { recursive: true, force: true });
-run("tsc", "-p", "tsconfig.build.json", "--outDir", path.join(out, "lib"));
+const files = await bundle(root, path.join(out, "lib"));
+writeFileSync(path.join(out, notices), noticesOf(root, files));
 mkdirSync(path.join(out, "bin"), { recursive: true });
 cpSync("bin/serai.mjs", path.join(out, "bin/serai.mjs"));
 chmodSync(path.join(out, "bin/serai.mjs"), 0o755);
@@ -54,8 +58,8 @@ const published = {
   type: "module",
   bin: { serai: "bin/serai.mjs" },
   engines: { node: ">=24.12" },
-  files: ["bin", "lib", "config", "CHANGELOG.md"],
-  dependencies,
+  files: ["bin", "lib", "config", "CHANGELOG.md", notices],
+  dependencies: Object.fromEntries(installed.map((name) => [name, dependencies[name]])),
 };
 writeFileSync(path.join(out, "package.json"), `${JSON.stringify(published, undefined, 2)}\n`);
 const [packed] = JSON.parse(run("npm", "pack", out, "--json", "--pack-destination", out));
