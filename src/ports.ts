@@ -249,7 +249,15 @@ export interface Exchange {
   readonly wire: Wire;
   readonly startedAtMs: number;
   readonly tally: Tally;
+  readonly kept: Kept;
 }
+
+/**
+ * What parts keep of an exchange while it is here. Each declares its own (`declare module`) and looks at no other's; a Map from
+ * exchanges would do, but for what lib/bag.ts tells.
+ */
+// biome-ignore lint/suspicious/noEmptyInterface: its members are the parts'
+export interface Kept {}
 
 /** Counts and times of one exchange, filled by carriage as they come; times are monotonic. */
 export interface Tally {

@@ -24,7 +24,7 @@ const mayImport: Readonly<Record<string, readonly string[] | "all">> = {
   observe: [...everywhere, "routes"],
   config: [...everywhere, "routes"],
   tunnel: [...everywhere, "http"],
-  upstream: [],
+  upstream: ["lib"],
   reach: [...everywhere, "nomad", "tunnel", "upstream"],
   carry: [...everywhere, "routes", "nomad", "upstream", "logs"],
   http: [...everywhere, "routes"],

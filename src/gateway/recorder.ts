@@ -30,6 +30,13 @@ interface Memory {
   isStream: boolean;
 }
 
+declare module "../ports.ts" {
+  interface Kept {
+    /** The recorder's. */
+    memory?: Memory;
+  }
+}
+
 export interface RecorderNeeds {
   readonly metrics: Metrics;
   readonly audit: Audit;
@@ -150,20 +157,9 @@ const countError = (metrics: Metrics, code: ErrorCode): void => {
 };
 
 export const createRecorder = ({ metrics, audit, log, ledger }: RecorderNeeds): Recorder => {
-  /** Of each exchange from its first word to `ended`, which comes once for each. */
-  const memories = new Map<Exchange, Memory>();
-
-  const memoryOf = (exchange: Exchange): Memory => {
-    const known = memories.get(exchange);
-    if (known) return known;
-    const fresh: Memory = {
-      principal: undefined,
-      entry: undefined,
-      reason: undefined,
-      isStream: false,
-    };
-    memories.set(exchange, fresh);
-    return fresh;
+  const memoryOf = ({ kept }: Exchange): Memory => {
+    kept.memory ??= { principal: undefined, entry: undefined, reason: undefined, isStream: false };
+    return kept.memory;
   };
 
   const endAudit = (ending: Ending, exchange: Exchange, memory: Memory): void => {
@@ -266,7 +262,6 @@ export const createRecorder = ({ metrics, audit, log, ledger }: RecorderNeeds): 
       }
       ledger().done(exchange, error);
       const memory = memoryOf(exchange);
-      memories.delete(exchange);
       endStream(ending, exchange, memory);
       endAudit(ending, exchange, memory);
       write(ending, memory.principal);

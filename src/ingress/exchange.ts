@@ -11,7 +11,7 @@ export const newTally = (): Tally => ({
   exitCode: undefined,
 });
 
-export type ExchangeFacts = Omit<Exchange, "signal" | "end">;
+export type ExchangeFacts = Omit<Exchange, "signal" | "end" | "kept">;
 
 /** The signal aborts once, with the first reason given to `end`. */
 export const newExchange = (
@@ -21,6 +21,7 @@ export const newExchange = (
   ...facts,
   signal: ending.signal,
   end: (reason: GatewayError) => ending.abort(reason),
+  kept: {},
 });
 
 /** Request ids: unique in this process' life, short, and cheap to make. */

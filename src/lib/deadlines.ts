@@ -3,16 +3,27 @@
  * not a timer of its own. It is waited for by nobody: whoever has a deadline has a connection too.
  */
 
-/** What a deadline passes for; it must not throw. */
+/** What a deadline passes for. */
 export interface Due {
-  /** Called once, when the deadline was not taken back before. */
+  /** Called once, when the deadline was not taken back before; it must not throw. */
   passed(): void;
+  /** Written by its line alone. */
+  standing?: Standing | undefined;
 }
 
-/** Deadlines of one length, in the order in which they pass. */
+/** A place in a line. */
+interface Standing {
+  readonly due: Due;
+  readonly atMs: number;
+  before: Standing | undefined;
+  behind: Standing | undefined;
+}
+
+/** Deadlines of one length, in the order in which they pass: linked, and no Map, for what lib/bag.ts tells. */
 class Line {
   readonly #ms: number;
-  readonly #dueAtMs = new Map<Due, number>();
+  #first: Standing | undefined;
+  #last: Standing | undefined;
   #timer: NodeJS.Timeout | undefined;
 
   constructor(ms: number) {
@@ -20,24 +31,44 @@ class Line {
   }
 
   add(due: Due): void {
-    this.#dueAtMs.set(due, performance.now() + this.#ms);
+    const before = this.#last;
+    const standing: Standing = {
+      due,
+      atMs: performance.now() + this.#ms,
+      before,
+      behind: undefined,
+    };
+    due.standing = standing;
+    this.#last = standing;
+    if (before === undefined) this.#first = standing;
+    else before.behind = standing;
     this.#timer ??= setTimeout(this.#look, this.#ms).unref();
   }
 
+  /** What has left points nowhere: once it is old it would keep alive whatever it points to. */
   delete(due: Due): void {
-    this.#dueAtMs.delete(due);
+    const { standing } = due;
+    if (standing === undefined) return;
+    const { before, behind } = standing;
+    if (before === undefined) this.#first = behind;
+    else before.behind = behind;
+    if (behind === undefined) this.#last = before;
+    else behind.before = before;
+    standing.before = undefined;
+    standing.behind = undefined;
+    due.standing = undefined;
   }
 
   readonly #look = (): void => {
     this.#timer = undefined;
-    for (const [due, atMs] of this.#dueAtMs) {
-      const leftMs = atMs - performance.now();
+    for (let first = this.#first; first !== undefined; first = this.#first) {
+      const leftMs = first.atMs - performance.now();
       if (leftMs > 0) {
         this.#timer = setTimeout(this.#look, leftMs).unref();
         return;
       }
-      this.#dueAtMs.delete(due);
-      due.passed();
+      this.delete(first.due);
+      first.due.passed();
     }
   };
 }

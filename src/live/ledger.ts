@@ -3,6 +3,7 @@
  * exchange from outside goes through `exchange.end`, once, with a reason.
  */
 import { type ErrorCode, GatewayError } from "../errors.ts";
+import { Bag } from "../lib/bag.ts";
 import { Counts } from "../lib/counts.ts";
 import type { Closer, Exchange, Principal, Scope } from "../ports.ts";
 import type { Carriage } from "../routes.ts";
@@ -118,7 +119,7 @@ const rowOf = ({ exchange, principal, scope }: Entry, nowMs: number): LiveRow =>
 
 export const createLedger = (needs: RightsNeeds, given: Partial<LedgerOptions> = {}): Ledger => {
   const options: LedgerOptions = { ...defaults, ...given };
-  const entries = new Map<Exchange, Entry>();
+  const entries = new Bag<Entry>();
   const shares = new Counts();
   const counts = emptyCounts();
   const now = (): number => needs.clock.now();
@@ -136,7 +137,7 @@ export const createLedger = (needs: RightsNeeds, given: Partial<LedgerOptions> =
 
   const expireDue = (): number | undefined => {
     let next: number | undefined;
-    for (const entry of entries.values()) {
+    for (const entry of entries) {
       const atMs = entry.principal?.expiresAtMs;
       if (atMs === undefined || entry.ending !== undefined) continue;
       if (atMs <= now()) end(entry, "expired", ended("the token has expired"));
@@ -157,8 +158,8 @@ export const createLedger = (needs: RightsNeeds, given: Partial<LedgerOptions> =
   const rechecks = createRechecks(
     {
       ...needs,
-      entries: () => entries.values(),
-      isOpen: ({ exchange }) => entries.has(exchange),
+      entries: () => entries,
+      isOpen: (entry) => entries.has(entry),
       end,
       expireDue,
       expiresAt: expiry.by,
@@ -181,11 +182,12 @@ export const createLedger = (needs: RightsNeeds, given: Partial<LedgerOptions> =
     });
 
   const endAll = (): void => {
-    for (const entry of entries.values()) end(entry, "drained", new GatewayError("draining"));
+    for (const entry of entries) end(entry, "drained", new GatewayError("draining"));
   };
 
   const enter = (entry: Entry): void => {
-    entries.set(entry.exchange, entry);
+    entries.add(entry);
+    entry.exchange.kept.entry = entry;
     counts[entry.exchange.route.carriage] += 1;
   };
 
@@ -195,7 +197,7 @@ export const createLedger = (needs: RightsNeeds, given: Partial<LedgerOptions> =
       const owner = lasting.has(exchange.route.carriage) ? ownerOf(exchange, principal) : undefined;
       if (owner !== undefined) take(owner);
       const checkedAtMs = monotonic();
-      enter({ exchange, owner, principal, scope, checkedAtMs, ending: undefined });
+      enter({ exchange, owner, principal, scope, checkedAtMs, ending: undefined, place: -1 });
       if (principal.expiresAtMs !== undefined) expiry.by(principal.expiresAtMs);
     },
     host(exchange) {
@@ -207,12 +209,12 @@ export const createLedger = (needs: RightsNeeds, given: Partial<LedgerOptions> =
         scope: { kind: "cluster" },
         checkedAtMs: monotonic(),
         ending: undefined,
+        place: -1,
       });
     },
     done(exchange, error) {
-      const entry = entries.get(exchange);
-      if (entry === undefined) return;
-      entries.delete(exchange);
+      const { entry } = exchange.kept;
+      if (entry === undefined || !entries.delete(entry)) return;
       counts[exchange.route.carriage] -= 1;
       if (entry.owner !== undefined) shares.remove(entry.owner);
       options.onEnd(exchange, entry.ending ?? reasonOf(error));
@@ -220,7 +222,7 @@ export const createLedger = (needs: RightsNeeds, given: Partial<LedgerOptions> =
     },
     list() {
       const nowMs = monotonic();
-      return [...entries.values()].map((entry) => rowOf(entry, nowMs));
+      return [...entries].map((entry) => rowOf(entry, nowMs));
     },
     recheck: rechecks.recheck,
     async drain(graceMs) {

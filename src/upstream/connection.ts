@@ -1,5 +1,6 @@
 /** One HTTP/1.1 connection to an agent: a request at a time, its answer read strictly, used again when it ended well. */
 import type { Duplex } from "node:stream";
+import type { Bagged } from "../lib/bag.ts";
 import { type Body, bodyOf } from "./body.ts";
 import { beginning, endOfHead, type Head, headEndBytes, InvalidAnswer, readHead } from "./head.ts";
 import type { Intake } from "./intake.ts";
@@ -48,7 +49,8 @@ const copyOf = (bytes: Buffer, from: number, to: number): Buffer => {
   return copy;
 };
 
-export class Connection {
+export class Connection implements Bagged {
+  place = -1;
   readonly #options: ConnectionOptions;
   readonly #events: ConnectionEvents;
   #socket: Duplex | undefined;
@@ -104,6 +106,11 @@ export class Connection {
     });
   }
 
+  /** It reads an answer for this one. */
+  serves(receiver: Receiver): boolean {
+    return this.#receiver === receiver;
+  }
+
   get isIdle(): boolean {
     return this.#receiver === undefined && !this.#isClosed;
   }
@@ -124,10 +131,12 @@ export class Connection {
     this.#socket?.resume();
   }
 
-  /** Ends it at once; whoever waits for an answer is not told. */
-  destroy(): void {
+  /** Ends it at once; whoever waits for an answer is not told, and is given. */
+  destroy(): readonly Receiver[] {
+    const receiver = this.#receiver;
     this.#receiver = undefined;
     this.#close();
+    return receiver === undefined ? [] : [receiver];
   }
 
   /* ---- reading ---- */

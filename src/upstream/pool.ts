@@ -1,5 +1,6 @@
 /** Connections to one agent, bounded: a request takes one that is idle, waits for a new one, or for whichever is free first. */
 import type { Duplex } from "node:stream";
+import { Bag } from "../lib/bag.ts";
 import { Connection, type ConnectionOptions, type Receiver } from "./connection.ts";
 import type { Intake } from "./intake.ts";
 
@@ -87,15 +88,15 @@ class Ticket implements Asked {
 /** `host` is what requests name. */
 export const createPool = (open: Open, host: string, options: PoolOptions): Pool => {
   const waiting = new Set<Ticket>();
-  const running = new Map<Connection, Ticket>();
+  const running = new Bag<Connection>();
   const idle: Connection[] = [];
   let opening = 0;
   let isClosed = false;
 
   const leave = (ticket: Ticket): void => {
     if (waiting.delete(ticket)) return;
-    const { connection } = ticket;
-    if (connection !== undefined && running.get(connection) === ticket) connection.destroy();
+    const { connection, receiver } = ticket;
+    if (connection?.serves(receiver)) connection.destroy();
   };
 
   const closed = (connection: Connection): void => {
@@ -116,7 +117,7 @@ export const createPool = (open: Open, host: string, options: PoolOptions): Pool
   };
 
   const run = (ticket: Ticket, connection: Connection): void => {
-    running.set(connection, ticket);
+    running.add(connection);
     ticket.connection = connection;
     connection.send(ticket.takeText(), ticket.receiver);
   };
@@ -180,10 +181,10 @@ export const createPool = (open: Open, host: string, options: PoolOptions): Pool
     },
     destroy(reason) {
       isClosed = true;
-      const left = [...waiting, ...running.values()];
+      const left = [...waiting].map(({ receiver }) => receiver);
       waiting.clear();
-      for (const connection of [...idle, ...running.keys()]) connection.destroy();
-      for (const { receiver } of left) receiver.failed(reason);
+      for (const connection of [...idle, ...running]) left.push(...connection.destroy());
+      for (const receiver of left) receiver.failed(reason);
     },
   };
 };

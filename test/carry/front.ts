@@ -128,6 +128,7 @@ export const front = async (options: FrontOptions): Promise<Front> => {
       wire,
       startedAtMs: clock.monotonic(),
       tally: newTally(),
+      kept: {},
     };
     exchanges.push(exchange);
     return exchange;

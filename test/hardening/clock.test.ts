@@ -151,6 +151,7 @@ test("a step of the wall clock does not use up the time that rights are honoured
     client: { address: "127.0.0.1", authority: "gate", scheme: "http" },
     key: "",
     startedAtMs: 0,
+    kept: {},
     end: (reason: GatewayError) => {
       ended = reason;
     },

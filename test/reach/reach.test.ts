@@ -33,6 +33,7 @@ const exchangeOn = (name: string): Exchange => {
     wire: { kind: "websocket", socket: Reflect.get({}, "none"), takeHeld: () => [] },
     startedAtMs: 0,
     tally: newTally(),
+    kept: {},
   }; // biome-ignore format: short rows
 };
 

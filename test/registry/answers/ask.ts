@@ -105,6 +105,7 @@ const toExchange = (question: Question): Exchange => {
     },
     startedAtMs: 0,
     tally: newTally(),
+    kept: {},
   };
 };
 
