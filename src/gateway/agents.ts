@@ -1,11 +1,12 @@
 /** The way to the agents, for callers' exchanges and for the gateway's own questions: one address policy, one TLS identity. */
+import type { Dispatcher } from "undici";
 import type { ServerConfig } from "../config/server-schema.ts";
 import { isLoopback } from "../lib/addresses.ts";
 import type { Closers } from "../lib/closers.ts";
 import type { Metrics } from "../observe/metrics.ts";
 import type { Clock, Log } from "../ports.ts";
 import { type AddressPolicy, checkAddress } from "../reach/address.ts";
-import { createNodeDispatcher } from "../reach/node-dispatcher.ts";
+import type { NodeDispatcherOptions } from "../reach/node-dispatcher.ts";
 import { ownAgentConnections } from "../reach/node-ways.ts";
 import { createReach, type Reaches } from "../reach/reach.ts";
 import type { Tunnels } from "../reach/tunnelled.ts";
@@ -29,6 +30,12 @@ interface AgentsNeeds {
 const nomadAgents = { tryDown: true } as const;
 
 const isNomad = (registry: ServerConfig["registry"]): boolean => registry === "nomad";
+
+/** With the first question to an agent: undici is a tenth of what a start would load. */
+const openDispatcher = async (options: NodeDispatcherOptions): Promise<Dispatcher> => {
+  const { createNodeDispatcher } = await import("../reach/node-dispatcher.ts");
+  return createNodeDispatcher(options);
+};
 
 export const openAgents = (
   { clock, log, metrics, closers, tunnels }: AgentsNeeds,
@@ -58,11 +65,14 @@ export const openAgents = (
       { ...options, ...(isNomad(registry) ? nomadAgents : ownAgentConnections) },
     ),
   );
-  const dispatcher = createNodeDispatcher(options);
-  closers.defer(() => dispatcher.destroy());
+  let dispatcher: Promise<Dispatcher> | undefined;
+  closers.defer(async () => (await dispatcher)?.destroy());
   return {
     reaches,
-    dispatcher,
+    dispatcher: () => {
+      dispatcher ??= openDispatcher(options);
+      return dispatcher;
+    },
     addressFault: (address) =>
       nodeOfTunnelAddress(address) === undefined ? checkAddress(address, addresses) : undefined,
   };

@@ -1,8 +1,8 @@
 /** What makes an upgrade a WebSocket, and how Nomad's agents refuse one before it is (nomad-http.md §7.1). */
-import { STATUS_CODES } from "node:http";
 import type { Duplex } from "node:stream";
 import { decodeCommand } from "../bodies.ts";
 import { failed } from "../errors.ts";
+import { STATUS_CODES } from "../lib/node-http.ts";
 import { one, type RawQuery } from "../parameters.ts";
 import type { HttpRequest } from "../ports.ts";
 import { hasBody } from "./body.ts";

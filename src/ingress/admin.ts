@@ -3,11 +3,12 @@
  * while that one is flooded.
  */
 import { createHash, timingSafeEqual } from "node:crypto";
-import { createServer, type IncomingMessage, type RequestListener } from "node:http";
+import type { IncomingMessage, RequestListener } from "node:http";
 import type { AddressInfo } from "node:net";
 import { queryOf } from "../http/query.ts";
 import { closeServer, listenOn } from "../http/serving.ts";
 import { stringifyJson } from "../lib/json.ts";
+import { createServer } from "../lib/node-http.ts";
 import type { Closer, Log } from "../ports.ts";
 
 export type Health =

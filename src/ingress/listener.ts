@@ -2,19 +2,19 @@
  * The public socket: node:http (or https) with every limit set on purpose, strict parsing, Nomad's words for what is no
  * HTTP at all, a bound on connections per address, and a drain.
  */
-import {
-  createServer,
-  type IncomingMessage,
-  type RequestListener,
-  type Server,
-  type ServerOptions,
-  type ServerResponse,
+import type {
+  IncomingMessage,
+  RequestListener,
+  Server,
+  ServerOptions,
+  ServerResponse,
 } from "node:http";
 import { createServer as createTlsServer } from "node:https";
 import type { Socket } from "node:net";
 import { closeServer, listenOn } from "../http/serving.ts";
 import { authorityOf } from "../lib/addresses.ts";
 import { Counts } from "../lib/counts.ts";
+import { createServer } from "../lib/node-http.ts";
 import type { Log } from "../ports.ts";
 import { isExecUpgrade } from "./exec-match.ts";
 import { inTurn } from "./in-turn.ts";

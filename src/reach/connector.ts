@@ -6,11 +6,11 @@ import { lookup as lookupName } from "node:dns";
 import { connect as connectTcp, isIP, type LookupFunction, type Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { TLSSocket } from "node:tls";
-import { buildConnector } from "undici";
 import { type Facts, GatewayError, toGatewayError } from "../errors.ts";
 import type { Intake } from "../upstream/intake.ts";
 import type { HostPort, Policy } from "./address.ts";
 import { isTlsFault } from "./reasons.ts";
+import { createSecure } from "./secure.ts";
 import type { Step, Trail } from "./trail.ts";
 
 /** Who is dialled. */
@@ -91,9 +91,27 @@ export const feed = (socket: Duplex, intake: Intake): void => {
   });
 };
 
+const ignore = (): void => undefined;
+
+/** Calls back once: when the socket is connected, or has failed to. */
+export const whenConnected = (
+  socket: Socket,
+  event: "connect" | "secureConnect",
+  callback: Callback,
+): void => {
+  const failed = (error: Error): void => callback(error, null);
+  socket.once("error", failed);
+  socket.once(event, () => {
+    socket.on("error", ignore); // until whoever has it now listens himself
+    callback(null, socket);
+    socket.off("error", failed); // would hold all that belongs to the dial for as long as the socket is open
+  });
+};
+
 const reasonOf = ({ facts, words }: GatewayError): string => facts.reason ?? words;
 
-const timedOut = (): Error => Object.assign(new Error("connect timed out"), { code: "ETIMEDOUT" });
+export const timedOut = (): Error =>
+  Object.assign(new Error("connect timed out"), { code: "ETIMEDOUT" });
 
 export const createConnector = (
   peer: Peer,
@@ -101,44 +119,33 @@ export const createConnector = (
   { policy, connectTimeoutMs, tls, dialled, trail }: ConnectorOptions,
 ): Connector => {
   const lookup = checkedLookup(policy);
-  const build = buildConnector({
-    timeout: 0, // the deadline is ours: undici's may be half a second late
-    allowH2: false,
+  const secure = createSecure({
+    host,
+    port,
     lookup,
-    keepAliveInitialDelay: keepAliveDelayMs,
-    ...(peer.tls ? tlsOptions(tls) : {}),
+    ...(isIP(host) === 0 ? { servername: host } : {}),
+    ...tlsOptions(tls),
   });
-  const target = {
-    hostname: host,
-    host: isIP(host) === 6 ? `[${host}]:${port}` : `${host}:${port}`,
-    protocol: peer.tls ? "https:" : "http:",
-    port: String(port),
+  const dialSecure = (intake: Intake | undefined): Socket => {
+    const socket = secure();
+    if (intake) socket.once("secureConnect", () => feed(socket, intake));
+    return socket.setNoDelay(true).setKeepAlive(true, keepAliveDelayMs);
   };
   /** Without a copy: what is read is written into the intake's own memory. */
-  const dialPlain = (intake: Intake, callback: Callback): Socket => {
-    const socket = connectTcp({
+  const dialPlain = (intake: Intake | undefined): Socket =>
+    connectTcp({
       host,
       port,
       lookup,
       noDelay: true,
       keepAlive: true,
       keepAliveInitialDelay: keepAliveDelayMs,
-      onread: { buffer: intake.buffer, callback: intake.came },
+      ...(intake && { onread: { buffer: intake.buffer, callback: intake.came } }),
     });
-    const failed = (error: Error): void => callback(error, null);
-    socket.once("error", failed);
-    return socket.once("connect", () => {
-      callback(null, socket);
-      socket.off("error", failed); // would hold all that belongs to the dial for as long as the socket is open
-    });
-  };
-  /** undici's connector returns its socket; its type says void. */
-  const dial = (intake: Intake | undefined, callback: Callback): unknown => {
-    if (intake !== undefined && !peer.tls) return dialPlain(intake, callback);
-    return build(target, (error, socket) => {
-      if (socket && intake) feed(socket, intake);
-      callback(error, socket);
-    });
+  const dial = (intake: Intake | undefined, callback: Callback): Socket => {
+    const socket = peer.tls ? dialSecure(intake) : dialPlain(intake);
+    whenConnected(socket, peer.tls ? "secureConnect" : "connect", callback);
+    return socket;
   };
   return {
     connect(callback, intake) {
@@ -171,19 +178,15 @@ export const createConnector = (
       const socket = dial(intake, (error, connected) =>
         done(error, connected, isTlsFault(error) ? "TLS" : "dial"),
       );
-      const cut = (): void => {
-        if (typeof socket === "object" && socket !== null && "destroy" in socket)
-          if (typeof socket.destroy === "function") socket.destroy();
-      };
       const timer = setTimeout(() => {
         const hasDialled = socket instanceof TLSSocket && !socket.connecting;
-        cut();
+        socket.destroy();
         done(timedOut(), null, hasDialled ? "TLS" : "dial");
       }, connectTimeoutMs);
       return () => {
         called = true;
         clearTimeout(timer);
-        cut();
+        socket.destroy();
       };
     },
   };

@@ -3,7 +3,6 @@
  * exchange has sent nothing until there is one.
  */
 import type { Socket } from "node:net";
-import { buildConnector } from "undici";
 import { GatewayError } from "../errors.ts";
 import type { Hub } from "../tunnel/hub.ts";
 import {
@@ -11,9 +10,12 @@ import {
   feed,
   type Peer,
   type TlsOptions,
+  timedOut,
   tlsOptions,
   unreachable,
+  whenConnected,
 } from "./connector.ts";
+import { createSecure } from "./secure.ts";
 import type { Step, Trail } from "./trail.ts";
 
 /** The tunnels as far as reaching needs them. */
@@ -33,7 +35,8 @@ export interface TunnelledNeeds {
 }
 
 /** The name in a certificate decides; the address behind a tunnel is nobody's. */
-const hostname = "agent";
+const servername = "agent";
+const handshakeTimeoutMs = 10_000;
 
 /** The second way when the first gives no connection. */
 const inTurn = (
@@ -59,7 +62,7 @@ const isFull = (error: unknown): error is GatewayError =>
 
 export const tunnelled = (needs: TunnelledNeeds): Connector => {
   const { tunnels, nodeId, peer, direct, waits, tls, trail } = needs;
-  const secure = peer.tls ? buildConnector({ allowH2: false, ...tlsOptions(tls) }) : undefined;
+  const secure = peer.tls ? createSecure({ servername, ...tlsOptions(tls) }) : undefined;
 
   const through: Connector["connect"] = (callback, intake) => {
     const failed = (step: Step, error: unknown): void => {
@@ -79,13 +82,13 @@ export const tunnelled = (needs: TunnelledNeeds): Connector => {
       // undici and ws take any duplex stream; their types know sockets alone
       const raw = connection as Socket;
       if (secure === undefined) return connected(raw);
-      secure(
-        { hostname, host: hostname, protocol: "https:", port: "443", httpSocket: raw },
-        (fault, secured) => {
-          if (secured) connected(secured);
-          else failed("TLS", fault);
-        },
-      );
+      const handshake = secure(raw);
+      const timer = setTimeout(() => handshake.destroy(timedOut()), handshakeTimeoutMs);
+      whenConnected(handshake, "secureConnect", (fault, secured) => {
+        clearTimeout(timer);
+        if (secured) connected(secured);
+        else failed("TLS", fault);
+      });
     });
   };
 

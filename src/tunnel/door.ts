@@ -1,9 +1,10 @@
 /** The gateway's side of the hello: an upgrade on the public listener that becomes a tunnel, or a plain refusal. */
-import { type IncomingMessage, STATUS_CODES } from "node:http";
+import type { IncomingMessage } from "node:http";
 import type { Duplex } from "node:stream";
 import { GatewayError, toGatewayError } from "../errors.ts";
 import { hasBody } from "../http/body.ts";
 import { bearerOf, readCredential } from "../http/credential.ts";
+import { STATUS_CODES } from "../lib/node-http.ts";
 import { canonicalUuid, isUuid } from "../lib/uuid.ts";
 import type { Log } from "../ports.ts";
 import { type Arrival, type Hub, type HubEvent, NotAdmitted } from "./hub.ts";

@@ -66,7 +66,7 @@ export class RegistryUnderTest implements AsyncDisposable {
         joinTokens: { claim: async (secret) => secret === joinSecret },
         addressFault: (address) =>
           under.refusedAddresses.has(address) ? "not an agent's address" : undefined,
-        dispatcher: under.#dispatcher,
+        dispatcher: async () => under.#dispatcher,
         observe: {
           audit: (event) => under.audited.push(event),
           dropped: (reason) => under.dropped.push(reason),

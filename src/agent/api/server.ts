@@ -1,5 +1,5 @@
 /** The agent's HTTP server: express for the routes, everything else in the door. Whoever creates it closes it. */
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import { createServer as createTlsServer, type Server as TlsServer } from "node:https";
 import type { Duplex } from "node:stream";
 import { setTimeout as wait } from "node:timers/promises";
@@ -8,6 +8,7 @@ import express from "express";
 import { writeError } from "../../answer.ts";
 import { GatewayError, notFound, toGatewayError } from "../../errors.ts";
 import { closeServer, listenOn } from "../../http/serving.ts";
+import { createServer } from "../../lib/node-http.ts";
 import { type Route, routes } from "../../routes.ts";
 import type { DoorNeeds } from "./ask.ts";
 import { cleanPath, unknownPath } from "./clean-path.ts";

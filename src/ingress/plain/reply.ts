@@ -1,6 +1,6 @@
 /** The answer to a plain request: what node:http's ServerResponse does for this gateway, written with as few writes as it has pieces. */
-import { STATUS_CODES } from "node:http";
 import type { Socket } from "node:net";
+import { STATUS_CODES } from "../../lib/node-http.ts";
 import type { HttpRequest, HttpResponse, HttpResponseEvent } from "../../ports.ts";
 
 /** The connection that an answer goes out on. */

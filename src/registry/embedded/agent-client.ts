@@ -43,10 +43,11 @@ export type AskAgent = (
 
 /** Throws GatewayError; any status is an answer. The dispatcher is whoever gave it to close. */
 export const createAgentClient =
-  (dispatcher: Dispatcher): AskAgent =>
+  (dispatcher: () => Promise<Dispatcher>): AskAgent =>
   async (agent, { method, path, headers, headersTimeoutMs, maxBytes }, signal) => {
     try {
-      const answer = await dispatcher.request({
+      const way = await dispatcher();
+      const answer = await way.request({
         origin: `${agent.tls ? "https" : "http"}://${agent.address}`,
         method,
         path,

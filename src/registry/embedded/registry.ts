@@ -31,8 +31,8 @@ export type EmbeddedObserver = RegistryObserver;
 export interface EmbeddedNeeds extends Pick<MembershipNeeds, "joinTokens" | "addressFault"> {
   readonly clock: Clock;
   readonly log: Log;
-  /** The way to the agents; it has to hold the address policy too, for names that change. Closed by who gave it. */
-  readonly dispatcher: Dispatcher;
+  /** The way to the agents, asked for with the first question; it has to hold the address policy too, for names that change. Closed by who gave it. */
+  readonly dispatcher: () => Promise<Dispatcher>;
   readonly observe?: EmbeddedObserver;
   readonly timers?: Timers;
   /** In [0, 1). */
