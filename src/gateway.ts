@@ -16,21 +16,21 @@ import { createReadiness } from "./gateway/readiness.ts";
 import { createRecorder } from "./gateway/recorder.ts";
 import { type HomeNeeds, openEmbedded } from "./gateway/registry.ts";
 import { drain, type Running, reload } from "./gateway/running.ts";
-import { createSteps } from "./gateway/steps.ts";
+import { type Answers, createSteps } from "./gateway/steps.ts";
 import { openTunnels, type TunnelParts } from "./gateway/tunnels.ts";
 import { createAdmin } from "./ingress/admin.ts";
 import { requestIds } from "./ingress/exchange.ts";
 import { journey } from "./journey.ts";
 import { authorityOf, isLoopback } from "./lib/addresses.ts";
 import { Closers } from "./lib/closers.ts";
+import { lazily } from "./lib/lazily.ts";
 import { createLedger, type Ledger } from "./live/ledger.ts";
 import { createAudit } from "./observe/audit.ts";
 import { createMetrics } from "./observe/metrics.ts";
 import type { OpenLog } from "./observe/throttled-log.ts";
-import type { Answer, Clock, Closer } from "./ports.ts";
+import type { Clock, Closer } from "./ports.ts";
 import { explained } from "./reach/explained.ts";
 import { createReachAnswer } from "./reach/reach-answer.ts";
-import { createAnswers } from "./registry/answers/answers.ts";
 import { createAnnounceAnswer } from "./registry/embedded/announce.ts";
 import type { EmbeddedRegistry } from "./registry/embedded/registry.ts";
 
@@ -108,11 +108,13 @@ const assemble = async (
 
   const self = { address: "" };
   const ways = explained(home.ways);
-  const answers = {
-    ...(home.embedded &&
-      ownAnswers(home.embedded, identity, { clock, version, config, self, draining, tunnels })),
-    "serai.reach": createReachAnswer(ways),
-  };
+  const answering = { clock, version, config, self, draining, tunnels };
+  const answers = lazily(
+    async (): Promise<Answers> => ({
+      ...(home.embedded && (await ownAnswers(home.embedded, identity, answering))),
+      "serai.reach": createReachAnswer(ways),
+    }),
+  );
   const shares = createShares();
   const steps = createSteps(
     { clock, metrics, identity, home, ways, ledger, recorder, answers, shares },
@@ -221,11 +223,13 @@ interface Answering {
   readonly tunnels: Pick<TunnelParts, "certifiedNode">;
 }
 
-const ownAnswers = (
+/** Lists, their filters and pages are a tenth of all that there is: loaded with the first request that the registry answers. */
+const ownAnswers = async (
   registry: EmbeddedRegistry,
   identity: Identity,
   { clock, version, config, self, draining, tunnels }: Answering,
-): Readonly<Record<string, Answer>> => {
+): Promise<Answers> => {
+  const { createAnswers } = await import("./registry/answers/answers.ts");
   const { name, region, datacenter } = config;
   return {
     ...createAnswers(

@@ -3,10 +3,10 @@ import type { Dispatcher } from "undici";
 import type { ServerConfig } from "../config/server-schema.ts";
 import { isLoopback } from "../lib/addresses.ts";
 import type { Closers } from "../lib/closers.ts";
+import { lazily } from "../lib/lazily.ts";
 import type { Metrics } from "../observe/metrics.ts";
 import type { Clock, Log } from "../ports.ts";
 import { type AddressPolicy, checkAddress } from "../reach/address.ts";
-import type { NodeDispatcherOptions } from "../reach/node-dispatcher.ts";
 import { ownAgentConnections } from "../reach/node-ways.ts";
 import { createReach, type Reaches } from "../reach/reach.ts";
 import type { Tunnels } from "../reach/tunnelled.ts";
@@ -30,12 +30,6 @@ interface AgentsNeeds {
 const nomadAgents = { tryDown: true } as const;
 
 const isNomad = (registry: ServerConfig["registry"]): boolean => registry === "nomad";
-
-/** With the first question to an agent: undici is a tenth of what a start would load. */
-const openDispatcher = async (options: NodeDispatcherOptions): Promise<Dispatcher> => {
-  const { createNodeDispatcher } = await import("../reach/node-dispatcher.ts");
-  return createNodeDispatcher(options);
-};
 
 export const openAgents = (
   { clock, log, metrics, closers, tunnels }: AgentsNeeds,
@@ -65,14 +59,17 @@ export const openAgents = (
       { ...options, ...(isNomad(registry) ? nomadAgents : ownAgentConnections) },
     ),
   );
-  let dispatcher: Promise<Dispatcher> | undefined;
-  closers.defer(async () => (await dispatcher)?.destroy());
+  let opened: Dispatcher | undefined;
+  closers.defer(() => opened?.destroy());
+  /** With the first question to an agent: undici is a tenth of what a start would load. */
+  const dispatcher = lazily(async () => {
+    const { createNodeDispatcher } = await import("../reach/node-dispatcher.ts");
+    opened = createNodeDispatcher(options);
+    return opened;
+  });
   return {
     reaches,
-    dispatcher: () => {
-      dispatcher ??= openDispatcher(options);
-      return dispatcher;
-    },
+    dispatcher,
     addressFault: (address) =>
       nodeOfTunnelAddress(address) === undefined ? checkAddress(address, addresses) : undefined,
   };

@@ -15,6 +15,9 @@ import type { Recorder } from "./recorder.ts";
 import type { Home } from "./registry.ts";
 import { createResolve } from "./resolve.ts";
 
+/** By the names of their rows. */
+export type Answers = Readonly<Record<string, Answer>>;
+
 export interface StepsNeeds {
   readonly clock: Clock;
   readonly metrics: Metrics;
@@ -24,7 +27,7 @@ export interface StepsNeeds {
   readonly ways: Ways;
   readonly ledger: Ledger;
   readonly recorder: Recorder;
-  readonly answers: Readonly<Record<string, Answer>>;
+  readonly answers: () => Promise<Answers>;
   readonly shares: Shares;
 }
 
@@ -89,7 +92,7 @@ export const createSteps = (needs: StepsNeeds, { timeouts, limits }: ServerConfi
       return carried.finally(() => home.embedded?.touchMetadata(reach.node.id));
     },
     answer: async (exchange, principal, scope) => {
-      const answer = answers[exchange.route.name];
+      const { [exchange.route.name]: answer } = await answers();
       if (answer === undefined)
         throw new GatewayError("internal", { reason: `no answer for ${exchange.route.name}` });
       writeAnswer(exchange, await answer(exchange, principal, scope));

@@ -9,6 +9,7 @@ import { readCredential } from "../http/credential.ts";
 import { queryOf } from "../http/query.ts";
 import { refusePlainExec } from "../http/upgrade.ts";
 import { EndSignal } from "../lib/end-signal.ts";
+import { lazily } from "../lib/lazily.ts";
 import type { RawQuery } from "../parameters.ts";
 import type {
   Credential,
@@ -229,13 +230,13 @@ export const createEdge = (needs: EdgeNeeds, options: EdgeOptions): Edge => {
     );
   };
 
-  let loaded: Promise<Others> | undefined;
   /** Hardly any request needs express, which takes as long to load as a fifth of all that the gateway loads. */
+  const load = lazily(async (): Promise<Others> => {
+    const { createOthers } = await import("./others.ts");
+    return createOthers({ take, refuse: refuseUnrouted });
+  });
   const others: Others = (visit, path, request, response) => {
-    loaded ??= import("./others.ts").then(({ createOthers }) =>
-      createOthers({ take, refuse: refuseUnrouted }),
-    );
-    loaded
+    load()
       .then((go) => go(visit, path, request, response))
       .catch((thrown: unknown) => refuseUnrouted(visit, request, response, toGatewayError(thrown)));
   };

@@ -22,7 +22,7 @@ const [files = [], parts = []]: readonly (readonly string[])[] = JSON.parse(
   }),
 );
 
-const later = ["express", "http-proxy-middleware", "jsonwebtoken", "jwks-rsa", "undici"];
+const later = ["express", "http-proxy-middleware", "jsonwebtoken", "jwks-rsa", "undici", "re2js"];
 
 for (const name of later)
   test(`${name} is loaded when it is needed, not at the start`, () => {
