@@ -1,7 +1,7 @@
 /** What is told of each exchange: metrics, one log line, audit records. Nothing here can change what happens to it. */
 import { decodeCommand } from "../bodies.ts";
 import type { ErrorCode, GatewayError } from "../errors.ts";
-import type { Ending } from "../ingress/edge.ts";
+import type { Ending } from "../ingress/visit.ts";
 import type { EndReason } from "../live/entry.ts";
 import { type Ledger, upstreamDecides } from "../live/ledger.ts";
 import { pathTemplate } from "../nomad/path-template.ts";

@@ -3,9 +3,9 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import express, { type NextFunction, type Request, type Response } from "express";
 import { type GatewayError, notFound, toGatewayError } from "../errors.ts";
 import { type Route, routes } from "../routes.ts";
-import type { Visit } from "./edge.ts";
 import { bareTrees, redirect, withQuery } from "./redirect.ts";
 import type { RowMatch } from "./row-match.ts";
+import type { Visit } from "./visit.ts";
 
 interface OthersNeeds {
   readonly take: (

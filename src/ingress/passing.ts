@@ -12,12 +12,13 @@ import type { RawQuery } from "../parameters.ts";
 import type { Exchange, Tally, Wire } from "../ports.ts";
 import { passedRoutes, type Route } from "../routes.ts";
 import { clientOf } from "./client.ts";
-import type { EdgeNeeds, EdgeOptions, Visit } from "./edge.ts";
+import type { EdgeNeeds, EdgeOptions } from "./edge.ts";
 import { newExchange, newTally } from "./exchange.ts";
 import { checkCrossSite, checkRequest } from "./guards.ts";
 import { isRead } from "./redirect.ts";
 import { endWithClient, refuse } from "./refusing.ts";
 import type { UpgradeListener } from "./upgrade.ts";
+import type { Visit } from "./visit.ts";
 
 export interface PassThroughContext {
   readonly client: Exchange["client"];

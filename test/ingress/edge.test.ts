@@ -5,10 +5,11 @@ import { after, test } from "node:test";
 import { setImmediate } from "node:timers/promises";
 import request from "supertest";
 import { writeJson } from "../../src/answer.ts";
-import { createEdge, type Ending } from "../../src/ingress/edge.ts";
+import { createEdge } from "../../src/ingress/edge.ts";
 import { requestIds } from "../../src/ingress/exchange.ts";
 import { openListener } from "../../src/ingress/listener.ts";
 import { createUpgrade } from "../../src/ingress/upgrade.ts";
+import type { Ending } from "../../src/ingress/visit.ts";
 import type { Exchange } from "../../src/ports.ts";
 import { sendRaw } from "../support/raw.ts";
 

@@ -5,11 +5,11 @@ import { once } from "node:events";
 import { createServer, get } from "node:http";
 import type { AddressInfo } from "node:net";
 import { test } from "node:test";
-import type { Visit } from "../../src/ingress/edge.ts";
 import { newTally } from "../../src/ingress/exchange.ts";
 import { createOthers } from "../../src/ingress/others.ts";
 import { matchRows, type RowMatch } from "../../src/ingress/row-match.ts";
 import { readTarget } from "../../src/ingress/target.ts";
+import type { Visit } from "../../src/ingress/visit.ts";
 import { routes } from "../../src/routes.ts";
 
 const id = "0A1b2c3d-0000-4000-8000-00000000000f";
