@@ -16,7 +16,7 @@ export class Bag<T extends Bagged> implements Iterable<T> {
   }
 
   has(one: T): boolean {
-    return this.#all[one.place] === one;
+    return one.place >= 0 && this.#all[one.place] === one;
   }
 
   /** `one` is in no other bag. */
@@ -28,9 +28,9 @@ export class Bag<T extends Bagged> implements Iterable<T> {
 
   /** False when it is not there. */
   delete(one: T): boolean {
+    if (!this.has(one)) return false;
     const all = this.#all;
     const { place } = one;
-    if (all[place] !== one) return false;
     const last = all.pop();
     if (last !== undefined && last !== one) {
       all[place] = last;
