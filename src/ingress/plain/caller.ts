@@ -146,6 +146,7 @@ export class Caller implements Line {
     this.#reply = undefined;
     this.socket.setTimeout(0);
     if (isLast || !this.socket.writable) {
+      this.socket.off("data", this.#take); // whatever still comes is not looked at
       this.socket.destroySoon();
       return;
     }

@@ -152,25 +152,35 @@ test("nothing is read as a plain request that node:http reads otherwise", async 
   assert.ok(front.plain.length > 50, "some of them are plain requests");
 });
 
-test("what comes while an answer is awaited waits, and with too much the caller is read no further", async () => {
-  const held: HttpResponse[] = [];
-  await using front = await openTwin("front", (request, response) => {
-    if (request.url === "/held") held.push(response);
-    else saying(request, response);
+const targets = (from: number, to: number): string =>
+  Array.from({ length: to - from }, (_, at) => get(`/${from + at}`)).join("");
+
+for (const [what, much, plain] of [
+  ["plain requests", targets(0, 2_000), 2_002],
+  ["another method among them", targets(0, 1_000) + post + targets(1_000, 1_999), 1_001],
+  ["another method after a few", targets(0, 3) + post + targets(3, 1_999), 4],
+] as const)
+  test(`what comes while an answer is awaited waits, however much it is: ${what}`, async () => {
+    const held: HttpResponse[] = [];
+    await using front = await openTwin("front", (request, response) => {
+      if (request.url === "/held") held.push(response);
+      else saying(request, response);
+    });
+    using line = await talk(front.port);
+    line.socket.write(get("/held"));
+    while (held.length === 0) await new Promise((done) => setImmediate(done));
+    line.socket.write(much + end);
+    await new Promise((done) => setTimeout(done, 50));
+    assert.deepEqual(front.plain, ["/held"]);
+    held[0]?.writeHead(200, { "Content-Length": 0 });
+    held[0]?.end();
+    const answers = (await line.closed()).split("HTTP/1.1 200 OK").slice(2);
+    assert.equal(answers.length, 2_001);
+    const asked = answers.map((text) => /"url":"([^"]*)"/.exec(text)?.[1]);
+    const expected = [...(much + end).matchAll(/(?:GET|POST) (\S+)/g)].map(([, url]) => url);
+    assert.deepEqual(asked, expected);
+    assert.equal(front.plain.length, plain);
   });
-  using line = await talk(front.port);
-  line.socket.write(get("/held"));
-  while (held.length === 0) await new Promise((done) => setImmediate(done));
-  const many = Array.from({ length: 2_000 }, (_, at) => get(`/${at}`)).join("");
-  line.socket.write(many + end);
-  await new Promise((done) => setTimeout(done, 50));
-  assert.deepEqual(front.plain, ["/held"]);
-  held[0]?.writeHead(200, { "Content-Length": 0 });
-  held[0]?.end();
-  const text = await line.closed();
-  assert.equal(text.split("HTTP/1.1 200 OK").length - 1, 2_002);
-  assert.ok(text.includes('"url":"/1999"'));
-});
 
 test("a connection is kept for a while, and one that asks nothing at all is told so", async () => {
   await using front = await openTwin("front", saying, {
