@@ -53,6 +53,7 @@ export class EndSignal implements AbortSignal {
   /** A listener that throws keeps no other from hearing. */
   dispatchEvent(event: Event): boolean {
     for (const listener of this.#listeners) {
+      if (!this.#listeners.includes(listener)) continue; // one that was told has taken it out
       try {
         tell(listener, event);
       } catch (error) {

@@ -20,7 +20,9 @@ test("after two seconds of standstill it is not ready, streams go on and no agen
   };
   const id = await until("the workload runs", async () => {
     const list: unknown = await (await fetch(`${gateway.url}/v1/allocations`, { headers })).json();
-    return Array.isArray(list) && list[0]?.ClientStatus === "running" ? String(list[0].ID) : "";
+    return Array.isArray(list) && list[0]?.ClientStatus === "running"
+      ? String(list[0].ID)
+      : undefined;
   });
   const live = rawClient(
     gateway.port,

@@ -55,16 +55,28 @@ export interface CallerNeeds {
 
 const headEnd = "\r\n\r\n";
 const breakLength = 2;
-/** What may wait behind a request that is being answered; with more the caller is not read any further until then. */
-const maxWaitingBytes = 16 * 1024;
+/** What may wait behind a request that is being answered; a caller that sends more is cut. */
+const maxWaitingBytes = 64 * 1024;
 
 const methodLength = 16;
 const methodBegun = /^[A-Z-]*(?: |$)/;
-const emptyLines = /^(?:\r\n)*/;
+/** Fields that are longer are read anew each time: an idle connection must not hold much. */
+const maxKeptFieldsLength = 2_048;
+
+const [carriageReturn, lineFeed] = [13, 10];
+
+/** Where a request begins: empty lines before it count for nothing (RFC 9112 §2.2). */
+const beginOf = (bytes: Buffer): number => {
+  let at = 0;
+  while (bytes[at] === lineFeed || bytes[at] === carriageReturn) at += 1;
+  return at;
+};
 
 /** What waits may be a request, as far as it has come. */
-const mayBegin = (bytes: Buffer): boolean =>
-  methodBegun.test(bytes.toString("latin1", 0, methodLength).replace(emptyLines, ""));
+const mayBegin = (bytes: Buffer): boolean => {
+  const at = beginOf(bytes);
+  return methodBegun.test(bytes.toString("latin1", at, at + methodLength));
+};
 
 export class Caller implements Line {
   readonly socket: Socket;
@@ -97,14 +109,15 @@ export class Caller implements Line {
 
   readonly #take = (bytes: Buffer): void => {
     if (this.#reply !== undefined) this.#keep(bytes);
+    else if (this.hasAsked && beginOf(bytes) === bytes.length)
+      return; // empty lines behind a request
     else if (!this.#ask(bytes)) this.#giveAway(bytes);
   };
 
+  /** All of it is read, or it could not be seen that the caller has left. */
   #keep(bytes: Buffer): void {
     this.#waiting = this.#waiting === undefined ? bytes : Buffer.concat([this.#waiting, bytes]);
-    if (!mayBegin(this.#waiting))
-      this.socket.destroy(); // nonsense behind an answer that has begun
-    else if (this.#waiting.length > maxWaitingBytes) this.socket.pause();
+    if (this.#waiting.length > maxWaitingBytes || !mayBegin(this.#waiting)) this.socket.destroy();
   }
 
   /** False when it does not begin with a whole plain request. */
@@ -122,12 +135,13 @@ export class Caller implements Line {
     const next = end + headEnd.length;
     const request = new PlainRequest(url, fields, this.socket);
     if (!this.#needs.begin(request, this.#answer)) return false;
-    if (next < bytes.length) this.#keep(bytes.subarray(next));
+    if (next < bytes.length) this.#take(bytes.subarray(next));
     return true;
   }
 
   /** Callers say the same of themselves each time: it is read once. */
   #fieldsOf(text: string): Fields | undefined {
+    if (text.length > maxKeptFieldsLength) return readFields(text);
     if (text !== this.#fieldsText) {
       this.#fieldsText = text;
       this.#fields = readFields(text);
@@ -146,7 +160,7 @@ export class Caller implements Line {
     this.#reply = undefined;
     this.socket.setTimeout(0);
     if (isLast || !this.socket.writable) {
-      this.socket.off("data", this.#take); // whatever still comes is not looked at
+      this.deafen();
       this.socket.destroySoon();
       return;
     }
@@ -154,9 +168,13 @@ export class Caller implements Line {
     const waiting = this.#waiting;
     if (waiting === undefined) return;
     this.#waiting = undefined;
-    this.socket.resume();
     this.#take(waiting);
   };
+
+  /** Whatever still comes is not looked at. */
+  deafen(): void {
+    this.socket.off("data", this.#take);
+  }
 
   /** What is no plain request, and all behind it, is node:http's. */
   #giveAway(bytes: Buffer): void {

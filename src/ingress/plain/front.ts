@@ -52,10 +52,16 @@ export const standBefore = (
     for (const caller of callers) {
       if (!caller.isIdle || now - caller.idleSinceMs <= patienceMs(caller)) continue;
       if (caller.hasAsked) caller.socket.destroy();
-      else late(caller.socket);
+      else {
+        caller.deafen();
+        late(caller.socket);
+      }
     }
   };
-  const timer = setInterval(sweep, sweepMs).unref();
+  let timer: NodeJS.Timeout | undefined;
+  server.once("listening", () => {
+    timer = setInterval(sweep, sweepMs).unref();
+  });
 
   server.off(event, ofNode as (socket: Socket) => void); // its own listener of connections
   server.on(event, (socket: Socket) => {

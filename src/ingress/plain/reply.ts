@@ -143,8 +143,9 @@ export class Reply implements HttpResponse {
     if (this.writableEnded) return;
     if (!this.headersSent) this.writeHead(this.statusCode);
     const { socket } = this.#line;
-    if (chunk !== undefined && !this.#isOnePiece(chunk)) this.write(chunk);
-    const body = chunk !== undefined && this.#isOnePiece(chunk) ? chunk.toString("latin1") : "";
+    const isOnePiece = chunk !== undefined && this.#isOnePiece(chunk);
+    if (chunk !== undefined && !isOnePiece) this.write(chunk);
+    const body = isOnePiece ? chunk.toString("latin1") : "";
     const last = this.#takeHead() + body + (this.chunkedEncoding ? "0\r\n\r\n" : "");
     this.writableEnded = true;
     socket.write(last, "latin1", this.#finish);
@@ -192,6 +193,7 @@ export class Reply implements HttpResponse {
   }
 
   setTimeout(ms: number, listener: () => void): void {
+    if (this.destroyed) return;
     this.on("timeout", listener);
     this.#line.socket.setTimeout(ms);
   }
@@ -203,7 +205,8 @@ export class Reply implements HttpResponse {
     this.tell("close");
   }
 
+  /** Of an answer that has gone out the connection is the next one's. */
   destroy(): void {
-    this.#line.socket.destroy();
+    if (!this.destroyed) this.#line.socket.destroy();
   }
 }
