@@ -46,6 +46,27 @@ test("an expired token is refused without leeway", async () => {
   assert.throws(() => source.token(secretId), refused);
 });
 
+test("what was found by a credential that lasts is looked for anew when the files have changed, and expires", async () => {
+  using files = aclDirectory({ reader });
+  const clock = movedClock();
+  const { secretId, entry } = mint({ expiresAtMs: clock.now() + 1_000 });
+  const other = mint();
+  files.tokens([entry, other.entry]);
+  await using source = await open(files, { clock });
+  const { signal } = new AbortController();
+  const expiring = { secret: secretId, source: "header", lasts: true } as const;
+  const lasting = { secret: other.secretId, source: "header", lasts: true } as const;
+  for (let again = 0; again < 2; again++) {
+    assert.ok(source.token(secretId, signal, expiring));
+    assert.ok(source.token(other.secretId, signal, lasting));
+  }
+  clock.move(1_000);
+  assert.throws(() => source.token(secretId, signal, expiring), refused);
+  files.tokens([entry]);
+  await source.reload();
+  assert.throws(() => source.token(other.secretId, signal, lasting), refused);
+});
+
 test("roles bring their policies; policies and roles that do not exist are skipped", async () => {
   using files = aclDirectory({ reader, nodes: { node: { policy: "write" } } });
   const { secretId, entry } = mint({ policies: ["reader", "gone"] });
