@@ -170,24 +170,13 @@ export const createVisits = (
     depart(visit, response, error);
   };
 
-  const refuseUnrouted = (
-    visit: Visit,
-    request: HttpRequest,
-    response: HttpResponse,
-    error: GatewayError,
-  ): void => {
+  const refuseUnrouted: Visits["refuse"] = (visit, request, response, error) => {
     refuse(request, response, error);
     needs.started(undefined);
     depart(visit, response, error);
   };
 
-  const take = (
-    visit: Visit,
-    match: RowMatch,
-    request: HttpRequest,
-    response: HttpResponse,
-    credential?: Credential,
-  ): void => {
+  const take: Visits["take"] = (visit, match, request, response, credential) => {
     serve(visit, match, request, response, credential).catch((thrown: unknown) =>
       refuseUnrouted(visit, request, response, toGatewayError(thrown)),
     );
