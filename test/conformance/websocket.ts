@@ -240,11 +240,13 @@ export const playSession = async (
   await speak(caller, recorded);
   await then();
   const leftOpen = /still open|capture closed/.test(one.response.end ?? "");
-  const wanted = progressOf(fromNomad(recorded));
+  const wanted = fromNomad(recorded);
+  const wantsClose = wanted.some(({ op }) => op === "close");
   await caller.wait(() => {
     if (caller.hasClose) return true;
-    if (caller.head !== undefined && !caller.upgraded) return caller.quietForMs > 50;
-    return leftOpen && caller.quietForMs > quietMs && progressOf(caller.received) >= wanted;
+    if (caller.head !== undefined && !caller.upgraded) return caller.quietForMs > quietMs;
+    if (wantsClose || !leftOpen || caller.quietForMs <= quietMs) return false;
+    return progressOf(caller.received) >= progressOf(wanted);
   });
   caller.leave();
   return {
