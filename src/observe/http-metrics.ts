@@ -1,5 +1,7 @@
 /** Requests that are answered at once, and errors by code. */
-import { Counter, Gauge, type Registry } from "prom-client";
+import type { Registry } from "prom-client";
+import Counter from "prom-client/lib/counter.js";
+import Gauge from "prom-client/lib/gauge.js";
 import { type ErrorCode, errorCodes } from "../errors.ts";
 import type { Route } from "../routes.ts";
 import { methodLabel, routeLabel, statusLabel, streamKindOf } from "./labels.ts";

@@ -1,5 +1,7 @@
 /** Metrics as verbs: a counter or histogram is made once, and whoever counts calls a function. */
-import { Counter, Histogram, type Registry } from "prom-client";
+import type { Registry } from "prom-client";
+import Counter from "prom-client/lib/counter.js";
+import Histogram from "prom-client/lib/histogram.js";
 import { cached, countCells, createCells } from "./series.ts";
 
 /** A counter with one label: its verb. */

@@ -3,7 +3,8 @@
  * other; every label from a closed set. Closed by whoever made it.
  */
 import { setImmediate as nextTurn } from "node:timers/promises";
-import { Gauge, Registry } from "prom-client";
+import Gauge from "prom-client/lib/gauge.js";
+import Registry from "prom-client/lib/registry.js";
 import { createHttpMetrics, type HttpMetrics } from "./http-metrics.ts";
 import { createLoopWatch, type LoopWatch } from "./loop.ts";
 import { createPartMetrics, type PartMetrics } from "./part-metrics.ts";

@@ -1,5 +1,7 @@
 /** What the parts behind the edge tell: identity, index, the way to agents, metadata, audit, reloads. */
-import { Counter, Gauge, type Registry } from "prom-client";
+import type { Registry } from "prom-client";
+import Counter from "prom-client/lib/counter.js";
+import Gauge from "prom-client/lib/gauge.js";
 import type { Route } from "../routes.ts";
 import { rightLabel } from "./labels.ts";
 import { counter, histogram, total } from "./meters.ts";

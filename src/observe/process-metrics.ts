@@ -1,7 +1,10 @@
 /** The process's own figures, read when asked for. prom-client's default set leaves observers behind that cannot be closed. */
 import { readdir } from "node:fs/promises";
 import { constants, PerformanceObserver } from "node:perf_hooks";
-import { Counter, Gauge, Histogram, type Registry } from "prom-client";
+import type { Registry } from "prom-client";
+import Counter from "prom-client/lib/counter.js";
+import Gauge from "prom-client/lib/gauge.js";
+import Histogram from "prom-client/lib/histogram.js";
 import { openFilesLimit } from "../lib/open-files.ts";
 import type { LoopWatch } from "./loop.ts";
 

@@ -1,5 +1,8 @@
 /** Downloads, follows and execs: kept out of the latency of requests, for they last as long as they last. */
-import { Counter, Gauge, Histogram, type Registry } from "prom-client";
+import type { Registry } from "prom-client";
+import Counter from "prom-client/lib/counter.js";
+import Gauge from "prom-client/lib/gauge.js";
+import Histogram from "prom-client/lib/histogram.js";
 import type { StreamEnd, StreamKind } from "./labels.ts";
 import { cached } from "./series.ts";
 

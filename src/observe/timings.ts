@@ -1,5 +1,6 @@
 /** A histogram whose series are plain numbers until it is scraped: prom-client's hashes its labels at each observation. */
-import { Histogram, type HistogramConfiguration } from "prom-client";
+import type { HistogramConfiguration } from "prom-client";
+import Histogram from "prom-client/lib/histogram.js";
 
 interface Series {
   readonly labels: Readonly<Record<string, string>>;

@@ -1,5 +1,7 @@
 /** Agents that dial out: what is open, who was let in, how tunnels end, and how far away the agents are. */
-import { Counter, Gauge, type Registry } from "prom-client";
+import type { Registry } from "prom-client";
+import Counter from "prom-client/lib/counter.js";
+import Gauge from "prom-client/lib/gauge.js";
 import { counter, histogram, total } from "./meters.ts";
 
 const refusals = [
