@@ -11,6 +11,7 @@ export interface Bench extends AsyncDisposable {
   readonly gateway: GatewayProgram;
   /** `http://host:port` of the agent. */
   readonly agent: string;
+  readonly agentPid: number;
   readonly token: string;
   readonly allocation: string;
   /** The allocation's `alloc/data`. */
@@ -50,6 +51,7 @@ export const openBench = async (node: readonly string[]): Promise<Bench> => {
   return {
     gateway,
     agent: `http://${address}`,
+    agentPid: agent.pid,
     token,
     allocation,
     directory: path.join(home.directory, "agents/bench/alloc", allocation, "alloc/data"),

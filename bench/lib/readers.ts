@@ -10,8 +10,16 @@ import { rssKib } from "./memory.ts";
 import { stopReading } from "./stopped-reader.ts";
 
 interface Look {
+  /** Milliseconds of each request. */
+  readonly tookMs: readonly number[];
+  readonly rssKib: number;
+}
+
+/** Of the requests of all rounds: those of one are too few for a p99 that two looks could be compared by. */
+interface Seen {
   readonly p50Ms: number;
   readonly p99Ms: number;
+  /** Median of the rounds. */
   readonly rssKib: number;
 }
 
@@ -19,11 +27,8 @@ export interface Readers {
   readonly stopped: number;
   readonly fast: number;
   readonly rounds: number;
-  readonly without: Look;
-  readonly beside: Look;
-  /** Medians of the ratios within a round. */
-  readonly p99Ratio: number;
-  readonly p50Ratio: number;
+  readonly without: Seen;
+  readonly beside: Seen;
   /** Median of the differences within a round. */
   readonly rssGrewKib: number;
 }
@@ -40,13 +45,19 @@ const quietShare = 0.05;
 const quietWithinMs = 30_000;
 const warmUps = 2;
 
-/** A stopped reader fills the buffers of every socket on its way first, some megabytes each: waits until the process rests. */
-const settled = async (pid: number): Promise<void> => {
+/**
+ * A stopped reader fills the buffers of every socket on its way first, some megabytes each, the agent's last: waits until both
+ * processes rest.
+ */
+const settled = async (pids: readonly number[]): Promise<void> => {
+  const used = (): number => Math.max(...pids.map((pid, at) => cpuMs(pid) - (before[at] ?? 0)));
   const untilMs = performance.now() + quietWithinMs;
+  let before: readonly number[] = [];
   for (let share = 1; share > quietShare && performance.now() < untilMs; ) {
-    const [startedMs, before] = [performance.now(), cpuMs(pid)];
+    const startedMs = performance.now();
+    before = pids.map(cpuMs);
     await delay(quietForMs);
-    share = (cpuMs(pid) - before) / (performance.now() - startedMs);
+    share = used() / (performance.now() - startedMs);
   }
 };
 
@@ -57,17 +68,14 @@ const writeFiles = ({ directory }: Bench): void => {
   closeSync(file);
 };
 
-const usual = (looks: readonly Look[]): Look => ({
-  p50Ms: median(looks.map(({ p50Ms }) => p50Ms)),
-  p99Ms: median(looks.map(({ p99Ms }) => p99Ms)),
-  rssKib: median(looks.map(({ rssKib }) => rssKib)),
-});
-
-const ratios = (
-  over: readonly Look[],
-  under: readonly Look[],
-  value: (look: Look) => number,
-): number => median(over.map((look, at) => value(look) / value(under[at] ?? look)));
+const seen = (looks: readonly Look[]): Seen => {
+  const took = looks.flatMap(({ tookMs }) => tookMs).toSorted((a, b) => a - b);
+  return {
+    p50Ms: quantile(took, 0.5),
+    p99Ms: quantile(took, 0.99),
+    rssKib: median(looks.map(({ rssKib }) => rssKib)),
+  };
+};
 
 /** In rounds, without and with the stopped readers in turn. */
 export const readers = async (
@@ -76,7 +84,7 @@ export const readers = async (
 ): Promise<Readers> => {
   await using bench = await openBench(node);
   writeFiles(bench);
-  const { gateway, token, allocation } = bench;
+  const { gateway, agentPid, token, allocation } = bench;
   const cat = (name: string): string =>
     `${gateway.url}/v1/client/fs/cat/${allocation}?path=/alloc/data/${name}.bin`;
   const load: Load = {
@@ -87,13 +95,8 @@ export const readers = async (
     perSecond,
   };
   const look = async (): Promise<Look> => {
-    await settled(gateway.pid);
-    const took = await latencies(load);
-    return {
-      p50Ms: quantile(took, 0.5),
-      p99Ms: quantile(took, 0.99),
-      rssKib: rssKib(gateway.pid),
-    };
+    await settled([gateway.pid, agentPid]);
+    return { tookMs: await latencies(load), rssKib: rssKib(gateway.pid) };
   };
   say("readers: warming up");
   for (let nth = 0; nth < warmUps; nth++) await look();
@@ -112,10 +115,8 @@ export const readers = async (
     stopped,
     fast,
     rounds,
-    without: usual(without),
-    beside: usual(beside),
-    p99Ratio: ratios(beside, without, ({ p99Ms }) => p99Ms),
-    p50Ratio: ratios(beside, without, ({ p50Ms }) => p50Ms),
+    without: seen(without),
+    beside: seen(beside),
     rssGrewKib: median(beside.map((one, at) => one.rssKib - (without[at]?.rssKib ?? Number.NaN))),
   };
 };
