@@ -282,7 +282,7 @@ export interface Clock {
   monotonic(): number;
 }
 
-/** One line an event; fields never hold a secret. pino's `Logger` fits. */
+/** One line an event; fields never hold a secret. */
 export interface Log {
   debug(fields: object, message: string): void;
   info(fields: object, message: string): void;

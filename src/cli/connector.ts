@@ -2,7 +2,7 @@
 import { spawnSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { createProcessGuards } from "../observe/guards.ts";
-import { createSmallLog } from "../observe/small-log.ts";
+import { createLog } from "../observe/log.ts";
 import { type ConnectorOptions, createTunnelConnector } from "../tunnel/connect.ts";
 import { certificateIn } from "./certificate.ts";
 import type { ConnectSettings } from "./connect.ts";
@@ -38,7 +38,7 @@ const optionsOf = (settings: ConnectSettings): ConnectorOptions => ({
 });
 
 const run = async (life: Lifetime, settings: ConnectSettings): Promise<void> => {
-  const log = createSmallLog(logOptionsOf(settings));
+  const log = createLog(logOptionsOf(settings));
   createProcessGuards({ log, exit: (code) => process.exit(code) });
   const connector = createTunnelConnector({ log }, optionsOf(settings));
   const { agents, gateways, drainMs } = settings;

@@ -1,5 +1,5 @@
 import type { AgentConfig } from "../config/agent-schema.ts";
-import type { LogOptions } from "../observe/throttled-log.ts";
+import type { LogOptions } from "../observe/log.ts";
 
 /** All commands that run on have the same settings of their log. */
 export type LogSettings = Pick<AgentConfig, "name" | "log">;

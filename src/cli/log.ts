@@ -1,6 +1,7 @@
 /** The log of a command that runs on, as its settings say. */
+
+import type { LogOptions, OpenLog } from "../observe/log.ts";
 import { createLog } from "../observe/log.ts";
-import type { LogOptions, OpenLog } from "../observe/throttled-log.ts";
 import { type LogSettings, logOptionsOf } from "./log-options.ts";
 
 export const openLog = (

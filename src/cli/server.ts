@@ -5,7 +5,7 @@ import type { ServerConfig } from "../config/server-schema.ts";
 import type { Gateway } from "../gateway.ts";
 import { systemClock } from "../lib/clock.ts";
 import { createProcessGuards } from "../observe/guards.ts";
-import type { OpenLog } from "../observe/throttled-log.ts";
+import type { OpenLog } from "../observe/log.ts";
 import { holdDirectory } from "./hold.ts";
 import { beginLifetime, say } from "./lifetime.ts";
 import { openLog } from "./log.ts";

@@ -2,8 +2,8 @@
 import type { ServerConfig } from "../config/server-schema.ts";
 import type { Ledger } from "../live/ledger.ts";
 import type { Audit } from "../observe/audit.ts";
+import type { OpenLog } from "../observe/log.ts";
 import type { Metrics } from "../observe/metrics.ts";
-import type { OpenLog } from "../observe/throttled-log.ts";
 import type { Log } from "../ports.ts";
 import type { Callers } from "./callers.ts";
 import type { Door } from "./doors.ts";

@@ -44,6 +44,7 @@ const bounded: Readonly<Record<string, string>> = {
   "src/cli/lifetime.ts": "a line on stderr for people",
   "src/cli/config.ts": "prints once, then ends",
   "src/cli/dev.ts": "prints once",
+  "src/observe/log.ts": "the sink, which has a bound of its own and counts what it drops",
   "src/tunnel/forward.ts": "waits for the callback before it fills its one buffer again",
   "src/upstream/connection.ts": "one bounded request on a connection that has nothing else to send",
   "src/ingress/plain/reply.ts": "a head, or the end, of an answer whose pieces say when to go on",

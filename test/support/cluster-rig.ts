@@ -20,8 +20,8 @@ import {
   parseJson,
   stringifyJson,
 } from "../../src/lib/json.ts";
+import type { OpenLog } from "../../src/observe/log.ts";
 import { createLog } from "../../src/observe/log.ts";
-import type { OpenLog } from "../../src/observe/throttled-log.ts";
 import type { Clock, NodeEntry, Placement } from "../../src/ports.ts";
 import { inNamespace, rules, type SourceRules } from "../acl/nomad-rules.ts";
 import { laidOver } from "./rig.ts";

@@ -16,8 +16,8 @@ import type { AllocationDocument, ClientStatus } from "../../src/documents.ts";
 import { createGateway, type Gateway } from "../../src/gateway.ts";
 import { systemClock } from "../../src/lib/clock.ts";
 import { isJsonObject, type Json, type JsonObject, parseJson } from "../../src/lib/json.ts";
+import type { OpenLog } from "../../src/observe/log.ts";
 import { createLog } from "../../src/observe/log.ts";
-import type { OpenLog } from "../../src/observe/throttled-log.ts";
 import type { Clock } from "../../src/ports.ts";
 
 /** Settings as they stand in a file. */
