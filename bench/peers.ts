@@ -29,8 +29,12 @@ const rounds = Number(flags.rounds);
 const parts = flags.only.split(",");
 const requests = 1_500;
 const connections = 8;
-/** As many of each kind before anything counts: gateways run for weeks, and V8 compiles what runs for long. */
+/**
+ * As many of each kind before anything counts: gateways run for weeks, and V8 compiles what runs for long. Its last compiler takes a
+ * function after some thousand calls, and again when another kind has shown it other values: all kinds, and all of them again.
+ */
 const warmingRequests = 6_000;
+const warmingPasses = 3;
 const singles = 1_000;
 
 interface Measured {
@@ -61,8 +65,7 @@ const turned = <T>(all: readonly T[], by: number): readonly T[] => {
 const measure = async (gates: readonly Measured[], direct: Omit<Measured, "pid" | "name">) => {
   const samples: Sample[] = [];
   const waits: Latency[] = [];
-  const smallRound = async (round: number): Promise<void> => {
-    const asked = round === 0 ? warmingRequests : requests;
+  const smallRequests = async (round: number, asked: number): Promise<void> => {
     for (const [what, pathOf] of Object.entries(operations))
       for (const { name: gate, origin, pid, behind } of turned(gates, round)) {
         const urls = [origin + pathOf(behind)];
@@ -79,6 +82,11 @@ const measure = async (gates: readonly Measured[], direct: Omit<Measured, "pid" 
             perSecond: (asked / used.wallMs) * 1_000,
           });
       }
+  };
+  const smallRound = async (round: number): Promise<void> => {
+    if (round === 0) {
+      for (let pass = 0; pass < warmingPasses; pass++) await smallRequests(round, warmingRequests);
+    } else await smallRequests(round, requests);
   };
   const latencyRound = async (round: number): Promise<void> => {
     const all = [...gates, { ...direct, name: "direct" } as const];
