@@ -123,7 +123,7 @@ export class Reply implements HttpResponse {
   write(chunk: Buffer | string, done?: () => void): boolean {
     const { socket } = this.#line;
     const head = this.#takeHead();
-    if (this.writableEnded || chunk.length === 0) {
+    if (this.writableEnded || chunk.length === 0 || hasNoBody(this.statusCode)) {
       if (head !== "") socket.write(head, "latin1");
       if (done !== undefined) process.nextTick(done);
       return !socket.writableNeedDrain;
@@ -139,16 +139,17 @@ export class Reply implements HttpResponse {
     return goesOn;
   }
 
-  end(chunk?: Buffer | string): void {
+  end(last?: Buffer | string): void {
     if (this.writableEnded) return;
     if (!this.headersSent) this.writeHead(this.statusCode);
     const { socket } = this.#line;
+    const chunk = hasNoBody(this.statusCode) ? undefined : last;
     const isOnePiece = chunk !== undefined && this.#isOnePiece(chunk);
     if (chunk !== undefined && !isOnePiece) this.write(chunk);
     const body = isOnePiece ? chunk.toString("latin1") : "";
-    const last = this.#takeHead() + body + (this.chunkedEncoding ? "0\r\n\r\n" : "");
+    const text = this.#takeHead() + body + (this.chunkedEncoding ? "0\r\n\r\n" : "");
     this.writableEnded = true;
-    socket.write(last, "latin1", this.#finish);
+    socket.write(text, "latin1", this.#finish);
   }
 
   /** The head has not gone yet, and with the body it is small. */

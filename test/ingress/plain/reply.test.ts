@@ -37,6 +37,15 @@ const answers: Readonly<Record<string, (response: HttpResponse, request: HttpReq
     response.writeHead(204);
     response.end();
   },
+  "no content, with a body that must not be sent": (response) => {
+    response.writeHead(204);
+    response.write(Buffer.from("abc"));
+    response.end(Buffer.from("GET /stolen HTTP/1.1"));
+  },
+  "what is as it was, in one piece": (response) => {
+    response.writeHead(304, { ETag: '"a"' });
+    response.end(Buffer.from("{}"));
+  },
   "an answer that closes": (response) => {
     response.setHeader("Connection", "close");
     response.writeHead(503, { "Content-Length": 1, "Retry-After": "1" });
