@@ -42,7 +42,7 @@ class Line {
     this.#last = standing;
     if (before === undefined) this.#first = standing;
     else before.behind = standing;
-    this.#timer ??= setTimeout(this.#look, this.#ms).unref();
+    this.#timer ??= this.#timerOf(standing);
   }
 
   /** What has left points nowhere: once it is old it would keep alive whatever it points to. */
@@ -59,18 +59,22 @@ class Line {
     due.standing = undefined;
   }
 
+  /** The timer that calls it stands until the next is known: what is set meanwhile starts none of its own. */
   readonly #look = (): void => {
-    this.#timer = undefined;
-    for (let first = this.#first; first !== undefined; first = this.#first) {
-      const leftMs = first.atMs - performance.now();
-      if (leftMs > 0) {
-        this.#timer = setTimeout(this.#look, leftMs).unref();
-        return;
+    try {
+      for (let first = this.#first; first !== undefined; first = this.#first) {
+        if (first.atMs > performance.now()) break;
+        this.delete(first.due);
+        first.due.passed();
       }
-      this.delete(first.due);
-      first.due.passed();
+    } finally {
+      this.#timer = this.#first && this.#timerOf(this.#first);
     }
   };
+
+  #timerOf({ atMs }: Standing): NodeJS.Timeout {
+    return setTimeout(this.#look, atMs - performance.now()).unref();
+  }
 }
 
 /** Lengths come from settings: they are few. */

@@ -68,3 +68,24 @@ test("a deadline keeps no process up, and may be taken back after it has passed"
     deadlines.clear(waiting, 1);
     deadlines.clear(waiting, 2);
   }));
+
+test("those that set another as they pass share one timer all the same", (t) =>
+  awake(async () => {
+    const deadlines = new Deadlines();
+    const rounds = 30;
+    const started = t.mock.method(globalThis, "setTimeout");
+    const again = (left: number): Promise<void> =>
+      new Promise((resolve) => {
+        const passed = (): void => (left === 0 ? resolve() : void again(left - 1).then(resolve));
+        deadlines.set({ passed }, 4);
+      });
+    const pause = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+    const first = again(rounds);
+    for (const asked = performance.now(); performance.now() - asked < 2; ) await pause();
+    await Promise.all([first, again(rounds)]);
+    // each of the two passes once a round; a timer that comes a little early is started anew
+    assert.ok(
+      started.mock.callCount() <= 4 * (rounds + 1) + 2,
+      `${started.mock.callCount()} timers`,
+    );
+  }));
