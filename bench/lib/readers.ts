@@ -50,14 +50,12 @@ const warmUps = 2;
  * processes rest.
  */
 const settled = async (pids: readonly number[]): Promise<void> => {
-  const used = (): number => Math.max(...pids.map((pid, at) => cpuMs(pid) - (before[at] ?? 0)));
   const untilMs = performance.now() + quietWithinMs;
-  let before: readonly number[] = [];
   for (let share = 1; share > quietShare && performance.now() < untilMs; ) {
-    const startedMs = performance.now();
-    before = pids.map(cpuMs);
+    const [startedMs, before] = [performance.now(), pids.map(cpuMs)];
     await delay(quietForMs);
-    share = used() / (performance.now() - startedMs);
+    const usedMs = Math.max(...pids.map((pid, at) => cpuMs(pid) - (before[at] ?? 0)));
+    share = usedMs / (performance.now() - startedMs);
   }
 };
 

@@ -1,7 +1,5 @@
 /** The log of a command that runs on, as its settings say. */
-
-import type { LogOptions, OpenLog } from "../observe/log.ts";
-import { createLog } from "../observe/log.ts";
+import { createLog, type LogOptions, type OpenLog } from "../observe/log.ts";
 import { type LogSettings, logOptionsOf } from "./log-options.ts";
 
 export const openLog = (

@@ -87,6 +87,7 @@ test("audit records of whatever callers send are those that JSON.stringify would
 const fieldNames = ["id", "status", "path", "token", "Secret", "msg", "level", "name", "odd name", "9", "é", "n".repeat(70)] as const; // biome-ignore format: a list
 const fieldValues = [
   text, text, text, number, number, () => true, () => null, () => undefined, () => 7n, () => ["a"], () => ({ token: 1 }), () => new Date(0),
+  () => Object.assign(new Error(text(), { cause: new Error(text()) }), { code: "E1", secret: text() }), () => ({ [text()]: [text(), { deep: [text()] }] }),
 ]; // biome-ignore format: a list
 
 test("log lines of whatever fields are those that JSON.stringify would write", async () => {
