@@ -9,6 +9,7 @@ import { connect, createServer, type Socket } from "node:net";
 import { test } from "node:test";
 import { setTimeout as wait } from "node:timers/promises";
 import { Agent, request } from "undici";
+import { median } from "../support/latency.ts";
 import { openFiles, residentMib } from "../support/probe.ts";
 import { createHome, type GatewayProgram, type Program, until } from "../support/processes.ts";
 import { figures } from "../support/siege.ts";
@@ -87,9 +88,6 @@ const explained =
   /^(?:node_unreachable|upstream_broke|upstream_timeout|upstream_invalid|overloaded|no_path_to_node|unknown_allocation|registry_unavailable|cut|closed 10(?:08|11|13|14))$/;
 
 class Refused extends Error {}
-
-const median = (values: readonly number[]): number =>
-  values.toSorted((one, other) => one - other)[Math.floor(values.length / 2)] ?? Number.NaN;
 
 test(`${seconds} s of mixed load with faults: nothing wrong, nothing unexplained, nothing left`, {
   timeout: (seconds + 240) * 1_000,

@@ -10,6 +10,7 @@ import { test } from "node:test";
 import { headers, hpack, settings, types } from "../support/frames.ts";
 import { times } from "../support/hostile.ts";
 import { besiege, growthKb, type Siege, statusKb } from "../support/hostile-tunnel.ts";
+import { median, quantile } from "../support/latency.ts";
 import { probe } from "../support/probe.ts";
 import { type Program, until } from "../support/processes.ts";
 import { type Besieged, besieged, figures } from "../support/siege.ts";
@@ -46,10 +47,6 @@ const attacks: readonly Attack[] = [
     },
   })),
 ];
-
-const quantile = (values: readonly number[], part: number): number =>
-  values.toSorted((one, other) => one - other)[Math.floor(values.length * part)] ?? Number.NaN;
-const median = (values: readonly number[]): number => quantile(values, 0.5);
 
 test("no attack costs a warm gateway more than 8 MiB, and each is cut in a second", async (t) => {
   await using siege = await besiege();
