@@ -1,4 +1,7 @@
-/** `npm run build [-- directory]`: bundles the program and packs `dist/serai-<version>.tgz`, which `npm i -g` installs. */
+/**
+ * `npm run build [-- directory]`: bundles the program and packs `dist/serai-<version>.tgz`, which `npm i -g` installs; its bill of
+ * materials lies beside it.
+ */
 import { execFileSync } from "node:child_process";
 import {
   chmodSync,
@@ -12,6 +15,7 @@ import {
 } from "node:fs";
 import path from "node:path";
 import { bundle, installed } from "./bundle.ts";
+import { billOf } from "./materials.ts";
 import { noticesOf } from "./notices.ts";
 
 interface Manifest {
@@ -62,6 +66,20 @@ const published = {
   dependencies: Object.fromEntries(installed.map((name) => [name, dependencies[name]])),
 };
 writeFileSync(path.join(out, "package.json"), `${JSON.stringify(published, undefined, 2)}\n`);
+const materials = run(
+  "npm",
+  "sbom",
+  "--sbom-format",
+  "cyclonedx",
+  "--sbom-type",
+  "application",
+  "--package-lock-only",
+);
+const bill = billOf(materials, name, Object.keys(dependencies));
+writeFileSync(
+  path.join(out, `${name}-${version}.cdx.json`),
+  `${JSON.stringify(bill, undefined, 2)}\n`,
+);
 const [packed] = JSON.parse(run("npm", "pack", out, "--json", "--pack-destination", out));
 const tarball = path.relative(process.env["INIT_CWD"] ?? root, path.join(out, packed.filename));
 console.log(

@@ -121,6 +121,10 @@ test("the built package installs, runs, and says which Node it needs", {
   using directory = temporaryDirectory();
   const { tarball, words } = build(path.join(directory.path, "dist"));
   assert.match(words, /^npm i -g .*serai-[\d.]+\.tgz\n$/);
+  const bill = JSON.parse(readFileSync(tarball.replace(/tgz$/, "cdx.json"), "utf8"));
+  const materials: readonly string[] = bill.components.map(
+    ({ name, version }: Readonly<Record<string, string>>) => `${name} ${version}`,
+  );
 
   await t.test("it holds what runs and what people read, and nothing of the development", () => {
     const names = done("tar", ["tzf", tarball]).stdout.trim().split("\n");
@@ -158,6 +162,23 @@ test("the built package installs, runs, and says which Node it needs", {
       assert.equal(notices.includes(`\n${name} ${version} (`), !(name in beside), name);
     const parts = notices.split(/\n-{80}\n/).slice(1);
     for (const part of parts) assert.match(part, /copyright|unlicense/i);
+    // the bundler's own lines are the one thing in it that no production dependency brings
+    const packages = parts.map((part) => part.trim().split(" (", 1)[0] ?? "");
+    assert.deepEqual(
+      packages.filter((name) => !(materials.includes(name) || name.startsWith("rolldown "))),
+      [],
+    );
+  });
+
+  await t.test("its bill of materials is serai's, with versions and hashes", () => {
+    assert.deepEqual([bill.bomFormat, bill.metadata.component.name], ["CycloneDX", "serai"]);
+    for (const { name, hashes } of bill.components) assert.equal(hashes[0]?.alg, "SHA-512", name);
+    assert.ok(materials.some((name) => name.startsWith("@lydell/node-pty ")));
+    assert.deepEqual(
+      materials.filter((name) => /^(?:typescript|rolldown|node|@biomejs\/biome) /.test(name)),
+      [],
+      "what serai is made with is not in it",
+    );
   });
 
   await t.test("serai token, serai config and serai server of what they made", (t) =>
