@@ -1,7 +1,8 @@
 /**
  * Ten minutes of mixed load on a gateway whose agents are killed, stopped and come back elsewhere, whose tunnels are cut
  * and swallowed, whose stdout is not read and whose files are read again: no wrong byte, no failure that the fault of
- * that moment does not explain, and in the end as much memory and as many files as after the first minutes.
+ * that moment does not explain, and in the end as much memory and as many files as after the first minutes. Sessions in
+ * which nothing happens live through all of it.
  */
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
@@ -211,6 +212,52 @@ test(`${seconds} s of mixed load with faults: nothing wrong, nothing unexplained
       await wait(pauseMs);
     }
   };
+
+  /* ---- sessions in which nothing happens ---- */
+
+  const idleShell = async (agent: string) => {
+    const client = execClient({
+      url: gateway.url, allocation: id(agent), task: "main", token, command: ["cat"],
+    }); // biome-ignore format: a row
+    await client.opened;
+    return {
+      wakes: async (): Promise<void> => {
+        client.stdin("still here\n");
+        await client.seen("still here\n");
+        client.closeStdin();
+        assert.deepEqual([(await client.closed).code, client.exitCode()], [1000, 0], agent);
+      },
+    };
+  };
+  /** Nothing is written to this log: all that comes are beats. */
+  const idleFollow = async (agent: string) => {
+    const target = `/v1/client/fs/logs/${id(agent)}?task=main&type=stderr&follow=true`;
+    const body = await get(target);
+    let [beats, lastMs, longestMs] = [0, performance.now(), 0];
+    const heard = (): void => {
+      longestMs = Math.max(longestMs, performance.now() - lastMs);
+      lastMs = performance.now();
+    };
+    body.on("error", () => undefined); // it is destroyed in the end
+    body.on("data", (chunk: Buffer) => {
+      beats += String(chunk).split("{}").length - 1;
+      heard();
+    });
+    return {
+      wakes: (): void => {
+        heard();
+        t.diagnostic(
+          `idle follow of ${agent}: ${beats} beats, at most ${longestMs.toFixed(0)} ms apart`,
+        );
+        assert.equal(body.closed, false, `the idle follow of ${agent} has ended`);
+        assert.ok(longestMs < 10_000, `${longestMs} ms without a beat of ${agent}`);
+      },
+    };
+  };
+  const idle = [];
+  for (const agent of names.filter((name) => name.endsWith("-calm")))
+    idle.push(await idleShell(agent), await idleFollow(agent));
+
   const callers = names.flatMap((agent) => [
     caller("small", agent, 20), caller("small", agent, 20), caller("download", agent, 200), caller("follow", agent, 50), caller("command", agent, 500),
   ]); // biome-ignore format: a table
@@ -261,6 +308,7 @@ test(`${seconds} s of mixed load with faults: nothing wrong, nothing unexplained
       await rounds[nth % rounds.length]?.();
       await wait(3_000);
     }
+    for (const one of idle) await one.wakes();
   } finally {
     isOver = true;
     clearInterval(sampler);
