@@ -11,7 +11,7 @@ import { test } from "node:test";
 import { setTimeout as wait } from "node:timers/promises";
 import { Agent, request } from "undici";
 import { median } from "../support/latency.ts";
-import { openFiles, residentMib } from "../support/probe.ts";
+import { openFiles, probe, probed, residentMib } from "../support/probe.ts";
 import { createHome, type GatewayProgram, type Program, until } from "../support/processes.ts";
 import { figures } from "../support/siege.ts";
 import { execClient } from "../support/ws-client.ts";
@@ -96,12 +96,15 @@ test(`${seconds} s of mixed load with faults: nothing wrong, nothing unexplained
   await using home = createHome();
   const token = home.secrets.operator;
   const headers = { "x-nomad-token": token };
-  const gateway: GatewayProgram = await home.gateway({
-    timeouts: { first_byte: "3s" },
-    node: { down_after: "10s" },
-    log: { lines_per_second: 1_000 },
-    audit: { output: "/dev/null" },
-  });
+  const gateway: GatewayProgram = await home.gateway(
+    {
+      timeouts: { first_byte: "3s" },
+      node: { down_after: "10s" },
+      log: { lines_per_second: 1_000 },
+      audit: { output: "/dev/null" },
+    },
+    { node: probed(home.directory) },
+  );
   const relay = await startRelay(gateway.port);
   const agents = new Map<string, Program>();
   const allocations = new Map<string, string>();
@@ -302,12 +305,25 @@ test(`${seconds} s of mixed load with faults: nothing wrong, nothing unexplained
     () => samples.push({ rss: residentMib(gateway.pid), files: openFiles(gateway.pid) }),
     500,
   );
-  const endMs = performance.now() + seconds * 1_000;
+  /** What its heap holds under load after collections, in MiB; what is under way makes it more now and then. */
+  const held: { readonly mib: number; readonly atMs: number }[] = [];
+  const lookAtHeap = async (): Promise<void> => {
+    const looks: number[] = [];
+    await during("its heap is collected, which stops it now and then", names, async () => {
+      for (let nth = 0; nth < 5; nth++) looks.push((await probe(gateway)).heldMib);
+    });
+    held.push({ mib: Math.min(...looks), atMs: performance.now() });
+  };
+  const begunMs = performance.now();
+  const endMs = begunMs + seconds * 1_000;
   try {
     for (let nth = 0; performance.now() < endMs; nth++) {
       await rounds[nth % rounds.length]?.();
       await wait(3_000);
+      if (performance.now() > begunMs + (seconds * 1_000 * (held.length + 1)) / 4)
+        await lookAtHeap();
     }
+    await lookAtHeap();
     for (const one of idle) await one.wakes();
   } finally {
     isOver = true;
@@ -330,6 +346,12 @@ test(`${seconds} s of mixed load with faults: nothing wrong, nothing unexplained
   t.diagnostic(
     `RSS of the quarters: ${[1, 2, 3, 4].map((nth) => rss(nth).toFixed(1)).join(", ")} MiB (${perHour.toFixed(1)} MiB an hour); files ${[1, 2, 3, 4].map(files).join(", ")}`,
   );
+  const [early, late] = [held[0], held.at(-1)];
+  assert.ok(early !== undefined && late !== undefined);
+  const heldMore = late.mib - early.mib;
+  t.diagnostic(
+    `held by its heap: ${held.map(({ mib }) => mib.toFixed(2)).join(", ")} MiB (${((heldMore / (late.atMs - early.atMs)) * 3_600_000).toFixed(2)} MiB an hour)`,
+  );
   const byWord = Map.groupBy(failures, ({ what, why }) => `${what}: ${why}`);
   for (const [word, list] of byWord) t.diagnostic(`${list.length} × ${word}`);
   assert.deepEqual(wrong, []);
@@ -342,6 +364,7 @@ test(`${seconds} s of mixed load with faults: nothing wrong, nothing unexplained
   assert.deepEqual(unexplained.slice(0, 5), [], `${unexplained.length} unexplained`);
   for (const what of Object.keys(kinds)) assert.ok((done.get(what) ?? 0) > 0, what);
   assert.ok(rss(4) - rss(2) < 24, "memory is flat");
+  assert.ok(heldMore < 4, `its heap holds ${heldMore} MiB more`);
   assert.ok(files(4) - files(2) < 24, "files are flat");
   await until("nothing is live", async () => {
     const now = await figures(gateway);
