@@ -82,22 +82,26 @@ const textMember = (label: string, text: string | undefined): string =>
 const numberMember = (label: string, value: number | undefined): string =>
   value === undefined ? "" : label + (Number.isFinite(value) ? value : null);
 
-/** The members that both records of a subject have, as JSON that can be written as it is. */
+/**
+ * The members that both records of a subject have, as JSON that can be written as it is. Joined, not added up: what V8 makes of sums
+ * is a tree of all their parts, which a live exchange would keep.
+ */
 const membersOf = (subject: AuditSubject): string => {
   const { requestId, route, kind, argv } = subject;
-  let members = `"requestId":"${requestId}","route":"${route}","kind":"${kind}"`;
-  members += textMember(',"accessor":', subject.accessor);
-  members += textMember(',"address":', subject.address);
-  members += textMember(',"allocation":', subject.allocation);
-  members += textMember(',"node":', subject.node);
-  members += textMember(',"namespace":', subject.namespace);
-  members += textMember(',"task":', subject.task);
-  members += textMember(',"path":', subject.path);
-  members += textMember(',"method":', subject.method);
-  members += textMember(',"template":', subject.template);
-  members += textMember(',"upstream":', subject.upstream);
-  if (argv !== undefined) members += `,"argv":${jsonOf(redactArguments(argv))}`;
-  return members;
+  return [
+    `"requestId":"${requestId}","route":"${route}","kind":"${kind}"`,
+    textMember(',"accessor":', subject.accessor),
+    textMember(',"address":', subject.address),
+    textMember(',"allocation":', subject.allocation),
+    textMember(',"node":', subject.node),
+    textMember(',"namespace":', subject.namespace),
+    textMember(',"task":', subject.task),
+    textMember(',"path":', subject.path),
+    textMember(',"method":', subject.method),
+    textMember(',"template":', subject.template),
+    textMember(',"upstream":', subject.upstream),
+    argv === undefined ? "" : `,"argv":${jsonOf(redactArguments(argv))}`,
+  ].join("");
 };
 
 const endMembers = (end: AuditEnd, durationMs: number): string => {
