@@ -73,7 +73,7 @@ class Line {
   };
 
   #timerOf({ atMs }: Standing): NodeJS.Timeout {
-    return setTimeout(this.#look, atMs - performance.now()).unref();
+    return setTimeout(this.#look, Math.max(0, atMs - performance.now())).unref();
   }
 }
 

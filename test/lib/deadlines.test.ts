@@ -89,3 +89,15 @@ test("those that set another as they pass share one timer all the same", (t) =>
       `${started.mock.callCount()} timers`,
     );
   }));
+
+test("one that becomes due while the next look is set is looked at as soon as may be", (t) =>
+  awake(async () => {
+    const deadlines = new Deadlines();
+    const started = t.mock.method(globalThis, "setTimeout");
+    // when it is set; when it is looked at, a little early; when the next look is set; and from then on
+    const times = [0, 0, 19.9, 20.5];
+    t.mock.method(performance, "now", () => times.shift() ?? 21);
+    await new Promise<void>((resolve) => deadlines.set({ passed: resolve }, 20));
+    const waits = started.mock.calls.map(({ arguments: [, ms] }) => ms);
+    assert.deepEqual(waits, [20, 0]); // Node warns of less
+  }));
