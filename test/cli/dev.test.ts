@@ -13,6 +13,7 @@ import {
   processesOf,
   type Run,
   ready,
+  root,
   run,
   serai,
   takenPort,
@@ -67,6 +68,18 @@ const exec = (line: DevLine, allocation: string, task: string, command: readonly
   });
 };
 
+/** What the README's tour has one type at the gateway with curl, and what it says that one sees; `…` is anything. */
+const tour = (): readonly { readonly command: string; readonly output: RegExp }[] => {
+  const readme = readFileSync(path.join(root, "README.md"), "utf8");
+  const steps = [...readme.matchAll(/^\$ (curl .*NOMAD_ADDR.*)\n((?:.+\n)+)/gm)];
+  assert.equal(steps.length, 4);
+  return steps.map(([, command = "", shown = ""]) => {
+    const literal = shown.replace(/\^C\n$|```\n$/, "").trimEnd();
+    const parts = literal.split("…").map((part) => part.replace(/[\\^$.*+?()[\]{}|]/g, "\\$&"));
+    return { command, output: new RegExp(`^${parts.join("[^]*")}`) };
+  });
+};
+
 test("npm run dev prints a page whose lines work as they are, and a second start resumes", async (t) => {
   using directory = temporaryDirectory();
   const argv = ["dev", "--", ...anyPorts, "--data-dir", directory.path];
@@ -108,6 +121,17 @@ test("npm run dev prints a page whose lines work as they are, and a second start
       await until(`${line} prints ${output}`, () => output.test(pasted.stdout()));
       if (/follow/.test(line ?? "")) pasted.signalGroup("SIGINT");
       else assert.equal((await pasted.ended).code, 0);
+    });
+
+  for (const { command, output } of tour())
+    await t.test(`from the README: ${command}`, async () => {
+      const typed = run("bash", ["-c", `${setup}\n${command}`]);
+      await until(
+        () => `${command} prints ${output}, not ${typed.stdout()}`,
+        () => output.test(typed.stdout()),
+      );
+      if (/follow/.test(command)) typed.signalGroup("SIGINT");
+      else assert.equal((await typed.ended).code, 0);
     });
 
   first.signalGroup("SIGINT");

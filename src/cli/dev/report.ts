@@ -100,7 +100,7 @@ const recipes = (state: DevState): string => {
     web.JobID === "web" ? "alloc/data/hello.txt" : `alloc/logs/${mainTask(web, "")}.stdout.0`;
   return [
     "# Copy this first",
-    `export NOMAD_ADDR=${url} NOMAD_TOKEN=${state.secrets.operator}`,
+    `export NOMAD_ADDR=${url} NOMAD_TOKEN=${state.secrets.operator} NO_RIGHTS=${state.secrets.none} WEB=${web.ID} CHATTER=${chatter.ID} NODE=${node.ID}`,
     "# Read a file",
     `${curl} "$NOMAD_ADDR/v1/client/fs/cat/${web.ID}?path=${file}"`,
     "# Follow a log (Ctrl-C ends it)",
