@@ -34,7 +34,10 @@ export const parseQuery = (text: string): RawQuery => {
   const pairs = text.split("&", maxPairs + 1);
   if (pairs.length > maxPairs)
     throw new GatewayError("bad_request", { text: `more than ${maxPairs} query parameters` });
-  for (const [name, value] of pairs.map(pairOf).filter((pair) => pair !== undefined)) {
+  for (const text of pairs) {
+    const pair = pairOf(text);
+    if (pair === undefined) continue;
+    const [name, value] = pair;
     const values = query.get(name);
     if (values) values.push(value);
     else query.set(name, [value]);

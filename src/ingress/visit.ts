@@ -56,8 +56,17 @@ export interface VisitNeeds extends ParseNeeds {
   readonly isDraining: () => boolean;
 }
 
-/** What happens to a visit; `credential` is of a sender that is known. */
+/** What was read of a request before, since it has come before. */
+export interface Known {
+  readonly credential: Credential;
+  /** Undefined: it is to be parsed, and refused. */
+  readonly parsed: Parsed | undefined;
+}
+
+/** What happens to a visit. */
 export interface Visits {
+  /** What a GET says that a row matched; undefined when it has no such row. Throws Nomad's refusals. */
+  read(match: RowMatch, raw: RawQuery): Parsed | undefined;
   begin(request: HttpRequest, client: Exchange["client"]): Visit;
   /** The headers that every answer has. */
   greet(visit: Visit, response: HttpResponse): void;
@@ -67,7 +76,7 @@ export interface Visits {
     match: RowMatch,
     request: HttpRequest,
     response: HttpResponse,
-    credential?: Credential,
+    known?: Known,
   ): void;
   /** Ends one for which no row is known. */
   refuse(visit: Visit, request: HttpRequest, response: HttpResponse, error: GatewayError): void;
@@ -79,17 +88,24 @@ export interface Visits {
 const signalOf = ({ carriage }: Route): Pick<AbortController, "signal" | "abort"> =>
   carriage === "registry" || carriage === "websocket" ? new AbortController() : new EndSignal();
 
+const noQuery: RawQuery = new Map();
+
 export const createVisits = (
   needs: VisitNeeds,
   { allowedOrigins }: { readonly allowedOrigins: readonly string[] },
 ): Visits => {
   const parse = parseRequest(needs);
 
+  const read: Visits["read"] = ({ rows, id }, raw) => {
+    const route = rowFor(rows, "GET");
+    return route && parse(route, id, raw, undefined);
+  };
+
   const begin: Visits["begin"] = (request, client) => ({
     id: needs.nextId(),
     url: request.url ?? "",
     method: request.method ?? "",
-    raw: new Map(),
+    raw: noQuery,
     client,
     startedAtMs: performance.now(),
     tally: newTally(),
@@ -141,13 +157,12 @@ export const createVisits = (
     return exchange;
   };
 
-  /** `credential`: of a sender that is known. */
   const serve = async (
     visit: Visit,
     { rows, id }: RowMatch,
     request: HttpRequest,
     response: HttpResponse,
-    credential?: Credential,
+    known?: Known,
   ): Promise<void> => {
     let error: GatewayError | undefined;
     const route = rowFor(rows, visit.method);
@@ -158,9 +173,9 @@ export const createVisits = (
       if (route === undefined) throw new GatewayError("invalid_method");
       if (route.carriage === "websocket") refusePlainExec(visit.raw);
       checkSite(visit, route, request);
-      const shown = credential ?? readCredential(request);
+      const shown = known?.credential ?? readCredential(request);
       const body = route.body === "none" ? undefined : await readRowBody(request, route, needs);
-      const parsed = parse(route, id, visit.raw, body);
+      const parsed = known?.parsed ?? parse(route, id, visit.raw, body);
       visit.exchange = toExchange(visit, shown, parsed, { kind: "http", request, response });
       await needs.travel(visit.exchange);
     } catch (thrown) {
@@ -176,11 +191,11 @@ export const createVisits = (
     depart(visit, response, error);
   };
 
-  const take: Visits["take"] = (visit, match, request, response, credential) => {
-    serve(visit, match, request, response, credential).catch((thrown: unknown) =>
+  const take: Visits["take"] = (visit, match, request, response, known) => {
+    serve(visit, match, request, response, known).catch((thrown: unknown) =>
       refuseUnrouted(visit, request, response, toGatewayError(thrown)),
     );
   };
 
-  return { begin, greet, take, refuse: refuseUnrouted, depart };
+  return { read, begin, greet, take, refuse: refuseUnrouted, depart };
 };

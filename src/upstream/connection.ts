@@ -115,13 +115,13 @@ export class Connection implements Bagged {
     return this.#receiver === undefined && !this.#isClosed;
   }
 
-  /** `text` is the whole request. Call it when idle. */
+  /** `text` is the whole request, its bytes as latin1. Call it when idle. */
   send(text: string, receiver: Receiver): void {
     this.#receiver = receiver;
     this.#hasStarted = false;
     this.#interim = 0;
     this.#body = undefined;
-    this.#socket?.write(text, "utf8");
+    this.#socket?.write(text, "latin1");
   }
 
   /** After `data` returned false. */

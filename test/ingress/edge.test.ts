@@ -149,6 +149,30 @@ for (const [method, path, status, text] of refused)
     if (text !== "") assert.equal(answer.headers["content-type"], "text/plain; charset=utf-8");
   });
 
+const manyPairs = Array.from({ length: 257 }, (_, at) => `p${at}=`).join("&");
+const askedAgain: readonly (readonly [path: string, status: number])[] = [
+  [`/v1/client/fs/ls/${id}?path=/a%20b&path2=c`, 200],
+  [`/v1/client/fs/ls/${id}?path=/${"a".repeat(600)}`, 200],
+  [`/v1/client/fs/cat/${id}`, 400],
+  [`/v1/client/fs/cat/${id}?path=a&path=b`, 400],
+  [`/v1/client/fs/ls/${id}?region=elsewhere`, 500],
+  [`/v1/client/allocation/${id}/signal`, 405],
+  [`/v1/client/fs/ls/${id}?${manyPairs}`, 400],
+];
+for (const [path, status] of askedAgain)
+  test(`asked again it is answered the same, whoever asks: ${status} ${path.slice(0, 90)}`, async () => {
+    const bodies: unknown[] = [];
+    for (const token of ["one", "two", "two"]) {
+      const answer = await request(url).get(path).set("X-Nomad-Token", token);
+      assert.equal(answer.status, status, answer.text);
+      const { credential, ...rest } = answer.body;
+      if (status === 200) assert.equal(credential.secret, token);
+      bodies.push(status === 200 ? rest : answer.text);
+    }
+    assert.deepEqual(bodies[1], bodies[0]);
+    assert.deepEqual(bodies[2], bodies[0]);
+  });
+
 test("a tree without its slash redirects, keeping the query, with a body for reads alone", async () => {
   const read = await request(url).get("/v1/client/fs?a=b").redirects(0).expect(307);
   assert.equal(read.headers["location"], "/v1/client/fs/?a=b");

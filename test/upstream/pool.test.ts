@@ -72,13 +72,18 @@ const behind = async (
   };
 };
 
-const toRequest = (path: string) => ({ method: "GET", path, headers: {}, body: undefined });
+const toRequest = (path: string, body?: string) => ({
+  method: body === undefined ? "GET" : "PUT",
+  path,
+  headers: {},
+  body,
+});
 
 /** Pieces that a slow reader holds before it wants no more. */
 const mostHeld = 3;
 
 /** The whole body of an answer; a slow reader looks at each piece only after a while, when others have come. */
-const fetched = (pool: Pool, path: string, slow = false): Promise<Buffer> =>
+const fetched = (pool: Pool, path: string, slow = false, body?: string): Promise<Buffer> =>
   new Promise((resolve, reject) => {
     const pieces: Buffer[] = [];
     let held = 0;
@@ -113,7 +118,7 @@ const fetched = (pool: Pool, path: string, slow = false): Promise<Buffer> =>
       },
       failed: reject,
     };
-    const asked = pool.request(toRequest(path), receiver);
+    const asked = pool.request(toRequest(path, body), receiver);
   });
 
 const hashOf = (bytes: Buffer): string => createHash("sha256").update(bytes).digest("hex");
@@ -222,6 +227,15 @@ test("nothing that a header or path holds makes another request", () => {
     { ...plain, path: "/a b" },
     { ...plain, headers: { "X-A": "b\r\nX-B: c" } },
     { ...plain, headers: { "X-A": "b\0" } },
+    { ...plain, headers: { "X-A": "b", "X-C": "ĊX-B: c" } },
+    { ...plain, path: "/é" },
   ])
     assert.throws(() => requestText("h:1", bad), RangeError);
+});
+
+test("a body goes out as UTF-8, with the length that it has then", async () => {
+  const body = JSON.stringify({ name: "żółć 語 🌊" });
+  await using agent = await behind((request, response) => request.pipe(response));
+  const came = await fetched(agent.pool, "/", false, body);
+  assert.equal(String(came), body);
 });

@@ -1,14 +1,20 @@
-/** Which plain requests are answered here: those for rows of agents. What they say of their sender is read once a connection. */
+/**
+ * Which plain requests are answered here: those for rows of agents. What they say of their sender is read once a connection, and
+ * what their target says is kept: programs ask the same again and again.
+ */
+import { LRUCache } from "lru-cache";
 import { GatewayError, toGatewayError } from "../../errors.ts";
 import { readCredential } from "../../http/credential.ts";
 import { queryOf } from "../../http/query.ts";
+import type { RawQuery } from "../../parameters.ts";
 import type { Credential, Exchange } from "../../ports.ts";
 import type { Route } from "../../routes.ts";
 import { isCarried } from "../carried.ts";
 import { clientOf } from "../client.ts";
 import { applyCors } from "../cors.ts";
 import { checkRequest } from "../guards.ts";
-import { matchRows } from "../row-match.ts";
+import type { Parsed } from "../parse.ts";
+import { matchRows, type RowMatch } from "../row-match.ts";
 import { plainPath } from "../target.ts";
 import type { Visits } from "../visit.ts";
 import type { CallerNeeds, PlainRequest } from "./caller.ts";
@@ -18,6 +24,32 @@ interface Sender {
   readonly client: Exchange["client"];
   readonly credential: Credential;
 }
+
+/** A request target for a row of agents. */
+interface Target {
+  readonly path: string;
+  readonly match: RowMatch;
+  readonly raw: RawQuery;
+  /** Undefined: it is to be refused. */
+  readonly parsed: Parsed | undefined;
+}
+
+const maxKeptTargets = 4_096;
+/** Longer ones are read anew each time. */
+const maxKeptTargetLength = 512;
+
+/** In memory of its own: a part of a text keeps alive the whole head that it was read from. */
+const copyOf = (text: string): string => Buffer.from(text, "latin1").toString("latin1");
+
+/** Undefined in place of a refusal. */
+const proper = <T>(read: () => T): T | undefined => {
+  try {
+    return read();
+  } catch (error) {
+    if (error instanceof GatewayError) return undefined;
+    throw error;
+  }
+};
 
 interface BeginOptions {
   readonly region: string;
@@ -48,31 +80,49 @@ export const createBegin = (
   const senderOf = (request: PlainRequest): Sender | undefined => {
     const known = senders.get(request.fields);
     if (known !== undefined) return known;
-    try {
-      const sender = readSender(request);
-      senders.set(request.fields, sender);
-      return sender;
-    } catch (error) {
-      if (error instanceof GatewayError) return undefined;
-      throw error;
-    }
+    const sender = proper(() => readSender(request));
+    if (sender !== undefined) senders.set(request.fields, sender);
+    return sender;
+  };
+
+  const targets = new LRUCache<string, Target>({ max: maxKeptTargets });
+
+  /** Undefined for one that is not to be answered here. */
+  const readTarget = (url: string): Target | undefined => {
+    const path = plainPath(url);
+    const match = path === undefined ? undefined : matchRows(path);
+    if (path === undefined || match === undefined || !match.rows.some(isOfAgents)) return undefined;
+    if (passes && !isCarried(url, region)) return undefined;
+    const raw = proper(() => queryOf(url));
+    return raw && { path, match, raw, parsed: proper(() => visits.read(match, raw)) };
+  };
+
+  const targetOf = (url: string): Target | undefined => {
+    if (url.length > maxKeptTargetLength) return readTarget(url);
+    const known = targets.get(url);
+    if (known !== undefined) return known;
+    const kept = copyOf(url);
+    const target = readTarget(kept);
+    if (target !== undefined) targets.set(kept, target);
+    return target;
   };
 
   return (request, answer) => {
-    const { url } = request;
-    const path = plainPath(url);
-    const match = path === undefined ? undefined : matchRows(path);
-    if (path === undefined || match === undefined || !match.rows.some(isOfAgents)) return false;
-    if (passes && !isCarried(url, region)) return false;
+    const target = targetOf(request.url);
+    if (target === undefined) return false;
+    const { path, match, raw, parsed } = target;
     const sender = senderOf(request);
     if (sender === undefined) return false;
     const visit = visits.begin(request, sender.client);
     const response = answer(request);
     try {
       visits.greet(visit, response);
-      visit.raw = queryOf(url);
+      visit.raw = raw;
       applyCors(request, response, path);
-      visits.take(visit, match, request, response, sender.credential);
+      visits.take(visit, match, request, response, {
+        credential: sender.credential,
+        parsed,
+      });
     } catch (thrown) {
       visits.refuse(visit, request, response, toGatewayError(thrown));
     }

@@ -158,7 +158,7 @@ export class Caller implements Line {
   readonly sent = (): void => {
     const isLast = this.#reply?.isLast === true;
     this.#reply = undefined;
-    this.socket.setTimeout(0);
+    if (this.socket.timeout) this.socket.setTimeout(0);
     if (isLast || !this.socket.writable) {
       this.deafen();
       this.socket.destroySoon();

@@ -19,12 +19,51 @@ const fieldLine = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+: [\t\x20-\x7e\x80-\xff]*\r\n$/;
 
 const lineOf = (name: string, value: string | number): string => {
   const line = `${name}: ${value}\r\n`;
-  if (!fieldLine.test(line)) throw new TypeError(`header ${name} cannot be sent`);
+  if (typeof value === "string" && !fieldLine.test(line))
+    throw new TypeError(`header ${name} cannot be sent`);
   return line;
 };
 
-const linesOf = (name: string, value: string | number | readonly string[]): string =>
-  typeof value === "object" ? value.map((one) => lineOf(name, one)).join("") : lineOf(name, value);
+const linesOf = (name: string, value: string | number | readonly string[]): string => {
+  if (typeof value !== "object") return lineOf(name, value);
+  let lines = "";
+  for (const one of value) lines += lineOf(name, one);
+  return lines;
+};
+
+/** Lines of a head: few, which a Map would cost more for than it spares. */
+class Fields {
+  readonly #names: string[] = [];
+  readonly #lines: string[] = [];
+
+  /** Names are the same whatever their case. */
+  #placeOf(name: string): number {
+    const names = this.#names;
+    for (let at = 0; at < names.length; at++) {
+      const one = names[at] ?? "";
+      if (one === name) return at;
+      if (one.length === name.length && one.toLowerCase() === name.toLowerCase()) return at;
+    }
+    return names.length;
+  }
+
+  set(name: string, line: string): void {
+    const at = this.#placeOf(name);
+    this.#names[at] = name;
+    this.#lines[at] = line;
+  }
+
+  /** Undefined when it was not set. */
+  get(name: string): string | undefined {
+    return this.#lines[this.#placeOf(name)];
+  }
+
+  get text(): string {
+    let text = "";
+    for (const line of this.#lines) text += line;
+    return text;
+  }
+}
 
 let date = "";
 let dateSecond = 0;
@@ -52,8 +91,8 @@ interface Hearing {
 export class Reply implements HttpResponse {
   readonly req: HttpRequest;
   readonly #line: Line;
-  /** Lines of the head by the names' lower case, in order; gone with the head. */
-  #fields: Map<string, string> | undefined = new Map();
+  /** Gone with the head. */
+  #fields: Fields | undefined = new Fields();
   statusCode = 200;
   chunkedEncoding = false;
   headersSent = false;
@@ -79,7 +118,7 @@ export class Reply implements HttpResponse {
 
   setHeader(name: string, value: string | number | readonly string[]): void {
     if (this.#fields === undefined) throw new Error("the head was sent");
-    this.#fields.set(name.toLowerCase(), linesOf(name, value));
+    this.#fields.set(name, linesOf(name, value));
   }
 
   /** The head goes out with the first piece of the body. */
@@ -90,14 +129,14 @@ export class Reply implements HttpResponse {
     for (const name in headers) this.setHeader(name, headers[name] ?? "");
     this.statusCode = status;
     this.headersSent = true;
-    const fields = this.#fields ?? new Map<string, string>();
+    const fields = this.#fields ?? new Fields();
     this.#fields = undefined;
-    if (fields.get("connection")?.toLowerCase() === "connection: close\r\n") this.isLast = true;
+    const connection = fields.get("Connection");
+    if (connection?.toLowerCase() === "connection: close\r\n") this.isLast = true;
     let head = `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? "unknown"}\r\n`;
-    for (const line of fields.values()) head += line;
-    head += dateLine();
-    if (!fields.has("connection")) head += this.#connectionLines();
-    this.chunkedEncoding = !(hasNoBody(status) || fields.has("content-length"));
+    head += fields.text + dateLine();
+    if (connection === undefined) head += this.#connectionLines();
+    this.chunkedEncoding = !(hasNoBody(status) || fields.get("Content-Length") !== undefined);
     this.#head = this.chunkedEncoding ? `${head}Transfer-Encoding: chunked\r\n\r\n` : `${head}\r\n`;
   }
 
