@@ -6,6 +6,9 @@ import { talker } from "../support/nomad-jobs.ts";
 import { until } from "../support/processes.ts";
 import { type Serai, startSerai } from "./serai.ts";
 
+/** Allocations must have been healthy for ten seconds. */
+const deploymentPatienceMs = 60_000;
+
 export const sides = ["nomad", "serai"] as const;
 export type Side = (typeof sides)[number];
 
@@ -79,6 +82,17 @@ const finished = (nomad: NomadCluster, job: string): Promise<string> =>
     return text?.includes('"ClientStatus":"complete"') ? found : undefined;
   });
 
+/** What is asked directly and then through serai is the same: a deployment that goes on counts its healthy allocations up. */
+const deployed = (nomad: NomadCluster, job: string): Promise<true> =>
+  until(
+    `${job} is deployed`,
+    async () => {
+      const { text } = await nomad.ask(`/v1/job/${encodeURIComponent(job)}/deployment`);
+      return text.includes('"Status":"successful"') || undefined;
+    },
+    deploymentPatienceMs,
+  );
+
 const web = (): JsonObject => {
   const check = {
     Name: "answers",
@@ -137,6 +151,7 @@ export const startWorld = async (): Promise<World> => {
     nomad: await reported("collected-there"),
     serai: await reported("collected-through"),
   };
+  await deployed(nomad, "a/b");
   const serai = stack.use(await startSerai(nomad, [`http://${relay.address}`]));
   const tokens = new Map<TokenName, string>([
     ["management", nomad.token],
