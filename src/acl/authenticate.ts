@@ -36,13 +36,10 @@ export interface AuthenticateOptions {
   readonly onAuthentication?: (kind: CredentialKind, result: Authentication) => void;
 }
 
-/** What UTF-8 takes at most for a unit of a string. */
-const maxUnitBytes = 3;
-
 const kindOf = (secret: string): CredentialKind => {
   if (secret === "") return "anonymous";
-  const mostBytes = secret.length * maxUnitBytes; // nearly all fit by that, and need not be measured
-  if (mostBytes > maxSecretBytes && Buffer.byteLength(secret) > maxSecretBytes) return "malformed";
+  if (secret.length > maxSecretBytes || Buffer.byteLength(secret) > maxSecretBytes)
+    return "malformed";
   return isTokenShaped(secret) ? "token" : "jwt";
 };
 

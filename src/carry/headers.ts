@@ -3,6 +3,7 @@
  * (hop-by-hop names, cookies, CORS, redirects and trailers of an agent have no row here). Pure.
  */
 import { GatewayError } from "../errors.ts";
+import { isVisible } from "../lib/visible.ts";
 import type { Exchange } from "../ports.ts";
 import type { Headers } from "../upstream/head.ts";
 
@@ -26,7 +27,6 @@ const nomadPrefix = "x-nomad-";
 export type Content = "document" | "file";
 
 const sandbox = "default-src 'none'; style-src 'unsafe-inline'; sandbox";
-const visible = /^[\t\x20-\x7e]*$/;
 /** RFC 9110 §8.8.3; what is none is not passed on. */
 const entityTag = /^(?:W\/)?"[\x21\x23-\x7e]*"$/;
 const activeType = /html|xml|svg|javascript|ecmascript/i;
@@ -41,7 +41,7 @@ export const checkStatus = (status: number, node: string): number => {
 };
 
 const plainValue = (name: string, value: string | string[] | undefined, node: string): string => {
-  if (typeof value !== "string" || !visible.test(value))
+  if (typeof value !== "string" || !isVisible(value))
     throw invalid(node, `its header ${name} is not proper`);
   return value;
 };
@@ -98,7 +98,7 @@ export const statedLength = (headers: Headers, node: string): number | undefined
 
 const token = /^[\x21-\x7e]+$/;
 
-const isSayable = (value: string): boolean => value !== "" && visible.test(value);
+const isSayable = (value: string): boolean => value !== "" && isVisible(value);
 
 /**
  * What the agent gets besides the body's own headers: the caller's credential, the request id and where it came from.

@@ -1,6 +1,7 @@
 /** Connections to one agent, bounded: a request takes one that is idle, waits for a new one, or for whichever is free first. */
 import type { Duplex } from "node:stream";
 import { Bag } from "../lib/bag.ts";
+import { isVisible } from "../lib/visible.ts";
 import { Connection, type ConnectionOptions, type Receiver } from "./connection.ts";
 import type { Intake } from "./intake.ts";
 
@@ -44,9 +45,6 @@ export interface Pool {
   destroy(reason: Error): void;
 }
 
-/** Nothing that ends a line, and nothing that is another byte in other readers' eyes. */
-const visible = /^[\t\x20-\x7e]*$/;
-
 /** The request's bytes as latin1. Throws RangeError for what would be another request in the agent's eyes. */
 export const requestText = (host: string, { method, path, headers, body }: Request): string => {
   let fields = "";
@@ -56,7 +54,7 @@ export const requestText = (host: string, { method, path, headers, body }: Reque
     given += value;
     fields += `${name}: ${value}\r\n`;
   }
-  if (!visible.test(given) || path.includes(" "))
+  if (!isVisible(given) || path.includes(" "))
     throw new RangeError("a request to an agent may hold visible ASCII alone");
   const bytes = body === undefined ? "" : Buffer.from(body).toString("latin1");
   const length = body === undefined ? "" : `Content-Length: ${bytes.length}\r\n`;

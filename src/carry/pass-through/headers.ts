@@ -4,6 +4,7 @@
  */
 import type { IncomingMessage } from "node:http";
 import { GatewayError } from "../../errors.ts";
+import { isVisible } from "../../lib/visible.ts";
 import type { Credential, Exchange } from "../../ports.ts";
 import { invalidAnswer } from "./faults.ts";
 
@@ -13,8 +14,6 @@ const allowed: ReadonlySet<string> = new Set([
 ]); // biome-ignore format: a list
 const nomadPrefix = "x-nomad-";
 const credentials = ["x-nomad-token", "authorization"] as const;
-
-const visible = /^[\t\x20-\x7e]*$/;
 
 /** The names that a Connection header calls its own. */
 const nominated = (connection: string | undefined): ReadonlySet<string> =>
@@ -63,7 +62,7 @@ export const toServer = (
       if (typeof value === "string") headers[name] = value;
   if (origin.credential !== undefined) setCredential(headers, origin.credential);
   for (const [name, value] of forwarded(origin))
-    if (value !== "" && visible.test(value)) headers[name] = value;
+    if (value !== "" && isVisible(value)) headers[name] = value;
   if (request.headers["transfer-encoding"] !== undefined) {
     delete headers["content-length"];
     headers["transfer-encoding"] = "chunked";

@@ -35,6 +35,8 @@ interface Target {
 }
 
 const maxKeptTargets = 4_096;
+/** Of all together: what is read of one may be sixty times its length, when it names many parameters. */
+const maxKeptCharacters = 256 * 1_024;
 /** Longer ones are read anew each time. */
 const maxKeptTargetLength = 512;
 
@@ -85,7 +87,11 @@ export const createBegin = (
     return sender;
   };
 
-  const targets = new LRUCache<string, Target>({ max: maxKeptTargets });
+  const targets = new LRUCache<string, Target>({
+    max: maxKeptTargets,
+    maxSize: maxKeptCharacters,
+    sizeCalculation: (_target, url) => url.length,
+  });
 
   /** Undefined for one that is not to be answered here. */
   const readTarget = (url: string): Target | undefined => {

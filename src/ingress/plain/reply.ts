@@ -19,8 +19,7 @@ const fieldLine = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+: [\t\x20-\x7e\x80-\xff]*\r\n$/;
 
 const lineOf = (name: string, value: string | number): string => {
   const line = `${name}: ${value}\r\n`;
-  if (typeof value === "string" && !fieldLine.test(line))
-    throw new TypeError(`header ${name} cannot be sent`);
+  if (!fieldLine.test(line)) throw new TypeError(`header ${name} cannot be sent`);
   return line;
 };
 
