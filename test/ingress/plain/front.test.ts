@@ -243,6 +243,19 @@ test("what comes behind the last request is not looked at, unless it can be no r
   assert.equal(await exchanged(front.port, [`${get("/held")}this is no request\r\n`]), "");
 });
 
+test("many at once that are answered at once are answered in their order, and none behind the last", async () => {
+  await using front = await openTwin("front", (request, response) => {
+    const bytes = Buffer.from(`<${request.url}>`);
+    response.writeHead(200, { "Content-Length": bytes.length });
+    response.end(bytes);
+  });
+  const targets = Array.from({ length: 400 }, (_, at) => `/${at}`);
+  const asked = targets.map((target) => get(target)).join("") + end + get("/behind");
+  const text = await exchanged(front.port, [asked]);
+  assert.deepEqual(text.match(/(?<=<)[^>]+/g), [...targets, "/end"]);
+  assert.deepEqual(front.plain, [...targets, "/end"]);
+});
+
 test("idle connections end when it is told so, one that is answered does not", async () => {
   const held: HttpResponse[] = [];
   await using front = await openTwin("front", (request, response) => {

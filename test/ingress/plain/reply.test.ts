@@ -112,6 +112,46 @@ test("a head that would be two is not sent", async () => {
   assert.ok(thrown instanceof TypeError);
 });
 
+test("what was said in answers before changes nothing in those behind them", async () => {
+  const list = ["a", "b"];
+  const values = [
+    "1",
+    "1",
+    "1",
+    "2",
+    "b\r\nX-C: d",
+    "b\r\nX-C: d",
+    "2",
+    "1",
+    list,
+    list,
+    "a",
+    7,
+    7,
+    "7",
+  ];
+  const handle = (request: HttpRequest, response: HttpResponse): void => {
+    const value = values[Number(request.url?.slice(1))] ?? "none";
+    try {
+      response.setHeader("X-A", value);
+      response.setHeader("x-a", value);
+    } catch {
+      response.setHeader("X-Refused", "yes");
+    }
+    response.writeHead(200, { "Content-Length": 0 });
+    response.end();
+  };
+  const asked = [...values.keys()].map((at) => `GET /${at} HTTP/1.1\r\nHost: a\r\n\r\n`);
+  await using front = await openTwin("front", handle);
+  await using node = await openTwin("node", handle);
+  const [ours, theirs] = await Promise.all(
+    [front, node].map(({ port }) => exchanged(port, [...asked, last])),
+  );
+  assert.equal(timeless(ours ?? ""), timeless(theirs ?? ""));
+  assert.equal(ours?.match(/X-Refused/g)?.length, 2);
+  assert.equal(front.plain.length, values.length + 1);
+});
+
 test("a caller that does not read is waited for, and is told of as one that stalls", async () => {
   const seen: string[] = [];
   const { promise: drained, resolve } = Promise.withResolvers<void>();
