@@ -1,4 +1,4 @@
-#!/usr/bin/env -S node --max-semi-space-size=2 --no-parallel-scavenge
+#!/usr/bin/env -S node --max-semi-space-size=2 --no-parallel-scavenge --expose-gc
 // A small young generation is collected before what hangs on it weighs much: buffers that are read into, above all. With V8's own
 // size each GiB through a tunnel was twenty full collections, and a busy gateway held 100 MiB more. One that small is collected
 // before other threads have woken up to help.

@@ -1,6 +1,7 @@
 /** One HTTP/1.1 connection to an agent: a request at a time, its answer read strictly, used again when it ended well. */
 import type { Duplex } from "node:stream";
 import type { Bagged } from "../lib/bag.ts";
+import { letGo } from "../lib/young.ts";
 import { type Body, bodyOf } from "./body.ts";
 import { beginning, endOfHead, type Head, headEndBytes, InvalidAnswer, readHead } from "./head.ts";
 import type { Intake } from "./intake.ts";
@@ -164,6 +165,7 @@ export class Connection implements Bagged {
       this.#gathered += count;
       if (this.#gathered === buffer.length) this.#handOver();
     }
+    letGo(bytes.length); // all of it is a copy now
     if (at < bytes.length) return this.#take(bytes.subarray(at), "own");
     if (this.#gathered > 0) this.#turn ??= setImmediate(this.#handOver);
     return !this.#isPaused && !this.#isClosed;
