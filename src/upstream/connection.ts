@@ -165,7 +165,7 @@ export class Connection implements Bagged {
       this.#gathered += count;
       if (this.#gathered === buffer.length) this.#handOver();
     }
-    letGo(bytes.length); // all of it is a copy now
+    letGo(at); // that much is a copy now
     if (at < bytes.length) return this.#take(bytes.subarray(at), "own");
     if (this.#gathered > 0) this.#turn ??= setImmediate(this.#handOver);
     return !this.#isPaused && !this.#isClosed;
