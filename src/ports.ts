@@ -193,8 +193,8 @@ export interface HttpResponse {
   /** False: no more until 'drain'. `done` is called when the system has it. */
   write(chunk: Buffer | string, done?: () => void): boolean;
   end(chunk?: Buffer | string): unknown;
-  /** 'timeout': so many milliseconds without a byte either way. */
-  setTimeout(ms: number, listener: () => void): unknown;
+  /** 'timeout' is told after so many milliseconds without a byte either way. */
+  setTimeout(ms: number): unknown;
   on(event: HttpResponseEvent, listener: () => void): unknown;
   once(event: HttpResponseEvent, listener: () => void): unknown;
   off(event: HttpResponseEvent, listener: () => void): unknown;

@@ -1,7 +1,6 @@
 /** What every way to carry over HTTP is given. */
-import type { Exchange, HttpResponse, Reach, Tally } from "../ports.ts";
+import type { Clock, Exchange, HttpResponse, Reach, Tally } from "../ports.ts";
 import type { Deadline } from "../routes.ts";
-import type { AgentRequest } from "./request.ts";
 import type { Shares } from "./shared/shares.ts";
 
 /** Bounds of carriage; each has a default in carry.ts. */
@@ -46,9 +45,7 @@ export interface Carrying {
   readonly reach: Reach;
   readonly tally: Tally;
   readonly response: HttpResponse;
-  readonly request: AgentRequest;
-  /** Notes the time of the first byte. */
-  readonly heard: () => void;
+  readonly clock: Clock;
   readonly limits: Limits;
   /** Followed logs that many viewers share. */
   readonly shares: Shares;
@@ -59,6 +56,11 @@ export interface Carrying {
 export const deadlineMsOf = ({ exchange, limits }: Carrying): number | undefined => {
   const { deadline } = exchange.route;
   return deadline === undefined ? undefined : limits.deadlinesMs[deadline];
+};
+
+/** Notes the time of the agent's first byte. */
+export const heard = ({ exchange, tally, clock }: Carrying): void => {
+  tally.firstByteMs ??= clock.monotonic() - exchange.startedAtMs;
 };
 
 export type HttpCarriage = (carrying: Carrying) => Promise<void>;

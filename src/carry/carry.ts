@@ -7,7 +7,6 @@ import type { Carry, Clock, Exchange, Reach } from "../ports.ts";
 import type { Agents, HttpCarriage, Limits } from "./carriage.ts";
 import { createDownload } from "./download.ts";
 import { follow } from "./follow.ts";
-import { type AgentRequest, agentRequest } from "./request.ts";
 import { createShares, type Shares } from "./shared/shares.ts";
 import { unary } from "./unary.ts";
 import { overWays } from "./ways.ts";
@@ -52,16 +51,8 @@ export const createCarry = (
 
   const overHttp = (exchange: Exchange, reach: Reach, carriage: HttpCarriage): Promise<void> => {
     const { tally, wire } = exchange;
-    const heard = (): void => {
-      tally.firstByteMs ??= clock.monotonic() - exchange.startedAtMs;
-    };
-    let request: AgentRequest | undefined;
     return overWays(reach, exchange.signal, (way) => {
       if (wire.kind !== "http") throw new GatewayError("internal", { reason: "wrong wire" });
-      if (request === undefined) {
-        request = agentRequest(exchange, reach.node);
-        tally.bytesIn += request.body === undefined ? 0 : Buffer.byteLength(request.body);
-      }
       const { response } = wire;
       for (const name in way.headers) response.setHeader(name, way.headers[name] ?? "");
       return carriage({
@@ -69,8 +60,7 @@ export const createCarry = (
         reach: way,
         tally,
         response,
-        request,
-        heard,
+        clock,
         limits,
         shares,
         agents,

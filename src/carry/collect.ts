@@ -3,7 +3,7 @@ import { nodeHeader } from "../answer.ts";
 import { GatewayError } from "../errors.ts";
 import type { Headers } from "../upstream/head.ts";
 import type { Listener } from "./ask.ts";
-import type { Carrying } from "./carriage.ts";
+import { type Carrying, heard } from "./carriage.ts";
 import { type Content, checkStatus, toClient } from "./headers.ts";
 
 const refusals: Readonly<Record<number, string>> = {
@@ -55,11 +55,10 @@ class Collecting implements Listener {
   }
 
   head(status: number, headers: Headers): "collects" {
-    const { reach, heard } = this.#carrying;
-    const { name } = reach.node;
+    const { name } = this.#carrying.reach.node;
     this.#status = checkStatus(status, name);
     this.#headers = toClient(headers, this.#content, name);
-    heard();
+    heard(this.#carrying);
     return "collects";
   }
 

@@ -50,6 +50,7 @@ export const delivered = (
     if (response.destroyed) return reject(new GatewayError("client_closed"));
     response.once("finish", onFinish);
     response.once("close", onClose);
-    response.setTimeout(stallMs, onStall);
+    response.on("timeout", onStall);
+    response.setTimeout(stallMs);
     signal.addEventListener("abort", onAbort);
   });

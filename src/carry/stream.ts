@@ -3,14 +3,14 @@
  * socket to the agent's, and after the head one way to fail, which is to cut.
  */
 import { GatewayError } from "../errors.ts";
-import type { HttpResponse } from "../ports.ts";
 import type { Headers } from "../upstream/head.ts";
 import { ask, type Flow, type Listener } from "./ask.ts";
-import type { Carrying } from "./carriage.ts";
+import { type Carrying, heard } from "./carriage.ts";
 import { chunkOf, lastChunk, takeChunks } from "./chunks.ts";
 import { collect } from "./collect.ts";
 import { cut, delivered, tooSlow } from "./cut.ts";
 import { checkStatus, statedLength, toClient } from "./headers.ts";
+import { agentRequest } from "./request.ts";
 
 /** How a download and a follow differ. */
 export interface StreamTerms {
@@ -33,15 +33,16 @@ const lengthHeader = (length: number | undefined): Record<string, string> =>
 
 /** The head of an answer that streams. */
 export const sendHead = (
-  { reach, response, heard }: Carrying,
+  carrying: Carrying,
   terms: StreamTerms,
   status: number,
   headers: Headers,
 ): void => {
+  const { reach, response } = carrying;
   const node = reach.node.name;
   const passed = toClient(headers, "file", node);
   const length = lengthHeader(statedLength(headers, node));
-  heard();
+  heard(carrying);
   response.writeHead(terms.status ?? status, {
     ...passed,
     ...(terms.live ? liveHeaders : {}),
@@ -53,18 +54,6 @@ export const sendHead = (
   response.flushHeaders();
 };
 
-/** Ends the exchange when the caller takes nothing of what waits for it, for too long. */
-const watchStall = (
-  response: HttpResponse,
-  stallMs: number,
-  waits: () => boolean,
-  fail: (error: GatewayError) => void,
-): void => {
-  response.setTimeout(stallMs, () => {
-    if (waits()) fail(tooSlow(stallMs));
-  });
-};
-
 /** A listener that passes an answer on, or the refusal that it is. */
 export const copy = (carrying: Carrying, terms: StreamTerms): Listener => {
   const { exchange, reach, tally, response } = carrying;
@@ -72,6 +61,7 @@ export const copy = (carrying: Carrying, terms: StreamTerms): Listener => {
   let refused = false;
   let chunked = false;
   let waiting = false;
+  let isTimed = false;
   const open = (flow: Flow): void => {
     const onDrain = (): void => {
       waiting = false;
@@ -82,12 +72,9 @@ export const copy = (carrying: Carrying, terms: StreamTerms): Listener => {
     response.once("close", () => {
       if (!response.writableEnded) flow.fail(new GatewayError("client_closed"));
     });
-    watchStall(
-      response,
-      terms.stallMs,
-      () => waiting,
-      (error) => flow.fail(error),
-    );
+    response.on("timeout", () => {
+      if (waiting) flow.fail(tooSlow(terms.stallMs));
+    });
     if (exchange.method !== "HEAD") return;
     response.end();
     flow.stop();
@@ -107,8 +94,11 @@ export const copy = (carrying: Carrying, terms: StreamTerms): Listener => {
       if (refused) return refusal.data(chunk, done);
       tally.bytesOut += chunk.length;
       waiting = !response.write(chunked ? chunkOf(chunk) : chunk, done);
-      if (waiting) tally.callerStalledAtMs ??= performance.now();
-      return !waiting;
+      if (!waiting) return true;
+      tally.callerStalledAtMs ??= performance.now();
+      if (!isTimed) response.setTimeout(terms.stallMs);
+      isTimed = true;
+      return false;
     },
     end() {
       if (refused) return refusal.end();
@@ -143,9 +133,13 @@ export const stream = (
   listener: Listener = copy(carrying, terms),
 ): Promise<void> =>
   orCut(carrying, async () => {
-    const { exchange, reach, request } = carrying;
+    const { exchange, reach } = carrying;
     const { signal } = exchange;
     const { deadlineMs, silenceMs } = terms;
-    await ask(request, { reach, signal, deadlineMs, silenceMs }, listener);
+    await ask(
+      agentRequest(exchange, reach.node),
+      { reach, signal, deadlineMs, silenceMs },
+      listener,
+    );
     await handedOver(carrying, terms);
   });

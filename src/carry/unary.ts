@@ -3,12 +3,15 @@ import { ask } from "./ask.ts";
 import { deadlineMsOf, type HttpCarriage } from "./carriage.ts";
 import { collect } from "./collect.ts";
 import { cut, delivered } from "./cut.ts";
+import { agentRequest } from "./request.ts";
 
 /** Above this the caller's reading speed matters. */
 const smallBytes = 64 * 1024;
 
 export const unary: HttpCarriage = async (carrying) => {
-  const { exchange, reach, tally, response, request, limits } = carrying;
+  const { exchange, reach, tally, response, limits } = carrying;
+  const request = agentRequest(exchange, reach.node);
+  if (request.body !== undefined) tally.bytesIn = Buffer.byteLength(request.body);
   const terms = {
     reach,
     signal: exchange.signal,

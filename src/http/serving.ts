@@ -23,7 +23,7 @@ const watchSilent = (server: Server): void => {
   const asked = ({ socket }: IncomingMessage): void => void silent.delete(socket);
   server.on(server instanceof TlsServer ? "secureConnection" : "connection", (socket: Socket) => {
     silent.set(socket, socket.bytesRead);
-    socket.once("close", forget);
+    socket.on("close", forget);
   });
   server.on("request", asked);
 };

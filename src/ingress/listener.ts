@@ -118,7 +118,7 @@ const limitSockets = (
     }
     all.add(socket);
     perAddress.add(address);
-    socket.once("close", () => {
+    socket.on("close", () => {
       all.delete(socket);
       perAddress.remove(address);
     });

@@ -2,6 +2,8 @@
  * An AbortController and its AbortSignal in one small object. There is one with each request and each viewer of a log; Node's own
  * pair weighs some 700 bytes with a listener, and costs a small request as much as its route. `AbortSignal.any` takes Node's alone.
  */
+import { withOneMore } from "./with-one-more.ts";
+
 type Heard = NonNullable<Parameters<AbortSignal["addEventListener"]>[1]>;
 
 const tell = (listener: Heard, event: Event): void => {
@@ -43,7 +45,7 @@ export class EndSignal implements AbortSignal {
   /** Only 'abort' is ever told, and once: `once` needs no heeding. */
   addEventListener(_type: string, listener: Heard | null): void {
     if (listener !== null && !this.#aborted && !this.#listeners.includes(listener))
-      this.#listeners = [...this.#listeners, listener];
+      this.#listeners = withOneMore(this.#listeners, listener);
   }
 
   removeEventListener(_type: string, listener: Heard | null): void {

@@ -20,8 +20,8 @@ const most = 10_000;
 const viewers = Math.min(most, Math.floor((openFilesLimit() ?? 0) * 0.45) - 100);
 const processes = 2;
 const warmUp = 200;
-/** It is 15 to 17; what the collector has not taken back may come on top. */
-const maxRssKibEach = 24;
+/** It is 12.4 to 14; what the collector has not taken back may come on top. */
+const maxRssKibEach = 18;
 const patienceMs = 90_000;
 
 const queries: Readonly<Record<string, number>> = {

@@ -79,7 +79,8 @@ const watch = (
   const onStall = (): void => {
     if (response.writableNeedDrain) broke(tooSlow(stallMs));
   };
-  response.setTimeout(stallMs, onStall);
+  response.on("timeout", onStall);
+  response.setTimeout(stallMs);
   return () => {
     clearTimeout(timer);
     response.off("timeout", onStall);

@@ -51,7 +51,7 @@ export class Viewer {
   }
 
   /** Listens to its connection; once, when the head was sent. */
-  begin(stallMs: number): void {
+  begin(): void {
     const { carrying } = this;
     const { response } = carrying;
     this.isBegun = true;
@@ -62,8 +62,8 @@ export class Viewer {
       carrying.tally.callerStalledAtMs = undefined;
       this.source?.resume();
     });
-    response.setTimeout(stallMs, () => {
-      if (this.isBlocked) this.source?.fail(tooSlow(stallMs));
+    response.on("timeout", () => {
+      if (this.isBlocked) this.source?.fail(tooSlow(carrying.limits.followStallMs));
     });
   }
 
@@ -140,9 +140,11 @@ export class Viewer {
   }
 
   #send({ bytes, length }: Chunk): void {
-    const { response, tally } = this.carrying;
+    const { response, tally, limits } = this.carrying;
     tally.bytesOut += length;
     this.isBlocked = !response.write(bytes);
-    if (this.isBlocked) tally.callerStalledAtMs ??= performance.now();
+    if (!this.isBlocked) return;
+    tally.callerStalledAtMs ??= performance.now();
+    response.setTimeout(limits.followStallMs);
   }
 }

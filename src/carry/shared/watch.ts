@@ -6,7 +6,7 @@ import { GatewayError } from "../../errors.ts";
 import { ask, type Flow, type Listener, type Terms } from "../ask.ts";
 import { type Carrying, deadlineMsOf } from "../carriage.ts";
 import { cut } from "../cut.ts";
-import type { AgentRequest } from "../request.ts";
+import { type AgentRequest, agentRequest } from "../request.ts";
 import { handedOver, type StreamTerms, sendHead } from "../stream.ts";
 import type { Member } from "./member.ts";
 import { asked, checkGoesOn, isInRecords, recordBody } from "./records.ts";
@@ -31,7 +31,7 @@ const begin = (
   const { carrying, terms, viewer } = watching;
   if (viewer.isBegun) return;
   sendHead(carrying, terms, status, headers);
-  viewer.begin(terms.stallMs);
+  viewer.begin();
   watching.share = carrying.shares.of(viewer);
   watching.share?.add(viewer);
 };
@@ -108,17 +108,21 @@ const prompt = (carrying: Carrying): Times => ({
   silenceMs: carrying.limits.followSilenceMs,
 });
 
+const firstRequest = ({ exchange, reach }: Carrying): AgentRequest =>
+  agentRequest(exchange, reach.node);
+
 const goOn = (watching: Watching): Promise<Member | undefined> => {
   const { viewer, carrying } = watching;
   const { stand } = viewer;
-  const request = stand === undefined ? carrying.request : viewer.requestAt(stand);
+  const request = stand === undefined ? firstRequest(carrying) : viewer.requestAt(stand);
   return own(watching, request, prompt(carrying));
 };
 
 /** Where others share a follow already it may be enough to know where this one would begin. */
 const begun = async (watching: Watching): Promise<Member | undefined> => {
   const { carrying, terms, viewer } = watching;
-  const { request, reach, exchange, shares } = carrying;
+  const { reach, exchange, shares } = carrying;
+  const request = firstRequest(carrying);
   if (shares.open(viewer) === undefined) return own(watching, request, terms);
   const { signal } = exchange;
   const listener = ownListener(watching, () => true);
@@ -127,12 +131,6 @@ const begun = async (watching: Watching): Promise<Member | undefined> => {
   const member = watching.share?.join(viewer);
   member?.feed();
   return member ?? goOn(watching);
-};
-
-/** By turns alone and as a member, to the log's end. */
-const toItsEnd = async (watching: Watching): Promise<void> => {
-  let member = await begun(watching);
-  while (member !== undefined && (await member.parting) === "alone") member = await goOn(watching);
 };
 
 const leave = (watching: Watching): void => {
@@ -149,7 +147,7 @@ const brokenOff = (error: unknown, { carrying, viewer }: Watching): unknown => {
   return new GatewayError("upstream_broke", { node, reason }, { cause: error });
 };
 
-/** `other` takes what an agent answers that knows no records. */
+/** By turns alone and as a member, to the log's end; `other` takes what an agent answers that knows no records. */
 export const watch = async (
   carrying: Carrying,
   terms: StreamTerms,
@@ -158,7 +156,9 @@ export const watch = async (
   const viewer = new Viewer(carrying);
   const watching: Watching = { carrying, terms, viewer, other, share: undefined };
   try {
-    await toItsEnd(watching);
+    let member = await begun(watching);
+    while (member !== undefined && (await member.parting) === "alone")
+      member = await goOn(watching);
     if (viewer.isBegun) viewer.end();
     leave(watching);
     await handedOver(carrying, terms);

@@ -113,14 +113,14 @@ export const createBegin = (
     return target;
   };
 
-  return (request, answer) => {
+  return (request, caller) => {
     const target = targetOf(request.url);
     if (target === undefined) return false;
     const { path, match, raw, parsed } = target;
     const sender = senderOf(request);
     if (sender === undefined) return false;
     const visit = visits.begin(request, sender.client);
-    const response = answer(request);
+    const response = caller.answer(request);
     try {
       visits.greet(visit, response);
       visit.raw = raw;

@@ -45,7 +45,7 @@ export class PlainRequest implements HttpRequest {
 
 export interface CallerNeeds {
   /** Begins a request, or says false: it is none to be answered here. */
-  readonly begin: (request: PlainRequest, reply: (request: PlainRequest) => Reply) => boolean;
+  readonly begin: (request: PlainRequest, caller: Pick<Caller, "answer">) => boolean;
   /** Takes the connection with what has come on it and was not answered. */
   readonly handOver: (socket: Socket, bytes: Buffer) => void;
   readonly closed: (caller: Caller) => void;
@@ -78,6 +78,14 @@ const mayBegin = (bytes: Buffer): boolean => {
   return methodBegun.test(bytes.toString("latin1", at, at + methodLength));
 };
 
+function ended(this: Socket): void {
+  this.end();
+}
+
+function failed(this: Socket): void {
+  this.destroy();
+}
+
 export class Caller implements Line {
   readonly socket: Socket;
   readonly keptSeconds: number;
@@ -96,11 +104,11 @@ export class Caller implements Line {
     this.keptSeconds = needs.keptSeconds;
     this.#needs = needs;
     socket.on("data", this.#take);
-    socket.on("end", this.#ended);
+    socket.on("end", ended);
     socket.on("drain", this.#drained);
     socket.on("timeout", this.#stalled);
     socket.on("close", this.#closed);
-    socket.on("error", this.#failed);
+    socket.on("error", failed);
   }
 
   get isIdle(): boolean {
@@ -134,7 +142,7 @@ export class Caller implements Line {
     if (url === undefined || fields === undefined) return false;
     const next = end + headEnd.length;
     const request = new PlainRequest(url, fields, this.socket);
-    if (!this.#needs.begin(request, this.#answer)) return false;
+    if (!this.#needs.begin(request, this)) return false;
     if (next < bytes.length) this.#take(bytes.subarray(next));
     return true;
   }
@@ -149,13 +157,13 @@ export class Caller implements Line {
     return this.#fields;
   }
 
-  readonly #answer = (request: PlainRequest): Reply => {
+  answer(request: PlainRequest): Reply {
     this.hasAsked = true;
     this.#reply = new Reply(this, request, request.fields.keepAlive);
     return this.#reply;
-  };
+  }
 
-  readonly sent = (): void => {
+  sent(): void {
     const isLast = this.#reply?.isLast === true;
     this.#reply = undefined;
     if (this.socket.timeout) this.socket.setTimeout(0);
@@ -169,7 +177,7 @@ export class Caller implements Line {
     if (waiting === undefined) return;
     this.#waiting = undefined;
     this.#take(waiting);
-  };
+  }
 
   /** Whatever still comes is not looked at. */
   deafen(): void {
@@ -182,10 +190,6 @@ export class Caller implements Line {
     this.#needs.closed(this);
     this.#needs.handOver(this.socket, bytes);
   }
-
-  readonly #ended = (): void => void this.socket.end();
-
-  readonly #failed = (): void => void this.socket.destroy();
 
   readonly #drained = (): void => void this.#reply?.tell("drain");
 
@@ -201,10 +205,10 @@ export class Caller implements Line {
   #letGo(): void {
     const { socket } = this;
     socket.off("data", this.#take);
-    socket.off("end", this.#ended);
+    socket.off("end", ended);
     socket.off("drain", this.#drained);
     socket.off("timeout", this.#stalled);
     socket.off("close", this.#closed);
-    socket.off("error", this.#failed);
+    socket.off("error", failed);
   }
 }

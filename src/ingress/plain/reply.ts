@@ -1,6 +1,7 @@
 /** The answer to a plain request: what node:http's ServerResponse does for this gateway, written with as few writes as it has pieces. */
 import type { Socket } from "node:net";
 import { STATUS_CODES } from "../../lib/node-http.ts";
+import { withOneMore } from "../../lib/with-one-more.ts";
 import type { HttpRequest, HttpResponse, HttpResponseEvent } from "../../ports.ts";
 
 /** The connection that an answer goes out on. */
@@ -9,7 +10,7 @@ export interface Line {
   /** Seconds that it is kept without a request. */
   readonly keptSeconds: number;
   /** The answer was handed to the system. */
-  readonly sent: () => void;
+  sent(): void;
 }
 
 /** Up to here head and body are sent as one piece of text, which costs less than a vector of two. */
@@ -187,7 +188,9 @@ export class Reply implements HttpResponse {
     const body = isOnePiece ? chunk.toString("latin1") : "";
     const text = this.#takeHead() + body + (this.chunkedEncoding ? "0\r\n\r\n" : "");
     this.writableEnded = true;
-    socket.write(text, "latin1", this.#finish);
+    socket.write(text, "latin1", (error) => {
+      if (!error) this.#finish();
+    });
   }
 
   /** The head has not gone yet, and with the body it is small. */
@@ -200,20 +203,24 @@ export class Reply implements HttpResponse {
     );
   }
 
-  readonly #finish = (error?: Error | null): void => {
-    if (error || this.destroyed) return;
+  #finish(): void {
+    if (this.destroyed) return;
     this.writableFinished = true;
     this.tell("finish");
     this.close();
     this.#line.sent();
-  };
+  }
 
   on(event: HttpResponseEvent, listener: () => void): void {
-    this.#hearings = [...this.#hearings, { event, listener, isOnce: false }];
+    this.#hear({ event, listener, isOnce: false });
   }
 
   once(event: HttpResponseEvent, listener: () => void): void {
-    this.#hearings = [...this.#hearings, { event, listener, isOnce: true }];
+    this.#hear({ event, listener, isOnce: true });
+  }
+
+  #hear(hearing: Hearing): void {
+    this.#hearings = withOneMore(this.#hearings, hearing);
   }
 
   off(event: HttpResponseEvent, listener: () => void): void {
@@ -231,10 +238,8 @@ export class Reply implements HttpResponse {
     }
   }
 
-  setTimeout(ms: number, listener: () => void): void {
-    if (this.destroyed) return;
-    this.on("timeout", listener);
-    this.#line.socket.setTimeout(ms);
+  setTimeout(ms: number): void {
+    if (!this.destroyed) this.#line.socket.setTimeout(ms);
   }
 
   /** Nothing more goes out: told by the connection when it is over, and when the answer is. */

@@ -158,7 +158,8 @@ test("a caller that does not read is waited for, and is told of as one that stal
   await using front = await openTwin("front", (_request, response) => {
     const piece = Buffer.alloc(1 << 20);
     response.writeHead(200, { "Content-Length": piece.length * 64 });
-    response.setTimeout(100, () => seen.push("timeout"));
+    response.on("timeout", () => seen.push("timeout"));
+    response.setTimeout(100);
     response.on("drain", () => {
       seen.push("drain");
       resolve();

@@ -44,9 +44,9 @@ export const openTwin = async (
     standBefore(
       server,
       {
-        begin: (request, answer) => {
+        begin: (request, caller) => {
           plain.push(request.url);
-          handle(request, answer(request));
+          handle(request, caller.answer(request));
           return true;
         },
         late: (socket) => void socket.end("late"),

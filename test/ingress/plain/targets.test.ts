@@ -48,7 +48,9 @@ test("targets that name as many parameters as they can are kept within a bound",
   assert.ok(fields !== undefined);
   const socket = new Socket();
   const ask = (url: string): boolean =>
-    begin(new PlainRequest(url, fields, socket), () => assert.fail("it is not answered"));
+    begin(new PlainRequest(url, fields, socket), {
+      answer: () => assert.fail("it is not answered"),
+    });
   const names = Array.from({ length: 150 }, (_, at) => at.toString(36).padStart(2, "z")).join("&");
   const before = heldMib();
   for (let nth = 0; nth < 8_000; nth++)
