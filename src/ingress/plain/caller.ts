@@ -157,6 +157,7 @@ export class Caller implements Line {
     return this.#fields;
   }
 
+  /** The answer to a request that was begun; the connection is its own until it has gone out. */
   answer(request: PlainRequest): Reply {
     this.hasAsked = true;
     this.#reply = new Reply(this, request, request.fields.keepAlive);
