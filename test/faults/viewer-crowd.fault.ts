@@ -20,7 +20,7 @@ const most = 10_000;
 const viewers = Math.min(most, Math.floor((openFilesLimit() ?? 0) * 0.45) - 100);
 const processes = 2;
 const warmUp = 200;
-/** It is 12.4 to 14; what the collector has not taken back may come on top. */
+/** It is 12.4 to 15.2; what the collector has not taken back may come on top. */
 const maxRssKibEach = 18;
 const patienceMs = 90_000;
 
