@@ -139,7 +139,7 @@ const writeIdentity = (directory: string): Secrets => {
   };
 };
 
-const program = path.resolve("bin/serai.mjs");
+const program = path.resolve(import.meta.dirname, "../../bin/serai.mjs");
 
 /** What the program's first line gives to node. */
 export const nodeFlags: readonly string[] = (
