@@ -24,8 +24,10 @@ export interface Steps {
 export const journey =
   ({ authenticate, resolve, authorize, admit, reach, carry, answer }: Steps) =>
   async (exchange: Exchange): Promise<void> => {
-    const principal = await authenticate(exchange);
-    const scope = await resolve(exchange);
+    const asked = authenticate(exchange);
+    const principal = asked instanceof Promise ? await asked : asked;
+    const found = resolve(exchange);
+    const scope = found instanceof Promise ? await found : found;
     authorize(principal, scope, exchange);
     admit(exchange, principal, scope);
     if (exchange.route.carriage === "registry") return answer(exchange, principal, scope);

@@ -250,6 +250,7 @@ export interface Exchange {
   readonly startedAtMs: number;
   readonly tally: Tally;
   readonly kept: Kept;
+  readonly derived: Derived;
 }
 
 /**
@@ -258,6 +259,10 @@ export interface Exchange {
  */
 // biome-ignore lint/suspicious/noEmptyInterface: its members are the parts'
 export interface Kept {}
+
+/** What parts have made of a target, beside what they made it of: other exchanges that ask for the same have it too. Declared as above. */
+// biome-ignore lint/suspicious/noEmptyInterface: its members are the parts'
+export interface Derived {}
 
 /** Counts and times of one exchange, filled by carriage as they come; times are monotonic. */
 export interface Tally {

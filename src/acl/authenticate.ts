@@ -36,6 +36,12 @@ export interface AuthenticateOptions {
   readonly onAuthentication?: (kind: CredentialKind, result: Authentication) => void;
 }
 
+interface Shown {
+  /** Without blanks around it; "" is none. */
+  readonly secret: string;
+  readonly kind: CredentialKind;
+}
+
 const kindOf = (secret: string): CredentialKind => {
   if (secret === "") return "anonymous";
   if (secret.length > maxSecretBytes || Buffer.byteLength(secret) > maxSecretBytes)
@@ -43,10 +49,26 @@ const kindOf = (secret: string): CredentialKind => {
   return isTokenShaped(secret) ? "token" : "jwt";
 };
 
+const read = (credential: Credential): Shown => {
+  const secret = credential.secret?.trim() ?? "";
+  return { secret, kind: kindOf(secret) };
+};
+
+const lasting = new WeakMap<Credential, Shown>();
+
+/** Looked at once for all requests of a connection. */
+const shownBy = (credential: Credential): Shown => {
+  if (credential.lasts !== true) return read(credential);
+  const known = lasting.get(credential);
+  if (known !== undefined) return known;
+  const shown = read(credential);
+  lasting.set(credential, shown);
+  return shown;
+};
+
 const resolve = (
   sources: IdentitySources,
-  kind: CredentialKind,
-  secret: string,
+  { kind, secret }: Shown,
   signal: AbortSignal,
   credential: Credential,
 ): Principal | Promise<Principal> => {
@@ -70,10 +92,10 @@ export const createAuthenticate = (
     throw error;
   };
   return (credential: Credential, signal: AbortSignal) => {
-    const secret = credential.secret?.trim() ?? "";
-    const kind = kindOf(secret);
+    const shown = shownBy(credential);
+    const { kind } = shown;
     try {
-      const principal = resolve(sources, kind, secret, signal, credential);
+      const principal = resolve(sources, shown, signal, credential);
       if (!(principal instanceof Promise)) {
         onAuthentication?.(kind, "accepted");
         return principal;

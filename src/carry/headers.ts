@@ -4,7 +4,7 @@
  */
 import { GatewayError } from "../errors.ts";
 import { isVisible } from "../lib/visible.ts";
-import type { Exchange } from "../ports.ts";
+import type { Credential, Exchange } from "../ports.ts";
 import type { Headers } from "../upstream/head.ts";
 
 /** What an agent may answer. Redirects are never followed nor forwarded; 401 is no answer of Nomad's. */
@@ -100,21 +100,42 @@ const token = /^[\x21-\x7e]+$/;
 
 const isSayable = (value: string): boolean => value !== "" && isVisible(value);
 
+interface OfSender {
+  readonly client: Exchange["client"];
+  readonly headers: Readonly<Record<string, string>>;
+}
+
+/** Throws `permission_denied` for a credential that no header can carry. */
+const ofSender = ({ secret }: Credential, client: Exchange["client"]): OfSender => {
+  const headers: Record<string, string> = {};
+  if (secret !== undefined && secret !== "") {
+    if (!token.test(secret)) throw new GatewayError("permission_denied");
+    headers["X-Nomad-Token"] = secret;
+  }
+  if (isSayable(client.address)) headers["X-Forwarded-For"] = client.address;
+  if (isSayable(client.scheme)) headers["X-Forwarded-Proto"] = client.scheme;
+  if (isSayable(client.authority)) headers["X-Forwarded-Host"] = client.authority;
+  return { client, headers };
+};
+
+const lasting = new WeakMap<Credential, OfSender>();
+
+/** Made once for all requests of a connection. */
+const sentBy = ({ credential, client }: Exchange): OfSender["headers"] => {
+  if (credential.lasts !== true) return ofSender(credential, client).headers;
+  const known = lasting.get(credential);
+  if (known?.client === client) return known.headers;
+  const made = ofSender(credential, client);
+  lasting.set(credential, made);
+  return made.headers;
+};
+
 /**
  * What the agent gets besides the body's own headers: the caller's credential, the request id and where it came from.
  * Throws `permission_denied` for a credential that no header can carry.
  */
 export const toAgent = (exchange: Exchange): Record<string, string> => {
-  const headers: Record<string, string> = {};
-  const { id, credential, client } = exchange;
-  const { secret } = credential;
-  if (secret !== undefined && secret !== "") {
-    if (!token.test(secret)) throw new GatewayError("permission_denied");
-    headers["X-Nomad-Token"] = secret;
-  }
-  if (isSayable(id)) headers["X-Request-Id"] = id;
-  if (isSayable(client.address)) headers["X-Forwarded-For"] = client.address;
-  if (isSayable(client.scheme)) headers["X-Forwarded-Proto"] = client.scheme;
-  if (isSayable(client.authority)) headers["X-Forwarded-Host"] = client.authority;
+  const headers = { ...sentBy(exchange) };
+  if (isSayable(exchange.id)) headers["X-Request-Id"] = exchange.id;
   return headers;
 };

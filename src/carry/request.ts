@@ -8,6 +8,15 @@ import type { Exchange, NodeEntry } from "../ports.ts";
 import { type Route, routes } from "../routes.ts";
 import { toAgent } from "./headers.ts";
 
+declare module "../ports.ts" {
+  interface Derived {
+    /** The agent's path and query, with all that they are made of: a look at a file is an exchange of its own making. */
+    agentTarget?: Pick<Exchange, "route" | "key" | "parameters" | "pretty"> & {
+      readonly text: string;
+    };
+  }
+}
+
 export interface AgentRequest {
   readonly method: "GET" | "PUT" | "POST";
   /** Path and query. */
@@ -62,20 +71,45 @@ const methodOf = (exchange: Exchange): AgentRequest["method"] => {
   return exchange.method === "POST" ? "POST" : "PUT";
 };
 
-/** Throws GatewayError alone. */
-export const agentRequest = (exchange: Exchange, node: NodeEntry): AgentRequest => {
-  const onNode = exchange.route.key === "node";
-  const path = withQuery(
+const targetOf = (exchange: Exchange, ofNode: string): string =>
+  withQuery(
     pathOf(exchange),
-    onNode ? toQuery({ node_id: node.id }) : "",
+    ofNode,
     toQuery(exchange.parameters),
     isPretty(exchange) ? "pretty=true" : "",
   );
+
+/**
+ * An agent's path says what the caller's target said; of a node's own routes it names the node as well. Kept for short calls alone:
+ * what lasts is asked for once.
+ */
+const agentTarget = (exchange: Exchange, node: NodeEntry): string => {
+  if (exchange.route.key === "node") return targetOf(exchange, toQuery({ node_id: node.id }));
+  if (exchange.route.carriage !== "unary") return targetOf(exchange, "");
+  const { derived, route, key, parameters, pretty } = exchange;
+  const known = derived.agentTarget;
+  if (
+    known?.parameters === parameters &&
+    known.route === route &&
+    known.key === key &&
+    known.pretty === pretty
+  )
+    return known.text;
+  const text = targetOf(exchange, "");
+  derived.agentTarget = { route, key, parameters, pretty, text };
+  return text;
+};
+
+/** Throws GatewayError alone. */
+export const agentRequest = (exchange: Exchange, node: NodeEntry): AgentRequest => {
+  const path = agentTarget(exchange, node);
   const headers = toAgent(exchange);
   const method = methodOf(exchange);
   const safe = exchange.route.audit !== "change" && method === "GET";
   if (exchange.body === undefined) return { method, path, headers, body: undefined, safe };
-  const body = stringifyJson(onNode ? { ...exchange.body, NodeID: node.id } : exchange.body);
+  const body = stringifyJson(
+    exchange.route.key === "node" ? { ...exchange.body, NodeID: node.id } : exchange.body,
+  );
   headers["Content-Type"] = "application/json";
   return { method, path, headers, body, safe };
 };

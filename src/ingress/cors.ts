@@ -4,6 +4,7 @@ import type { HttpRequest, HttpResponse } from "../ports.ts";
 const corsTrees = /^\/v1\/client\/(?:fs\/|allocation\/|stats$|metadata$)/;
 const isRead = (method: string | undefined): boolean => method === "GET" || method === "HEAD";
 
+const vary = ["Accept-Encoding", "Origin"];
 const preflightVary = "Origin, Access-Control-Request-Method, Access-Control-Request-Headers";
 
 const allowAnyOrigin = (response: HttpResponse): void => {
@@ -35,7 +36,7 @@ export const applyCors = (request: HttpRequest, response: HttpResponse, path: st
     answerPreflight(request, response);
     return true;
   }
-  response.setHeader("Vary", ["Accept-Encoding", "Origin"]);
+  response.setHeader("Vary", vary);
   if (request.headers.origin !== undefined && (isRead(method) || method === "OPTIONS"))
     allowAnyOrigin(response);
   return false;

@@ -1,6 +1,6 @@
 /** Makes an Exchange: a request as a value with one abort signal and one tally. */
 import type { GatewayError } from "../errors.ts";
-import type { Exchange, Tally } from "../ports.ts";
+import type { Derived, Exchange, Tally } from "../ports.ts";
 
 export const newTally = (): Tally => ({
   bytesIn: 0,
@@ -11,18 +11,38 @@ export const newTally = (): Tally => ({
   exitCode: undefined,
 });
 
-export type ExchangeFacts = Omit<Exchange, "signal" | "end" | "kept">;
+export type ExchangeFacts = Omit<Exchange, "signal" | "end" | "kept" | "derived">;
 
 /** The signal aborts once, with the first reason given to `end`. */
 export const newExchange = (
   facts: ExchangeFacts,
   ending: Pick<AbortController, "signal" | "abort"> = new AbortController(),
-): Exchange => ({
-  ...facts,
-  signal: ending.signal,
-  end: (reason: GatewayError) => ending.abort(reason),
-  kept: {},
-});
+  derived: Derived = {},
+): Exchange => {
+  const { id, route, method, key, raw, parameters, pretty, body } = facts;
+  const { credential, client, wire, startedAtMs, tally } = facts;
+  const { signal } = ending;
+  const end = (reason: GatewayError): void => ending.abort(reason);
+  return {
+    id,
+    route,
+    method,
+    key,
+    raw,
+    parameters,
+    pretty,
+    body,
+    credential,
+    client,
+    signal,
+    end,
+    wire,
+    startedAtMs,
+    tally,
+    kept: {},
+    derived,
+  };
+};
 
 /** Request ids: unique in this process' life, short, and cheap to make. */
 export const requestIds = (prefix: string): (() => string) => {

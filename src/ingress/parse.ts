@@ -4,7 +4,7 @@ import { invalidRequest } from "../errors.ts";
 import { readBody } from "../http/body.ts";
 import type { JsonObject } from "../lib/json.ts";
 import { commonParameters, one, type Parameters, type RawQuery } from "../parameters.ts";
-import type { HttpRequest } from "../ports.ts";
+import type { Derived, HttpRequest } from "../ports.ts";
 import type { Route } from "../routes.ts";
 import { checkRegion } from "./region.ts";
 
@@ -15,6 +15,7 @@ export interface Parsed {
   readonly parameters: Parameters;
   readonly body: JsonObject | undefined;
   readonly pretty: boolean;
+  readonly derived: Derived;
 }
 
 export interface ParseNeeds {
@@ -61,5 +62,5 @@ export const parseRequest =
     if (route.carriage === "registry") checkRegistryParameters(route.name, raw);
     const key = route.key === "node" ? nodeKey(raw, body) : id;
     checkRegion(common.region, region);
-    return { route, key, parameters, body, pretty: common.pretty };
+    return { route, key, parameters, body, pretty: common.pretty, derived: {} };
   };

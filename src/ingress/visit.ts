@@ -134,7 +134,7 @@ export const createVisits = (
   const toExchange = (
     { id, method, raw, client, startedAtMs, tally }: Visit,
     credential: Credential,
-    { route, key, parameters, body, pretty }: Parsed,
+    { route, key, parameters, body, pretty, derived }: Parsed,
     wire: Extract<Wire, { readonly kind: "http" }>,
   ): Exchange => {
     const facts = {
@@ -152,7 +152,7 @@ export const createVisits = (
       startedAtMs,
       tally,
     };
-    const exchange = newExchange(facts, signalOf(route));
+    const exchange = newExchange(facts, signalOf(route), derived);
     endWithClient(exchange, wire.response);
     return exchange;
   };

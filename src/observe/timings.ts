@@ -33,8 +33,11 @@ const valuesOf = (name: string, bounds: readonly number[], series: Series) => {
 const add = (series: Series, bounds: readonly number[], value: number): void => {
   series.count++;
   series.sum += value;
-  const at = bounds.findIndex((bound) => value <= bound);
-  if (at !== -1) series.buckets[at] = (series.buckets[at] ?? 0) + 1;
+  for (let at = 0; at < bounds.length; at++) {
+    if (value > (bounds[at] ?? 0)) continue;
+    series.buckets[at] = (series.buckets[at] ?? 0) + 1;
+    return;
+  }
 };
 
 export class Timings extends Histogram {

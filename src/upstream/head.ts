@@ -33,7 +33,7 @@ const cr = 13;
 const space = 32;
 const colon = 58;
 const nul = 0;
-const decimal = /^\d{1,15}$/;
+const maxDecimals = 15;
 const noBody = { kind: "length", bytes: 0 } as const;
 
 const invalid = (reason: string): InvalidAnswer => new InvalidAnswer(reason);
@@ -60,13 +60,26 @@ const behind = (text: string, from: number, kinds: number): number => {
 
 /* ---- lines ---- */
 
-/** Names as agents spell them, so that they need not be lowered one by one. */
-const wellKnown = new Map(
-  [
-    "Connection", "Content-Length", "Content-Security-Policy", "Content-Type", "Date", "ETag", "Keep-Alive", "Transfer-Encoding", "Vary",
-    "X-Content-Type-Options", "X-Request-Id", "X-Xss-Protection",
-  ].map((name) => [name, name.toLowerCase()]),
-); // biome-ignore format: rows
+/** Names as agents and what stands before them spell them, so that they need not be lowered one by one. */
+const wellKnown = [
+  "Connection", "Content-Length", "Content-Security-Policy", "Content-Type", "Date", "ETag", "Keep-Alive", "Server", "Transfer-Encoding",
+  "Vary", "X-Content-Type-Options", "X-Request-Id", "X-Xss-Protection",
+].map((spelled) => ({ spelled, name: spelled.toLowerCase() })); // biome-ignore format: rows
+
+type Known = (typeof wellKnown)[number];
+const none: readonly Known[] = [];
+const longest = Math.max(...wellKnown.map(({ name }) => name.length));
+const knownByLength: readonly (readonly Known[])[] = Array.from(
+  { length: longest + 1 },
+  (_, length) => wellKnown.filter(({ name }) => name.length === length),
+);
+
+/** What stands there, in lower case. */
+const nameAt = (text: string, from: number, to: number): string => {
+  for (const { spelled, name } of knownByLength[to - from] ?? none)
+    if (text.startsWith(spelled, from)) return name;
+  return text.slice(from, to).toLowerCase();
+};
 
 /** A field: token, colon, value without blanks around it; no control byte but a tab, none at the end, no folded line. */
 class Field {
@@ -89,8 +102,7 @@ class Field {
     let valueTo = end;
     while (valueTo > valueFrom && text.charCodeAt(valueTo - 1) === space) valueTo -= 1;
     if (valueTo > valueFrom && text.charCodeAt(valueTo - 1) === tab) return -1;
-    const name = text.slice(from, nameTo);
-    this.name = wellKnown.get(name) ?? name.toLowerCase();
+    this.name = nameAt(text, from, nameTo);
     this.value = text.slice(valueFrom, valueTo);
     return end;
   }
@@ -153,6 +165,14 @@ const readFields = (text: string, from: number): Headers => {
 
 const hasNoBody = (status: number): boolean => status < 200 || status === 204 || status === 304;
 
+/** Of digits alone; NaN for what is no such number. */
+const decimalOf = (text: string): number => {
+  if (text === "" || text.length > maxDecimals) return Number.NaN;
+  let value = 0;
+  for (let at = 0; at < text.length; at++) value = value * 10 + digitAt(text, at);
+  return value;
+};
+
 const statedFraming = ({
   "transfer-encoding": coding,
   "content-length": length,
@@ -164,9 +184,9 @@ const statedFraming = ({
     return { kind: "chunked" };
   }
   if (length === undefined) return undefined;
-  if (typeof length !== "string" || !decimal.test(length))
-    throw invalid("its Content-Length is not a number");
-  return { kind: "length", bytes: Number(length) };
+  const bytes = typeof length === "string" ? decimalOf(length) : Number.NaN;
+  if (Number.isNaN(bytes)) throw invalid("its Content-Length is not a number");
+  return { kind: "length", bytes };
 };
 
 /** A body that only the connection's end ends looks whole when its agent died: there is none such. */
@@ -179,6 +199,7 @@ const framingOf = (status: number, headers: Headers): Framing => {
 
 const keepsAlive = ({ connection }: Headers): boolean =>
   connection === undefined ||
+  connection === "keep-alive" ||
   (typeof connection === "string" && connection.toLowerCase() === "keep-alive");
 
 /** CR LF CR LF. */

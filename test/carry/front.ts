@@ -129,6 +129,7 @@ export const front = async (options: FrontOptions): Promise<Front> => {
       startedAtMs: clock.monotonic(),
       tally: newTally(),
       kept: {},
+      derived: {},
     };
     exchanges.push(exchange);
     return exchange;

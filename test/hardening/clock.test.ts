@@ -152,6 +152,7 @@ test("a step of the wall clock does not use up the time that rights are honoured
     key: "",
     startedAtMs: 0,
     kept: {},
+    derived: {},
     end: (reason: GatewayError) => {
       ended = reason;
     },

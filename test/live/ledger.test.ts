@@ -72,7 +72,7 @@ const bench = (
       client: { address, authority: "gate", scheme: "http" }, signal: controller.signal,
       end: (reason) => controller.abort(reason),
       wire: { kind: "websocket", socket: Reflect.get({}, "none"), takeHeld: () => [] }, startedAtMs: performance.now(),
-      tally: newTally(), kept: {},
+      tally: newTally(), kept: {}, derived: {},
     }; // biome-ignore format: short rows
     controller.signal.addEventListener("abort", () => {
       const { reason } = controller.signal;

@@ -33,7 +33,7 @@ const exchangeOn = (name: string): Exchange => {
     wire: { kind: "websocket", socket: Reflect.get({}, "none"), takeHeld: () => [] },
     startedAtMs: 0,
     tally: newTally(),
-    kept: {},
+    kept: {}, derived: {},
   }; // biome-ignore format: short rows
 };
 

@@ -98,6 +98,7 @@ export class Caller implements Line {
   /** Monotonic milliseconds since when nothing is asked. */
   idleSinceMs = performance.now();
   hasAsked = false;
+  #isDeaf = false;
 
   constructor(socket: Socket, needs: CallerNeeds) {
     this.socket = socket;
@@ -113,6 +114,10 @@ export class Caller implements Line {
 
   get isIdle(): boolean {
     return this.#reply === undefined;
+  }
+
+  get hasMore(): boolean {
+    return this.#waiting !== undefined;
   }
 
   readonly #take = (bytes: Buffer): void => {
@@ -143,7 +148,7 @@ export class Caller implements Line {
     const next = end + headEnd.length;
     const request = new PlainRequest(url, fields, this.socket);
     if (!this.#needs.begin(request, this)) return false;
-    if (next < bytes.length) this.#take(bytes.subarray(next));
+    if (next < bytes.length && !this.#isDeaf) this.#take(bytes.subarray(next));
     return true;
   }
 
@@ -182,6 +187,7 @@ export class Caller implements Line {
 
   /** Whatever still comes is not looked at. */
   deafen(): void {
+    this.#isDeaf = true;
     this.socket.off("data", this.#take);
   }
 

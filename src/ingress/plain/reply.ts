@@ -9,6 +9,8 @@ export interface Line {
   readonly socket: Socket;
   /** Seconds that it is kept without a request. */
   readonly keptSeconds: number;
+  /** Another request waits behind the one that is answered. */
+  readonly hasMore: boolean;
   /** The answer was handed to the system. */
   sent(): void;
 }
@@ -18,18 +20,61 @@ const oneWriteBytes = 16 * 1024;
 
 const fieldLine = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+: [\t\x20-\x7e\x80-\xff]*\r\n$/;
 
+type Value = string | number | readonly string[];
+
 const lineOf = (name: string, value: string | number): string => {
   const line = `${name}: ${value}\r\n`;
   if (!fieldLine.test(line)) throw new TypeError(`header ${name} cannot be sent`);
   return line;
 };
 
-const linesOf = (name: string, value: string | number | readonly string[]): string => {
+const linesOf = (name: string, value: Value): string => {
   if (typeof value !== "object") return lineOf(name, value);
   let lines = "";
   for (const one of value) lines += lineOf(name, one);
   return lines;
 };
+
+/** What was last said under a name: the same is said again in most answers, and its lines need not be made and looked at anew. */
+interface Said {
+  value: Value | undefined;
+  /** "" until it was said twice. */
+  lines: string;
+}
+
+const said = new Map<string, Said>();
+const maxSaidNames = 64;
+const maxSaidLength = 256;
+
+const saidBefore = (name: string): Said | undefined => {
+  const known = said.get(name);
+  if (known !== undefined || said.size === maxSaidNames) return known;
+  const fresh = { value: undefined, lines: "" };
+  said.set(name, fresh);
+  return fresh;
+};
+
+/** As `linesOf`; a list that is the same is taken to say the same. */
+const linesAgain = (name: string, value: Value): string => {
+  const last = saidBefore(name);
+  if (last === undefined) return linesOf(name, value);
+  if (last.value === value) {
+    if (last.lines === "") last.lines = linesOf(name, value);
+    return last.lines;
+  }
+  const lines = linesOf(name, value);
+  last.value = lines.length <= maxSaidLength ? value : undefined;
+  last.lines = "";
+  return lines;
+};
+
+const lowerCase = 0x20;
+
+/** Whatever their case. Most that are as long begin with another letter, and need not be lowered. */
+const isSameName = (one: string, other: string): boolean =>
+  one.length === other.length &&
+  ((one.charCodeAt(0) ^ other.charCodeAt(0)) | lowerCase) === lowerCase &&
+  one.toLowerCase() === other.toLowerCase();
 
 /** Lines of a head: few, which a Map would cost more for than it spares. */
 class Fields {
@@ -41,8 +86,7 @@ class Fields {
     const names = this.#names;
     for (let at = 0; at < names.length; at++) {
       const one = names[at] ?? "";
-      if (one === name) return at;
-      if (one.length === name.length && one.toLowerCase() === name.toLowerCase()) return at;
+      if (one === name || isSameName(one, name)) return at;
     }
     return names.length;
   }
@@ -88,6 +132,10 @@ interface Hearing {
   readonly isOnce: boolean;
 }
 
+/** The system has it all; node:net says so a turn later to those who ask by a callback, which costs more than to look. */
+const isHandedOver = (socket: Socket): boolean =>
+  socket.writableLength === 0 && socket.errored === null && !socket.destroyed;
+
 export class Reply implements HttpResponse {
   readonly req: HttpRequest;
   readonly #line: Line;
@@ -116,16 +164,13 @@ export class Reply implements HttpResponse {
     return this.destroyed ? null : this.#line.socket;
   }
 
-  setHeader(name: string, value: string | number | readonly string[]): void {
+  setHeader(name: string, value: Value): void {
     if (this.#fields === undefined) throw new Error("the head was sent");
-    this.#fields.set(name, linesOf(name, value));
+    this.#fields.set(name, linesAgain(name, value));
   }
 
   /** The head goes out with the first piece of the body. */
-  writeHead(
-    status: number,
-    headers: Readonly<Record<string, string | number | readonly string[]>> = {},
-  ): void {
+  writeHead(status: number, headers: Readonly<Record<string, Value>> = {}): void {
     for (const name in headers) this.setHeader(name, headers[name] ?? "");
     this.statusCode = status;
     this.headersSent = true;
@@ -188,9 +233,12 @@ export class Reply implements HttpResponse {
     const body = isOnePiece ? chunk.toString("latin1") : "";
     const text = this.#takeHead() + body + (this.chunkedEncoding ? "0\r\n\r\n" : "");
     this.writableEnded = true;
-    socket.write(text, "latin1", (error) => {
-      if (!error) this.#finish();
-    });
+    socket.write(text, "latin1");
+    if (isHandedOver(socket) && !this.#line.hasMore) this.#finish();
+    else
+      socket.write("", (error) => {
+        if (!error) this.#finish();
+      });
   }
 
   /** The head has not gone yet, and with the body it is small. */

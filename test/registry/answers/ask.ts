@@ -106,6 +106,7 @@ const toExchange = (question: Question): Exchange => {
     startedAtMs: 0,
     tally: newTally(),
     kept: {},
+    derived: {},
   };
 };
 
