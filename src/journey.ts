@@ -30,6 +30,6 @@ export const journey =
     const scope = found instanceof Promise ? await found : found;
     authorize(principal, scope, exchange);
     admit(exchange, principal, scope);
-    if (exchange.route.carriage === "registry") return answer(exchange, principal, scope);
-    return carry(exchange, principal, reach(scope, exchange));
+    if (exchange.route.carriage === "registry") await answer(exchange, principal, scope);
+    else await carry(exchange, principal, reach(scope, exchange));
   };

@@ -5,7 +5,14 @@ import type { Ending } from "../ingress/visit.ts";
 import type { EndReason } from "../live/entry.ts";
 import { type Ledger, upstreamDecides } from "../live/ledger.ts";
 import { pathTemplate } from "../nomad/path-template.ts";
-import type { Audit, AuditEntry, AuditResult, AuditSubject } from "../observe/audit.ts";
+import {
+  type Audit,
+  type AuditEntry,
+  type AuditMembers,
+  type AuditResult,
+  type AuditSubject,
+  auditMembers,
+} from "../observe/audit.ts";
 import { streamKindOf } from "../observe/labels.ts";
 import type { Metrics } from "../observe/metrics.ts";
 import type { Limit, UpstreamReason } from "../observe/part-metrics.ts";
@@ -30,10 +37,20 @@ interface Memory {
   isStream: boolean;
 }
 
+/** What was last audited of a target, with all in it that other requests for the same may have otherwise. */
+interface Audited
+  extends Pick<AuditSubject, "accessor" | "upstream" | "address" | "node" | "namespace"> {
+  readonly members: AuditMembers;
+}
+
 declare module "../ports.ts" {
   interface Kept {
     /** The recorder's. */
     memory?: Memory;
+  }
+  interface Derived {
+    /** The recorder's. */
+    audited?: Audited;
   }
 }
 
@@ -70,11 +87,10 @@ const nodeOf = (exchange: Exchange, scope: Scope | undefined): string | undefine
 
 /** Of a request that is passed on its path says what it is about; a socket's query says more. */
 const passedSubjectOf = (exchange: Exchange, kind: AuditSubject["kind"]): AuditSubject => {
-  const { id, route, method, key, raw, client } = exchange;
+  const { route, method, key, raw, client } = exchange;
   const given = (name: string): string | undefined => textOf(raw.get(name)?.[0]);
   const isSocket = route.carriage === "websocket";
   return {
-    requestId: id,
     route: route.name,
     kind,
     accessor: upstreamDecides,
@@ -89,38 +105,52 @@ const passedSubjectOf = (exchange: Exchange, kind: AuditSubject["kind"]): AuditS
   };
 };
 
-const ownSubjectOf = (
+const ownMembersOf = (
   exchange: Exchange,
   kind: AuditSubject["kind"],
   principal: Principal | undefined,
-  scope?: Scope,
-): AuditSubject => ({
-  requestId: exchange.id,
-  route: exchange.route.name,
-  kind,
-  accessor: principal?.accessorId,
-  address: exchange.client.address,
-  allocation: exchange.route.key.startsWith("allocation") ? exchange.key : undefined,
-  node: nodeOf(exchange, scope),
-  namespace: namespaceOf(scope),
-  task:
-    textOf(exchange.parameters["task"]) ??
-    textOf(exchange.body?.["Task"]) ??
-    textOf(exchange.body?.["TaskName"]),
-  path: textOf(exchange.parameters["path"]),
-  argv: argvOf(exchange.parameters["command"]),
-  upstream: principal?.upstream,
-});
+  scope: Scope | undefined,
+): AuditMembers => {
+  const { derived, route, client, key, parameters, body } = exchange;
+  const { accessorId: accessor, upstream } = principal ?? {};
+  const { address } = client;
+  const node = nodeOf(exchange, scope);
+  const namespace = namespaceOf(scope);
+  const known = derived.audited;
+  if (
+    known?.accessor === accessor &&
+    known?.upstream === upstream &&
+    known?.address === address &&
+    known.node === node &&
+    known.namespace === namespace
+  )
+    return known.members;
+  const members = auditMembers({
+    route: route.name,
+    kind,
+    accessor,
+    address,
+    allocation: route.key.startsWith("allocation") ? key : undefined,
+    node,
+    namespace,
+    task: textOf(parameters["task"]) ?? textOf(body?.["Task"]) ?? textOf(body?.["TaskName"]),
+    path: textOf(parameters["path"]),
+    argv: argvOf(parameters["command"]),
+    upstream,
+  });
+  derived.audited = { accessor, upstream, address, node, namespace, members };
+  return members;
+};
 
-const subjectOf = (
+const membersOf = (
   exchange: Exchange,
   kind: AuditSubject["kind"],
   principal: Principal | undefined,
   scope?: Scope,
-): AuditSubject =>
+): AuditMembers =>
   isPassed(exchange.route)
-    ? passedSubjectOf(exchange, kind)
-    : ownSubjectOf(exchange, kind, principal, scope);
+    ? auditMembers(passedSubjectOf(exchange, kind))
+    : ownMembersOf(exchange, kind, principal, scope);
 
 const deniedCodes: ReadonlySet<ErrorCode> = new Set([
   "permission_denied",
@@ -167,7 +197,8 @@ export const createRecorder = ({ metrics, audit, log, ledger }: RecorderNeeds): 
     if (kind === undefined) return;
     const { error, tally, status } = ending;
     if (memory.entry === undefined) {
-      audit.denied(subjectOf(exchange, kind, memory.principal), error?.code ?? "internal");
+      const members = membersOf(exchange, kind, memory.principal);
+      audit.denied(exchange.id, members, error?.code ?? "internal");
       return;
     }
     const { bytesIn, bytesOut, exitCode } = tally;
@@ -185,17 +216,14 @@ export const createRecorder = ({ metrics, audit, log, ledger }: RecorderNeeds): 
   const auditRefused = ({ id, route, key, client, error }: Ending): void => {
     if (route?.audit === undefined || error === undefined || !deniedCodes.has(error.code)) return;
     const onAllocation = route.key.startsWith("allocation") && key !== "";
-    audit.denied(
-      {
-        requestId: id,
-        route: route.name,
-        kind: route.audit,
-        accessor: undefined,
-        address: client.address,
-        allocation: onAllocation ? key : undefined,
-      },
-      error.code,
-    );
+    const members = auditMembers({
+      route: route.name,
+      kind: route.audit,
+      accessor: undefined,
+      address: client.address,
+      allocation: onAllocation ? key : undefined,
+    });
+    audit.denied(id, members, error.code);
   };
 
   const endStream = ({ tally, durationMs }: Ending, exchange: Exchange, memory: Memory): void => {
@@ -233,7 +261,8 @@ export const createRecorder = ({ metrics, audit, log, ledger }: RecorderNeeds): 
   ): void => {
     const memory = memoryOf(exchange);
     const kind = exchange.route.audit;
-    if (kind !== undefined) memory.entry = audit.begin(subjectOf(exchange, kind, principal, scope));
+    if (kind !== undefined)
+      memory.entry = audit.begin(exchange.id, membersOf(exchange, kind, principal, scope));
     const streamKind = streamKindOf(exchange.route);
     if (streamKind === undefined) return;
     memory.isStream = true;

@@ -10,7 +10,7 @@ import { queryOf } from "../http/query.ts";
 import { asksForWebSocket } from "../http/upgrade.ts";
 import type { PassThroughContext } from "../ingress/passing.ts";
 import { isJsonObject, parseJson } from "../lib/json.ts";
-import type { Audit, AuditEntry, AuditSubject } from "../observe/audit.ts";
+import { type Audit, type AuditEntry, type AuditSubject, auditMembers } from "../observe/audit.ts";
 import type { Clock, Credential, Directory, Log, Principal } from "../ports.ts";
 import { passedRoutes } from "../routes.ts";
 import type { Identity } from "./identity.ts";
@@ -126,8 +126,7 @@ export const createVouching = (
     if (kind === undefined) return undefined;
     const { row, key, path } = asked;
     const onAllocation = row?.key === "allocation_namespace";
-    return audit.begin({
-      requestId,
+    const members = auditMembers({
       kind,
       route: (row ?? passedRoutes.read).name,
       accessor: principal?.accessorId,
@@ -135,6 +134,7 @@ export const createVouching = (
       ...(onAllocation ? { allocation: key } : { path }),
       upstream: principal?.upstream,
     });
+    return audit.begin(requestId, members);
   };
 
   const checkHandshake = (message: string): void => {

@@ -3,4 +3,4 @@
  * six times as long.
  */
 export const withOneMore = <T>(list: readonly T[], one: T): readonly T[] =>
-  list.toSpliced(list.length, 0, one);
+  list.length === 0 ? [one] : list.toSpliced(list.length, 0, one);

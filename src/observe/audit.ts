@@ -12,7 +12,6 @@ import { createThrottle } from "./throttle.ts";
 
 /** What is known when it begins; for one that was denied, that may be little. */
 export interface AuditSubject {
-  readonly requestId: string;
   /** The route's name, `fs.logs`. */
   readonly route: string;
   readonly kind: "read" | "exec" | "change";
@@ -31,6 +30,12 @@ export interface AuditSubject {
   readonly argv?: readonly string[] | undefined;
   /** `service`: agents and servers saw the service token, not the caller. */
   readonly upstream?: "service" | undefined;
+}
+
+/** A subject as records tell it: members of a JSON object, clean. Requests that are about the same may share them. */
+export interface AuditMembers {
+  readonly kind: AuditSubject["kind"];
+  readonly text: string;
 }
 
 export type AuditResult = "ok" | "denied" | "failed";
@@ -60,9 +65,9 @@ export interface AuditOptions {
 }
 
 export interface Audit extends Closer {
-  begin(subject: AuditSubject): AuditEntry;
+  begin(requestId: string, members: AuditMembers): AuditEntry;
   /** One that was refused before it could begin: both records at once. */
-  denied(subject: AuditSubject, code: ErrorCode): void;
+  denied(requestId: string, members: AuditMembers, code: ErrorCode): void;
   /** One that has no beginning and end: a node that joined, a claim that was refused. */
   event(name: string, fields: object): void;
   /** An event that anybody can bring about, without any right: so many a second, what is more is counted and told as one. */
@@ -82,14 +87,11 @@ const textMember = (label: string, text: string | undefined): string =>
 const numberMember = (label: string, value: number | undefined): string =>
   value === undefined ? "" : label + (Number.isFinite(value) ? value : null);
 
-/**
- * The members that both records of a subject have, as JSON that can be written as it is. Joined, not added up: what V8 makes of sums
- * is a tree of all their parts, which a live exchange would keep.
- */
-const membersOf = (subject: AuditSubject): string => {
-  const { requestId, route, kind, argv } = subject;
-  return [
-    `"requestId":"${requestId}","route":"${route}","kind":"${kind}"`,
+/** Joined, not added up: what V8 makes of sums is a tree of all their parts, which whoever keeps them would keep. */
+export const auditMembers = (subject: AuditSubject): AuditMembers => {
+  const { route, kind, argv } = subject;
+  const text = [
+    `"route":"${route}","kind":"${kind}"`,
     textMember(',"accessor":', subject.accessor),
     textMember(',"address":', subject.address),
     textMember(',"allocation":', subject.allocation),
@@ -102,6 +104,7 @@ const membersOf = (subject: AuditSubject): string => {
     textMember(',"upstream":', subject.upstream),
     argv === undefined ? "" : `,"argv":${jsonOf(redactArguments(argv))}`,
   ].join("");
+  return { kind, text };
 };
 
 const endMembers = (end: AuditEnd, durationMs: number): string => {
@@ -130,18 +133,18 @@ export const createAudit = ({ clock, output, recorded }: AuditOptions): Audit =>
     recorded?.(written ? as : "dropped");
   };
 
-  const begin = (subject: AuditSubject): AuditEntry => {
+  const begin: Audit["begin"] = (requestId, { kind, text }) => {
     const startedMs = clock.monotonic();
-    const members = membersOf(subject);
     let ended = false;
-    const mayWait = subject.kind === "read";
-    record("start", members, "started", mayWait);
+    const mayWait = kind === "read";
+    const members = (): string => `"requestId":"${requestId}",${text}`;
+    record("start", members(), "started", mayWait);
     return {
       end: (end) => {
         if (ended) return;
         ended = true;
         const durationMs = Math.round(clock.monotonic() - startedMs);
-        record("end", members + endMembers(end, durationMs), end.result, mayWait);
+        record("end", members() + endMembers(end, durationMs), end.result, mayWait);
       },
     };
   };
@@ -162,8 +165,8 @@ export const createAudit = ({ clock, output, recorded }: AuditOptions): Audit =>
 
   return {
     begin,
-    denied: (subject, code) =>
-      begin(subject).end({ result: "denied", code, bytesIn: 0, bytesOut: 0 }),
+    denied: (requestId, members, code) =>
+      begin(requestId, members).end({ result: "denied", code, bytesIn: 0, bytesOut: 0 }),
     event,
     refusal: (name, fields) => {
       if (throttle.admit(name)) event(name, fields);

@@ -1,13 +1,13 @@
 import assert from "node:assert/strict";
 import { renameSync } from "node:fs";
 import { test } from "node:test";
-import { type AuditSubject, createAudit } from "../../src/observe/audit.ts";
+import { type AuditSubject, auditMembers, createAudit } from "../../src/observe/audit.ts";
 import { linesOf, scratch, soon, until } from "./support.ts";
 
+const requestId = "r1";
 const clock = { now: () => 1_700_000_000_000, monotonic: () => performance.now() };
 
 const subject: AuditSubject = {
-  requestId: "r1",
   route: "alloc.exec",
   kind: "exec",
   accessor: "accessor-1",
@@ -22,12 +22,17 @@ const subject: AuditSubject = {
 test("an exec has a start and an end record that say who, what, where and how it ended", async () => {
   using at = scratch();
   const audit = createAudit({ clock, output: at.file("audit") });
-  const entry = audit.begin(subject);
+  const entry = audit.begin(requestId, auditMembers(subject));
   entry.end({ result: "ok", bytesIn: 3, bytesOut: 1000, exitCode: 7 });
   await audit.close(soon());
   const [start, end, ...rest] = linesOf(at.file("audit"));
   assert.deepEqual(rest, []);
-  const said = { ...subject, time: "2023-11-14T22:13:20.000Z", argv: ["login", "--token", "***"] };
+  const said = {
+    requestId,
+    ...subject,
+    time: "2023-11-14T22:13:20.000Z",
+    argv: ["login", "--token", "***"],
+  };
   assert.deepEqual(start, { audit: "start", ...said });
   const { durationMs, ...others } = end ?? {};
   assert.equal(typeof durationMs, "number");
@@ -44,7 +49,7 @@ test("an exec has a start and an end record that say who, what, where and how it
 test("a denied one is recorded with its code", async () => {
   using at = scratch();
   const audit = createAudit({ clock, output: at.file("audit") });
-  audit.denied({ ...subject, accessor: undefined }, "permission_denied");
+  audit.denied(requestId, auditMembers({ ...subject, accessor: undefined }), "permission_denied");
   await audit.close(soon());
   const lines = linesOf(at.file("audit"));
   assert.deepEqual(
@@ -99,7 +104,7 @@ test("a second end is ignored", async () => {
     output: at.file("audit"),
     recorded: (result) => counted.push(result),
   });
-  const entry = audit.begin(subject);
+  const entry = audit.begin(requestId, auditMembers(subject));
   entry.end({ result: "failed", code: "node_unreachable", bytesIn: 0, bytesOut: 0 });
   entry.end({ result: "ok", bytesIn: 0, bytesOut: 0 });
   await audit.close(soon());
@@ -111,7 +116,8 @@ test("a second end is ignored", async () => {
 test("what a caller wrote cannot make a second line, nor a long one", async () => {
   using at = scratch();
   const audit = createAudit({ clock, output: at.file("audit") });
-  audit.begin({ ...subject, path: `/a\n{"audit":"forged"}\u2028${"x".repeat(1e6)}` });
+  const path = `/a\n{"audit":"forged"}\u2028${"x".repeat(1e6)}`;
+  audit.begin(requestId, auditMembers({ ...subject, path }));
   await audit.close(soon());
   const lines = linesOf(at.file("audit"));
   assert.equal(lines.length, 1);
@@ -121,11 +127,11 @@ test("what a caller wrote cannot make a second line, nor a long one", async () =
 test("a rotated file is followed after reopen", async () => {
   using at = scratch();
   const audit = createAudit({ clock, output: at.file("audit") });
-  audit.denied(subject, "permission_denied");
+  audit.denied(requestId, auditMembers(subject), "permission_denied");
   await until(() => audit.state.queuedBytes === 0, "written");
   renameSync(at.file("audit"), at.file("old"));
   audit.reopen();
-  audit.denied(subject, "permission_denied");
+  audit.denied(requestId, auditMembers(subject), "permission_denied");
   await audit.close(soon());
   assert.equal(linesOf(at.file("old")).length, 2);
   assert.equal(linesOf(at.file("audit")).length, 2);
@@ -138,7 +144,8 @@ test("a sink that fails is told by the state and counted, and nothing throws", a
     output: "/dev/full",
     recorded: (result) => counted.push(result),
   });
-  for (let n = 0; n < 20_000; n++) audit.denied(subject, "permission_denied");
+  for (let n = 0; n < 20_000; n++)
+    audit.denied(requestId, auditMembers(subject), "permission_denied");
   await until(() => audit.state.failing !== undefined, "the failure");
   assert.ok(counted.filter((result) => result === "dropped").length > 1000);
   assert.equal(counted.filter((result) => result === "dropped").length, audit.state.dropped);

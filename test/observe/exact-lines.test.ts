@@ -2,7 +2,12 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
-import { type AuditEnd, type AuditSubject, createAudit } from "../../src/observe/audit.ts";
+import {
+  type AuditEnd,
+  type AuditSubject,
+  auditMembers,
+  createAudit,
+} from "../../src/observe/audit.ts";
 import { cleanFields } from "../../src/observe/fields.ts";
 import { createLog } from "../../src/observe/log.ts";
 import { escapeControls, redactArguments, redactText } from "../../src/observe/redact.ts";
@@ -39,15 +44,19 @@ test("audit records of whatever callers send are those that JSON.stringify would
     output: at.file("audit"),
   });
   const expected: string[] = [];
-  const expect = (kind: string, subject: AuditSubject, end: object): void => {
+  const expect = (
+    kind: string,
+    subject: AuditSubject & { readonly requestId: string },
+    end: object,
+  ): void => {
     const { argv, ...texts } = subject;
     const members = { ...cleanFields(texts), argv: argv && redactArguments(argv) };
     const time = "2023-11-14T22:13:20.000Z";
     expected.push(escapeControls(JSON.stringify({ audit: kind, time, ...members, ...end })));
   };
   for (let count = 0; count < rounds; count++) {
+    const requestId = `r-${count}`;
     const subject: AuditSubject = {
-      requestId: `r-${count}`,
       route: "fs.ls",
       kind: "read",
       accessor: perhaps(text),
@@ -72,11 +81,11 @@ test("audit records of whatever callers send are those that JSON.stringify would
       bytesOut: number(),
       exitCode: perhaps(number),
     };
-    audit.begin(whole).end(end);
+    audit.begin(requestId, auditMembers(whole)).end(end);
     const { result, ...others } = end;
     // a record tells who it was shown as after the command's words
     const { upstream, argv, ...first } = whole;
-    const ordered = { ...first, upstream, argv };
+    const ordered = { requestId, ...first, upstream, argv };
     expect("start", ordered, {});
     expect("end", ordered, { ...others, durationMs: 0, result });
   }
