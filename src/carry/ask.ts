@@ -27,6 +27,8 @@ export interface Listener {
   /** False stops the agent until `flow.resume()`. The chunk is used no more once `done` was called, where that is given. */
   data(chunk: Buffer, done: (() => void) | undefined): boolean;
   end(): void;
+  /** Asked behind `end`: the request is over once this is settled, and as it is; undefined: at once. */
+  over?(): Promise<void> | undefined;
 }
 
 export interface Terms {
@@ -55,7 +57,7 @@ class Asking implements Receiver, Flow, Due {
   readonly #request: AgentRequest;
   readonly #terms: Terms;
   readonly #listener: Listener;
-  readonly #resolve: () => void;
+  readonly #resolve: (over?: Promise<void>) => void;
   readonly #reject: (error: GatewayError) => void;
   #asked: Asked | undefined;
   /** Watches the agent's silence inside a body. */
@@ -68,7 +70,10 @@ class Asking implements Receiver, Flow, Due {
     request: AgentRequest,
     terms: Terms,
     listener: Listener,
-    settle: { resolve: () => void; reject: (error: GatewayError) => void },
+    settle: {
+      resolve: (over?: Promise<void>) => void;
+      reject: (error: GatewayError) => void;
+    },
   ) {
     this.#request = request;
     this.#terms = terms;
@@ -204,7 +209,7 @@ class Asking implements Receiver, Flow, Due {
     if (this.#state !== "answered") return;
     try {
       this.#listener.end();
-      if (this.#done()) this.#resolve();
+      if (this.#done()) this.#resolve(this.#listener.over?.());
     } catch (error) {
       this.#broke(error);
     }

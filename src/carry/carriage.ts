@@ -63,4 +63,5 @@ export const heard = ({ exchange, tally, clock }: Carrying): void => {
   tally.firstByteMs ??= clock.monotonic() - exchange.startedAtMs;
 };
 
+/** Throws and rejects with a GatewayError. */
 export type HttpCarriage = (carrying: Carrying) => Promise<void>;

@@ -4,6 +4,7 @@ import { GatewayError } from "../errors.ts";
 import type { Headers } from "../upstream/head.ts";
 import type { Listener } from "./ask.ts";
 import { type Carrying, heard } from "./carriage.ts";
+import { cut, delivered } from "./cut.ts";
 import { type Content, checkStatus, toClient } from "./headers.ts";
 
 const refusals: Readonly<Record<number, string>> = {
@@ -16,6 +17,8 @@ const refusals: Readonly<Record<number, string>> = {
 };
 
 const firstRefusal = 400;
+/** Above this the caller's reading speed matters. */
+const smallBytes = 64 * 1024;
 
 /** Every refusal bears a code, the agent's own too. */
 const refusalHeaders = (status: number, node: string): Readonly<Record<string, string>> => ({
@@ -82,6 +85,20 @@ class Collecting implements Listener {
     const body = this.#chunks.length === 1 && first ? first : Buffer.concat(this.#chunks);
     if (this.#status < firstRefusal) this.#answer(this.#status, body);
     else this.#refuse(body);
+  }
+
+  over(): Promise<void> | undefined {
+    return this.#bytes > smallBytes ? this.#delivered() : undefined;
+  }
+
+  async #delivered(): Promise<void> {
+    const { response, exchange, limits } = this.#carrying;
+    try {
+      await delivered(response, exchange.signal, limits.stallMs);
+    } catch (error) {
+      cut(response);
+      throw error;
+    }
   }
 
   #refuse(body: Buffer): void {

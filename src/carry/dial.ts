@@ -11,7 +11,7 @@ import { maxFragments } from "../lib/web-socket.ts";
 import type { Exchange, Reach } from "../ports.ts";
 import type { Limits } from "./carriage.ts";
 import { refusesToken, unknownAllocation } from "./collect.ts";
-import { toAgent } from "./headers.ts";
+import { allToAgent } from "./headers.ts";
 import { execPath } from "./request.ts";
 import { brokenOff } from "./ways.ts";
 
@@ -42,7 +42,7 @@ const readText = (response: IncomingMessage, then: (text: string) => void): void
 const optionsOf = (exchange: Exchange, socket: Duplex, limits: Limits) => ({
   // ws hands the socket to http.request, which needs a Duplex; its types know net.Socket alone
   createConnection: () => socket as Socket,
-  headers: toAgent(exchange),
+  headers: allToAgent(exchange),
   maxPayload: limits.maxMessageBytes,
   maxFragments,
   perMessageDeflate: false,

@@ -6,6 +6,7 @@ import { GatewayError } from "../errors.ts";
 import { isVisible } from "../lib/visible.ts";
 import type { Credential, Exchange } from "../ports.ts";
 import type { Headers } from "../upstream/head.ts";
+import { HeaderLines } from "../upstream/pool.ts";
 
 /** What an agent may answer. Redirects are never followed nor forwarded; 401 is no answer of Nomad's. */
 const statuses: ReadonlySet<number> = new Set([
@@ -100,9 +101,11 @@ const token = /^[\x21-\x7e]+$/;
 
 const isSayable = (value: string): boolean => value !== "" && isVisible(value);
 
+/** What agents get with each request of a caller's connection: the credential and where it came from. */
 interface OfSender {
   readonly client: Exchange["client"];
   readonly headers: Readonly<Record<string, string>>;
+  readonly lines: HeaderLines;
 }
 
 /** Throws `permission_denied` for a credential that no header can carry. */
@@ -115,27 +118,37 @@ const ofSender = ({ secret }: Credential, client: Exchange["client"]): OfSender 
   if (isSayable(client.address)) headers["X-Forwarded-For"] = client.address;
   if (isSayable(client.scheme)) headers["X-Forwarded-Proto"] = client.scheme;
   if (isSayable(client.authority)) headers["X-Forwarded-Host"] = client.authority;
-  return { client, headers };
+  return { client, headers, lines: new HeaderLines(headers) };
 };
 
 const lasting = new WeakMap<Credential, OfSender>();
 
-/** Made once for all requests of a connection. */
-const sentBy = ({ credential, client }: Exchange): OfSender["headers"] => {
-  if (credential.lasts !== true) return ofSender(credential, client).headers;
+/** Made once for all requests of a connection. Throws as above. */
+const sentBy = ({ credential, client }: Exchange): OfSender => {
+  if (credential.lasts !== true) return ofSender(credential, client);
   const known = lasting.get(credential);
-  if (known?.client === client) return known.headers;
+  if (known?.client === client) return known;
   const made = ofSender(credential, client);
   lasting.set(credential, made);
-  return made.headers;
+  return made;
 };
 
+const ownHeaders = ({ id }: Exchange): Record<string, string> =>
+  isSayable(id) ? { "X-Request-Id": id } : {};
+
 /**
- * What the agent gets besides the body's own headers: the caller's credential, the request id and where it came from.
+ * What the agent gets besides the body's own headers: the caller's credential, where it came from, and the request id.
  * Throws `permission_denied` for a credential that no header can carry.
  */
-export const toAgent = (exchange: Exchange): Record<string, string> => {
-  const headers = { ...sentBy(exchange) };
-  if (isSayable(exchange.id)) headers["X-Request-Id"] = exchange.id;
-  return headers;
-};
+export const toAgent = (
+  exchange: Exchange,
+): { readonly shared: HeaderLines; readonly headers: Record<string, string> } => ({
+  shared: sentBy(exchange).lines,
+  headers: ownHeaders(exchange),
+});
+
+/** The same in one. */
+export const allToAgent = (exchange: Exchange): Readonly<Record<string, string>> => ({
+  ...sentBy(exchange).headers,
+  ...ownHeaders(exchange),
+});

@@ -6,6 +6,7 @@ import { canonicalUuid, isUuid, uuidFault } from "../lib/uuid.ts";
 import { execParameters, toQuery } from "../parameters.ts";
 import type { Exchange, NodeEntry } from "../ports.ts";
 import { type Route, routes } from "../routes.ts";
+import type { HeaderLines } from "../upstream/pool.ts";
 import { toAgent } from "./headers.ts";
 
 declare module "../ports.ts" {
@@ -21,6 +22,8 @@ export interface AgentRequest {
   readonly method: "GET" | "PUT" | "POST";
   /** Path and query. */
   readonly path: string;
+  /** Headers that all requests of the caller's connection have. */
+  readonly shared: HeaderLines;
   readonly headers: Readonly<Record<string, string>>;
   readonly body: string | undefined;
   /** True when asking twice does no harm. */
@@ -103,15 +106,15 @@ const agentTarget = (exchange: Exchange, node: NodeEntry): string => {
 /** Throws GatewayError alone. */
 export const agentRequest = (exchange: Exchange, node: NodeEntry): AgentRequest => {
   const path = agentTarget(exchange, node);
-  const headers = toAgent(exchange);
+  const { shared, headers } = toAgent(exchange);
   const method = methodOf(exchange);
   const safe = exchange.route.audit !== "change" && method === "GET";
-  if (exchange.body === undefined) return { method, path, headers, body: undefined, safe };
+  if (exchange.body === undefined) return { method, path, shared, headers, body: undefined, safe };
   const body = stringifyJson(
     exchange.route.key === "node" ? { ...exchange.body, NodeID: node.id } : exchange.body,
   );
   headers["Content-Type"] = "application/json";
-  return { method, path, headers, body, safe };
+  return { method, path, shared, headers, body, safe };
 };
 
 /** Path and query of the agent's exec socket. Throws Nomad's words for a bad `command` or `tty`. */

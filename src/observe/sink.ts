@@ -25,7 +25,7 @@ const maxBatchBytes = 64 * 2 ** 10;
 /** PIPE_BUF: a pipe takes this much whole or not at all, so that log and audit can share stdout without mixing lines. */
 const maxPipeBatchBytes = 4096;
 /** A line waits for others at most this long. */
-const gatherMs = 20;
+const gatherMs = 50;
 const fullRetryMs = 20;
 const failedRetryMs = 500;
 const flushTries = 25;

@@ -19,6 +19,8 @@ export interface Request {
   readonly method: string;
   /** Path and query. */
   readonly path: string;
+  /** Headers that other requests have as well. */
+  readonly shared?: HeaderLines;
   readonly headers: Readonly<Record<string, string>>;
   readonly body: string | undefined;
 }
@@ -45,17 +47,38 @@ export interface Pool {
   destroy(reason: Error): void;
 }
 
-/** The request's bytes as latin1. Throws RangeError for what would be another request in the agent's eyes. */
-export const requestText = (host: string, { method, path, headers, body }: Request): string => {
-  let fields = "";
+const improper = "a request to an agent may hold visible ASCII alone";
+
+const proper = (text: string): string => {
+  if (!isVisible(text)) throw new RangeError(improper);
+  return text;
+};
+
+/** Headers as they are sent, looked at and written once. Throws RangeError for what would be another request in the agent's eyes. */
+export class HeaderLines {
+  readonly text: string;
+
+  constructor(headers: Readonly<Record<string, string>>) {
+    let text = "";
+    for (const name in headers) text += `${name}: ${proper(headers[name] ?? "")}\r\n`;
+    this.text = text;
+  }
+}
+
+/** The request's bytes as latin1. Throws RangeError as above. */
+export const requestText = (
+  host: string,
+  { method, path, shared, headers, body }: Request,
+): string => {
+  let fields = shared?.text ?? "";
   let given = path; // looked at once: most of what a look costs is its beginning
   for (const name in headers) {
     const value = headers[name] ?? "";
     given += value;
     fields += `${name}: ${value}\r\n`;
   }
-  if (!isVisible(given) || path.includes(" "))
-    throw new RangeError("a request to an agent may hold visible ASCII alone");
+  if (path.includes(" ")) throw new RangeError(improper);
+  proper(given);
   const bytes = body === undefined ? "" : Buffer.from(body).toString("latin1");
   const length = body === undefined ? "" : `Content-Length: ${bytes.length}\r\n`;
   return `${method} ${path} HTTP/1.1\r\nHost: ${host}\r\n${fields}${length}\r\n${bytes}`;

@@ -12,7 +12,9 @@ export interface Fields {
   readonly keepAlive: boolean;
 }
 
-const requestLine = /^GET (\/[\x21-\x7e]*) HTTP\/1\.1$/;
+const method = "GET ";
+const version = " HTTP/1.1";
+const originForm = /^\/[\x21-\x7e]*$/;
 const fieldLine = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+):([\t\x20-\x7e]*)$/;
 
 /** A body follows, or something is to be agreed on first. */
@@ -24,7 +26,11 @@ const notPlain: ReadonlySet<string> = new Set([
 ]);
 
 /** The target; undefined when the line is not a plain request's. */
-export const readRequestLine = (line: string): string | undefined => requestLine.exec(line)?.[1];
+export const readRequestLine = (line: string): string | undefined => {
+  if (!line.startsWith(method) || !line.endsWith(version)) return undefined;
+  const target = line.slice(method.length, -version.length);
+  return originForm.test(target) ? target : undefined;
+};
 
 const keepsAlive = (connection: string | undefined): boolean | undefined => {
   if (connection === undefined) return true;
