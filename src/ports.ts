@@ -15,9 +15,13 @@ export interface Credential {
   /** An ACL token's secret or a JWT; undefined is anonymous. Never logged, never a cache key. */
   readonly secret: string | undefined;
   readonly source: "header" | "bearer" | "handshake" | "none";
-  /** This very object comes with each request of its connection: what was found by it may be kept for as long as it lives. */
-  readonly lasts?: true;
+  /** What was found by it, where this very object comes with each request of its connection. */
+  readonly found?: Found;
 }
+
+/** What parts keep with a credential: each declares its own member, beside what that was made of. */
+// biome-ignore lint/suspicious/noEmptyInterface: its members are the parts'
+export interface Found {}
 
 export type Level = "read" | "write";
 

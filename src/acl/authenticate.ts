@@ -54,16 +54,18 @@ const read = (credential: Credential): Shown => {
   return { secret, kind: kindOf(secret) };
 };
 
-const lasting = new WeakMap<Credential, Shown>();
+declare module "../ports.ts" {
+  interface Found {
+    shown?: Shown;
+  }
+}
 
 /** Looked at once for all requests of a connection. */
 const shownBy = (credential: Credential): Shown => {
-  if (credential.lasts !== true) return read(credential);
-  const known = lasting.get(credential);
-  if (known !== undefined) return known;
-  const shown = read(credential);
-  lasting.set(credential, shown);
-  return shown;
+  const { found } = credential;
+  if (found === undefined) return read(credential);
+  found.shown ??= read(credential);
+  return found.shown;
 };
 
 const resolve = (

@@ -3,7 +3,7 @@
  * `pollMs`; a bad change is reported and the state before it stays in force.
  */
 import { hash } from "node:crypto";
-import type { Clock, Closer, Credential, Log, Principal } from "../ports.ts";
+import type { Clock, Closer, Credential, Found, Log, Principal } from "../ports.ts";
 import { managementAcl } from "./acl.ts";
 import {
   type AclFiles,
@@ -100,13 +100,18 @@ const digestOf = ({ policies, tokens, roles }: AclState): string =>
 const latestIndex = ({ policies, tokensIndex }: AclState): number =>
   Math.max(tokensIndex, ...policies.all.map(({ index }) => index));
 
+declare module "../ports.ts" {
+  interface Found {
+    /** In the files that were in force then. */
+    token?: { readonly state: AclState; readonly held: HeldToken };
+  }
+}
+
 class Files implements FileSource {
   readonly #clock: Clock;
   readonly #log: Log;
   readonly #options: FileSourceOptions;
   readonly #listeners = new Set<() => void>();
-  /** Found in the files that are in force. */
-  #found = new WeakMap<Credential, HeldToken>();
   #state: AclState;
   #held: ReadonlyMap<string, HeldToken>;
   #anonymous: Principal;
@@ -148,7 +153,7 @@ class Files implements FileSource {
   readonly anonymous = (): Principal => this.#anonymous;
 
   readonly token = (secret: string, _?: AbortSignal, credential?: Credential): Principal => {
-    const held = credential?.lasts === true ? this.#heldBy(credential, secret) : this.held(secret);
+    const held = this.#heldBy(credential?.found, secret);
     if (held === undefined || isExpired(held.principal, this.#clock.now())) throw refused();
     return held.principal;
   };
@@ -159,11 +164,11 @@ class Files implements FileSource {
     return held && sameHash(held.token.SecretHash, presented) ? held : undefined;
   }
 
-  #heldBy(credential: Credential, secret: string): HeldToken | undefined {
-    const known = this.#found.get(credential);
-    if (known !== undefined) return known;
+  #heldBy(found: Found | undefined, secret: string): HeldToken | undefined {
+    const state = this.#state;
+    if (found?.token?.state === state) return found.token.held;
     const held = this.held(secret);
-    if (held !== undefined) this.#found.set(credential, held);
+    if (found !== undefined && held !== undefined) found.token = { state, held };
     return held;
   }
 
@@ -208,7 +213,6 @@ class Files implements FileSource {
   #take(state: AclState): void {
     this.#state = state;
     this.#held = holdAll(state);
-    this.#found = new WeakMap();
     this.#anonymous = anonymousPrincipal(state.policies);
     this.#digest = digestOf(state);
     this.#index = Math.max(latestIndex(state), this.#index + 1);

@@ -5,7 +5,7 @@
 import { LRUCache } from "lru-cache";
 import { GatewayError } from "../errors.ts";
 import { whileWanted } from "../lib/abort.ts";
-import type { Clock, Credential, Principal } from "../ports.ts";
+import type { Clock, Credential, Found, Principal } from "../ports.ts";
 import { isExpired, refused, unavailable } from "./principals.ts";
 import { createSecretKeys } from "./secrets.ts";
 
@@ -24,6 +24,13 @@ const defaultCache: IdentityCacheOptions = {
   maxFlights: 256,
 };
 
+declare module "../ports.ts" {
+  interface Found {
+    /** Each cache has keys of its own. */
+    key?: { readonly of: IdentityCache; readonly text: string };
+  }
+}
+
 type Verdict = { readonly principal: Principal } | { readonly principal: undefined };
 
 export class IdentityCache {
@@ -31,7 +38,6 @@ export class IdentityCache {
   readonly #options: IdentityCacheOptions;
   readonly #ask: (secret: string) => Promise<Principal>;
   readonly #keyOf = createSecretKeys();
-  readonly #keys = new WeakMap<Credential, string>();
   readonly #verdicts: LRUCache<string, Verdict>;
   readonly #flights = new Map<string, Promise<Principal>>();
   /** Rises with `clear`: an answer to a question asked before it is not kept. */
@@ -70,7 +76,7 @@ export class IdentityCache {
     signal: AbortSignal,
     credential?: Credential,
   ): Principal | Promise<Principal> {
-    const key = this.#keyFor(secret, credential);
+    const key = this.#keyFor(secret, credential?.found);
     const verdict = this.#verdicts.get(key);
     if (verdict === undefined) {
       signal.throwIfAborted(); // before the question is asked, so that its failure always has a listener
@@ -81,13 +87,11 @@ export class IdentityCache {
     return verdict.principal;
   }
 
-  #keyFor(secret: string, credential: Credential | undefined): string {
-    if (credential?.lasts !== true) return this.#keyOf(secret);
-    const known = this.#keys.get(credential);
-    if (known !== undefined) return known;
-    const key = this.#keyOf(secret);
-    this.#keys.set(credential, key);
-    return key;
+  #keyFor(secret: string, found: Found | undefined): string {
+    if (found?.key?.of === this) return found.key.text;
+    const text = this.#keyOf(secret);
+    if (found !== undefined) found.key = { of: this, text };
+    return text;
   }
 
   #flight(key: string, secret: string): Promise<Principal> {

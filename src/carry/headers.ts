@@ -121,20 +121,22 @@ const ofSender = ({ secret }: Credential, client: Exchange["client"]): OfSender 
   return { client, headers, lines: new HeaderLines(headers) };
 };
 
-const lasting = new WeakMap<Credential, OfSender>();
+declare module "../ports.ts" {
+  interface Found {
+    sender?: OfSender;
+  }
+}
 
 /** Made once for all requests of a connection. Throws as above. */
 const sentBy = ({ credential, client }: Exchange): OfSender => {
-  if (credential.lasts !== true) return ofSender(credential, client);
-  const known = lasting.get(credential);
-  if (known?.client === client) return known;
-  const made = ofSender(credential, client);
-  lasting.set(credential, made);
-  return made;
+  const { found } = credential;
+  if (found === undefined) return ofSender(credential, client);
+  if (found.sender?.client !== client) found.sender = ofSender(credential, client);
+  return found.sender;
 };
 
-const ownHeaders = ({ id }: Exchange): Record<string, string> =>
-  isSayable(id) ? { "X-Request-Id": id } : {};
+/** The gateway has made the id itself. */
+const ownHeaders = ({ id }: Exchange): Record<string, string> => ({ "X-Request-Id": id });
 
 /**
  * What the agent gets besides the body's own headers: the caller's credential, where it came from, and the request id.

@@ -2,21 +2,23 @@
 import { GatewayError, toGatewayError } from "../errors.ts";
 import type { Reach } from "../ports.ts";
 
-export const overWays = async <T>(
-  first: Reach,
+/** `take` may throw at once. */
+export const overWays = <T>(
+  reach: Reach,
   signal: AbortSignal,
   take: (reach: Reach) => Promise<T>,
 ): Promise<T> => {
-  for (let reach = first; ; ) {
-    try {
-      return await take(reach);
-    } catch (thrown) {
-      const error = toGatewayError(thrown, signal, reach.node.name);
-      // what has no name of ours yet may have happened at any time
-      const next = thrown === error ? await reach.next?.(error) : undefined;
-      if (next === undefined) throw error;
-      reach = next;
-    }
+  const onward = async (thrown: unknown): Promise<T> => {
+    const error = toGatewayError(thrown, signal, reach.node.name);
+    // what has no name of ours yet may have happened at any time
+    const next = thrown === error ? await reach.next?.(error) : undefined;
+    if (next === undefined) throw error;
+    return overWays(next, signal, take);
+  };
+  try {
+    return take(reach).catch(onward);
+  } catch (thrown) {
+    return onward(thrown);
   }
 };
 

@@ -126,7 +126,7 @@ export const openDoor = async (needs: DoorNeeds, config: ServerConfig): Promise<
       log,
       limited: needs.limited,
       onRequest: callers.guard(edge.onRequest),
-      begin: (request, answer) => callers.isOne(request) && edge.begin(request, answer),
+      begin: (line, fields, caller) => callers.isOne(caller) && edge.begin(line, fields, caller),
       onUpgrade: tunnelsBefore(needs.tunnels, upgradesOf(edgeNeeds, edgeOptions, config)),
     },
     {

@@ -2,7 +2,7 @@
  * An AbortController and its AbortSignal in one small object. There is one with each request and each viewer of a log; Node's own
  * pair weighs some 700 bytes with a listener, and costs a small request as much as its route. `AbortSignal.any` takes Node's alone.
  */
-import { withOneMore } from "./with-one-more.ts";
+import { withOneMore, without } from "./short-list.ts";
 
 type Heard = NonNullable<Parameters<AbortSignal["addEventListener"]>[1]>;
 
@@ -49,7 +49,7 @@ export class EndSignal implements AbortSignal {
   }
 
   removeEventListener(_type: string, listener: Heard | null): void {
-    this.#listeners = this.#listeners.filter((one) => one !== listener);
+    if (listener !== null) this.#listeners = without(this.#listeners, listener);
   }
 
   /** A listener that throws keeps no other from hearing. */

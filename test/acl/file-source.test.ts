@@ -54,8 +54,8 @@ test("what was found by a credential that lasts is looked for anew when the file
   files.tokens([entry, other.entry]);
   await using source = await open(files, { clock });
   const { signal } = new AbortController();
-  const expiring = { secret: secretId, source: "header", lasts: true } as const;
-  const lasting = { secret: other.secretId, source: "header", lasts: true } as const;
+  const expiring = { secret: secretId, source: "header", found: {} } as const;
+  const lasting = { secret: other.secretId, source: "header", found: {} } as const;
   for (let again = 0; again < 2; again++) {
     assert.ok(source.token(secretId, signal, expiring));
     assert.ok(source.token(other.secretId, signal, lasting));

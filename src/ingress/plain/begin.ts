@@ -17,8 +17,8 @@ import type { Parsed } from "../parse.ts";
 import { matchRows, type RowMatch } from "../row-match.ts";
 import { plainPath } from "../target.ts";
 import type { Visits } from "../visit.ts";
-import type { CallerNeeds, PlainRequest } from "./caller.ts";
-import type { Fields } from "./head.ts";
+import { type CallerNeeds, PlainRequest } from "./caller.ts";
+import { type Fields, readRequestLine } from "./head.ts";
 
 interface Sender {
   readonly client: Exchange["client"];
@@ -27,6 +27,7 @@ interface Sender {
 
 /** A request target for a row of agents. */
 interface Target {
+  readonly url: string;
   readonly path: string;
   readonly match: RowMatch;
   readonly raw: RawQuery;
@@ -37,8 +38,8 @@ interface Target {
 const maxKeptTargets = 4_096;
 /** Of all together: what is read of one may be sixty times its length, when it names many parameters. */
 const maxKeptCharacters = 256 * 1_024;
-/** Longer ones are read anew each time. */
-const maxKeptTargetLength = 512;
+/** First lines that are longer are read anew each time. */
+const maxKeptLineLength = 512;
 
 /** In memory of its own: a part of a text keeps alive the whole head that it was read from. */
 const copyOf = (text: string): string => Buffer.from(text, "latin1").toString("latin1");
@@ -74,7 +75,7 @@ export const createBegin = (
 
   const readSender = (request: PlainRequest): Sender => {
     checkRequest(request);
-    const credential = { ...readCredential(request), lasts: true } as const;
+    const credential = { ...readCredential(request), found: {} };
     return { client: clientOf(request, isTrustedProxy), credential };
   };
 
@@ -90,33 +91,36 @@ export const createBegin = (
   const targets = new LRUCache<string, Target>({
     max: maxKeptTargets,
     maxSize: maxKeptCharacters,
-    sizeCalculation: (_target, url) => url.length,
+    sizeCalculation: (_target, line) => line.length,
   });
 
   /** Undefined for one that is not to be answered here. */
-  const readTarget = (url: string): Target | undefined => {
-    const path = plainPath(url);
-    const match = path === undefined ? undefined : matchRows(path);
-    if (path === undefined || match === undefined || !match.rows.some(isOfAgents)) return undefined;
+  const readTarget = (line: string): Target | undefined => {
+    const url = readRequestLine(line);
+    const path = url === undefined ? undefined : plainPath(url);
+    if (url === undefined || path === undefined) return undefined;
+    const match = matchRows(path);
+    if (match === undefined || !match.rows.some(isOfAgents)) return undefined;
     if (passes && !isCarried(url, region)) return undefined;
     const raw = proper(() => queryOf(url));
-    return raw && { path, match, raw, parsed: proper(() => visits.read(match, raw)) };
+    return raw && { url, path, match, raw, parsed: proper(() => visits.read(match, raw)) };
   };
 
-  const targetOf = (url: string): Target | undefined => {
-    if (url.length > maxKeptTargetLength) return readTarget(url);
-    const known = targets.get(url);
+  const targetOf = (line: string): Target | undefined => {
+    if (line.length > maxKeptLineLength) return readTarget(line);
+    const known = targets.get(line);
     if (known !== undefined) return known;
-    const kept = copyOf(url);
+    const kept = copyOf(line);
     const target = readTarget(kept);
     if (target !== undefined) targets.set(kept, target);
     return target;
   };
 
-  return (request, caller) => {
-    const target = targetOf(request.url);
+  return (line, fields, caller) => {
+    const target = targetOf(line);
     if (target === undefined) return false;
-    const { path, match, raw, parsed } = target;
+    const { url, path, match, raw, parsed } = target;
+    const request = new PlainRequest(url, fields, caller.socket);
     const sender = senderOf(request);
     if (sender === undefined) return false;
     const visit = visits.begin(request, sender.client);

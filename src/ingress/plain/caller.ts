@@ -1,7 +1,7 @@
 /** A caller's connection while all that comes on it are plain requests: one after the other, each answered before the next. */
 import type { Socket } from "node:net";
 import type { HttpRequest } from "../../ports.ts";
-import { type Fields, readFields, readRequestLine } from "./head.ts";
+import { beginning, type Fields, readFields } from "./head.ts";
 import { type Line, Reply } from "./reply.ts";
 
 /** One request that was read here. */
@@ -44,8 +44,12 @@ export class PlainRequest implements HttpRequest {
 }
 
 export interface CallerNeeds {
-  /** Begins a request, or says false: it is none to be answered here. */
-  readonly begin: (request: PlainRequest, caller: Pick<Caller, "answer">) => boolean;
+  /** Begins a request by its first line and its fields, or says false: it is none to be answered here. */
+  readonly begin: (
+    line: string,
+    fields: Fields,
+    caller: Pick<Caller, "answer" | "socket">,
+  ) => boolean;
   /** Takes the connection with what has come on it and was not answered. */
   readonly handOver: (socket: Socket, bytes: Buffer) => void;
   readonly closed: (caller: Caller) => void;
@@ -60,8 +64,15 @@ const maxWaitingBytes = 64 * 1024;
 
 const methodLength = 16;
 const methodBegun = /^[A-Z-]*(?: |$)/;
-/** Fields that are longer are read anew each time: an idle connection must not hold much. */
-const maxKeptFieldsLength = 2_048;
+/** Longer ones are read anew each time: an idle connection must not hold much. */
+const maxKeptRestLength = 2_048;
+
+/** A head behind its first line, the empty line at its end included. */
+interface Rest {
+  readonly text: string;
+  /** Undefined: they are not a plain request's. */
+  readonly fields: Fields | undefined;
+}
 
 const [carriageReturn, lineFeed] = [13, 10];
 
@@ -93,8 +104,7 @@ export class Caller implements Line {
   #reply: Reply | undefined;
   /** Came while a request was being answered. */
   #waiting: Buffer | undefined;
-  #fieldsText: string | undefined;
-  #fields: Fields | undefined;
+  #rest: Rest | undefined;
   /** Monotonic milliseconds since when nothing is asked. */
   idleSinceMs = performance.now();
   hasAsked = false;
@@ -136,30 +146,26 @@ export class Caller implements Line {
   /** False when it does not begin with a whole plain request. */
   #ask(bytes: Buffer): boolean {
     const text = bytes.toString("latin1", 0, this.#needs.maxHeadBytes);
-    const end = text.indexOf(headEnd);
     const line = text.indexOf("\r\n");
-    if (end < 0) return false;
-    const url = readRequestLine(text.slice(0, line));
-    const fields =
-      url === undefined
-        ? undefined
-        : this.#fieldsOf(text.slice(line + breakLength, end + breakLength));
-    if (url === undefined || fields === undefined) return false;
-    const next = end + headEnd.length;
-    const request = new PlainRequest(url, fields, this.socket);
-    if (!this.#needs.begin(request, this)) return false;
+    if (line < 0 || !text.startsWith(beginning)) return false;
+    const rest = this.#restAt(text, line + breakLength);
+    if (rest?.fields === undefined) return false;
+    const next = line + breakLength + rest.text.length;
+    if (!this.#needs.begin(text.slice(0, line), rest.fields, this)) return false;
     if (next < bytes.length && !this.#isDeaf) this.#take(bytes.subarray(next));
     return true;
   }
 
-  /** Callers say the same of themselves each time: it is read once. */
-  #fieldsOf(text: string): Fields | undefined {
-    if (text.length > maxKeptFieldsLength) return readFields(text);
-    if (text !== this.#fieldsText) {
-      this.#fieldsText = text;
-      this.#fields = readFields(text);
-    }
-    return this.#fields;
+  /** Callers say the same of themselves each time: it is read once. Undefined when the head does not end. */
+  #restAt(text: string, from: number): Rest | undefined {
+    const known = this.#rest;
+    if (known !== undefined && text.startsWith(known.text, from)) return known;
+    const end = text.indexOf(headEnd, from - breakLength);
+    if (end < 0) return undefined;
+    const rest = text.slice(from, end + headEnd.length);
+    const read = { text: rest, fields: readFields(rest.slice(0, -breakLength)) };
+    if (rest.length <= maxKeptRestLength) this.#rest = read;
+    return read;
   }
 
   /** The answer to a request that was begun; the connection is its own until it has gone out. */

@@ -12,9 +12,11 @@ export interface Fields {
   readonly keepAlive: boolean;
 }
 
+/** Of every plain request. */
+export const beginning = "GET /";
 const method = "GET ";
 const version = " HTTP/1.1";
-const originForm = /^\/[\x21-\x7e]*$/;
+const targetBytes = /^[\x21-\x7e]+$/;
 const fieldLine = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+):([\t\x20-\x7e]*)$/;
 
 /** A body follows, or something is to be agreed on first. */
@@ -27,9 +29,9 @@ const notPlain: ReadonlySet<string> = new Set([
 
 /** The target; undefined when the line is not a plain request's. */
 export const readRequestLine = (line: string): string | undefined => {
-  if (!line.startsWith(method) || !line.endsWith(version)) return undefined;
+  if (!line.startsWith(beginning) || !line.endsWith(version)) return undefined;
   const target = line.slice(method.length, -version.length);
-  return originForm.test(target) ? target : undefined;
+  return targetBytes.test(target) ? target : undefined;
 };
 
 const keepsAlive = (connection: string | undefined): boolean | undefined => {

@@ -1,7 +1,7 @@
 /** The answer to a plain request: what node:http's ServerResponse does for this gateway, written with as few writes as it has pieces. */
 import type { Socket } from "node:net";
 import { STATUS_CODES } from "../../lib/node-http.ts";
-import { withOneMore } from "../../lib/with-one-more.ts";
+import { withOneMore, without } from "../../lib/short-list.ts";
 import type { HttpRequest, HttpResponse, HttpResponseEvent } from "../../ports.ts";
 
 /** The connection that an answer goes out on. */
@@ -281,7 +281,7 @@ export class Reply implements HttpResponse {
   tell(event: HttpResponseEvent): void {
     for (const one of this.#hearings) {
       if (one.event !== event) continue;
-      if (one.isOnce) this.#hearings = this.#hearings.filter((other) => other !== one);
+      if (one.isOnce) this.#hearings = without(this.#hearings, one);
       one.listener();
     }
   }

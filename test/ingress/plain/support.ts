@@ -3,7 +3,9 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import { createServer, type Server } from "node:http";
 import { type AddressInfo, connect, type Socket } from "node:net";
+import { PlainRequest } from "../../../src/ingress/plain/caller.ts";
 import { standBefore } from "../../../src/ingress/plain/front.ts";
+import { readRequestLine } from "../../../src/ingress/plain/head.ts";
 import type { HttpRequest, HttpResponse } from "../../../src/ports.ts";
 
 export type Handle = (request: HttpRequest, response: HttpResponse) => void;
@@ -44,8 +46,11 @@ export const openTwin = async (
     standBefore(
       server,
       {
-        begin: (request, caller) => {
-          plain.push(request.url);
+        begin: (line, fields, caller) => {
+          const url = readRequestLine(line);
+          if (url === undefined) return false;
+          plain.push(url);
+          const request = new PlainRequest(url, fields, caller.socket);
           handle(request, caller.answer(request));
           return true;
         },
