@@ -89,9 +89,9 @@ export class IdentityCache {
 
   #keyFor(secret: string, found: Found | undefined): string {
     if (found?.key?.of === this) return found.key.text;
-    const text = this.#keyOf(secret);
-    if (found !== undefined) found.key = { of: this, text };
-    return text;
+    const key = this.#keyOf(secret);
+    if (found !== undefined) found.key = { of: this, text: key };
+    return key;
   }
 
   #flight(key: string, secret: string): Promise<Principal> {

@@ -101,15 +101,11 @@ const token = /^[\x21-\x7e]+$/;
 
 const isSayable = (value: string): boolean => value !== "" && isVisible(value);
 
-/** What agents get with each request of a caller's connection: the credential and where it came from. */
-interface OfSender {
-  readonly client: Exchange["client"];
-  readonly headers: Readonly<Record<string, string>>;
-  readonly lines: HeaderLines;
-}
-
 /** Throws `permission_denied` for a credential that no header can carry. */
-const ofSender = ({ secret }: Credential, client: Exchange["client"]): OfSender => {
+const ofSender = (
+  { secret }: Credential,
+  client: Exchange["client"],
+): Readonly<Record<string, string>> => {
   const headers: Record<string, string> = {};
   if (secret !== undefined && secret !== "") {
     if (!token.test(secret)) throw new GatewayError("permission_denied");
@@ -118,21 +114,22 @@ const ofSender = ({ secret }: Credential, client: Exchange["client"]): OfSender 
   if (isSayable(client.address)) headers["X-Forwarded-For"] = client.address;
   if (isSayable(client.scheme)) headers["X-Forwarded-Proto"] = client.scheme;
   if (isSayable(client.authority)) headers["X-Forwarded-Host"] = client.authority;
-  return { client, headers, lines: new HeaderLines(headers) };
+  return headers;
 };
 
 declare module "../ports.ts" {
   interface Found {
-    sender?: OfSender;
+    sender?: { readonly client: Exchange["client"]; readonly lines: HeaderLines };
   }
 }
 
 /** Made once for all requests of a connection. Throws as above. */
-const sentBy = ({ credential, client }: Exchange): OfSender => {
+const linesOfSender = ({ credential, client }: Exchange): HeaderLines => {
   const { found } = credential;
-  if (found === undefined) return ofSender(credential, client);
-  if (found.sender?.client !== client) found.sender = ofSender(credential, client);
-  return found.sender;
+  if (found?.sender?.client === client) return found.sender.lines;
+  const lines = new HeaderLines(ofSender(credential, client));
+  if (found !== undefined) found.sender = { client, lines };
+  return lines;
 };
 
 /** The gateway has made the id itself. */
@@ -145,12 +142,12 @@ const ownHeaders = ({ id }: Exchange): Record<string, string> => ({ "X-Request-I
 export const toAgent = (
   exchange: Exchange,
 ): { readonly shared: HeaderLines; readonly headers: Record<string, string> } => ({
-  shared: sentBy(exchange).lines,
+  shared: linesOfSender(exchange),
   headers: ownHeaders(exchange),
 });
 
 /** The same in one. */
 export const allToAgent = (exchange: Exchange): Readonly<Record<string, string>> => ({
-  ...sentBy(exchange).headers,
+  ...ofSender(exchange.credential, exchange.client),
   ...ownHeaders(exchange),
 });

@@ -59,9 +59,10 @@ export class HeaderLines {
   readonly text: string;
 
   constructor(headers: Readonly<Record<string, string>>) {
-    let text = "";
-    for (const name in headers) text += `${name}: ${proper(headers[name] ?? "")}\r\n`;
-    this.text = text;
+    // joined, not added up: it is kept, and a sum would keep all of its parts
+    this.text = Object.entries(headers)
+      .map(([name, value]) => `${name}: ${proper(value)}\r\n`)
+      .join("");
   }
 }
 
