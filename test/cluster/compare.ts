@@ -166,12 +166,16 @@ const prepared = (row: Row, value: Json): Json => {
 };
 
 const uuid = /[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/g;
+const dataDirectory = /\/\S+\/client-\d\/data\//g;
+
+/** What is changed are two allocations, one for each side: they have ids of their own, and may be on different clients. */
+const withoutPlace = (body: string): string =>
+  body.replaceAll(uuid, "{id}").replaceAll(dataDirectory, "{data}/");
 
 const bodyDifferences = (row: Row, nomad: string, serai: string): readonly Difference[] => {
   const [a, b] = [asJson(nomad), asJson(serai)];
   if (a === undefined || b === undefined) {
-    const text = (body: string): string =>
-      row.changes === true ? body.replaceAll(uuid, "{id}") : body;
+    const text = (body: string): string => (row.changes === true ? withoutPlace(body) : body);
     return [{ aspect: "body", nomad: text(nomad), serai: text(serai) }];
   }
   return compareJson(prepared(row, a), prepared(row, b), toMasks([])).map(
