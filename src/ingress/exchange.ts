@@ -18,31 +18,13 @@ export const newExchange = (
   facts: ExchangeFacts,
   ending: Pick<AbortController, "signal" | "abort"> = new AbortController(),
   derived: Derived = {},
-): Exchange => {
-  const { id, route, method, key, raw, parameters, pretty, body } = facts;
-  const { credential, client, wire, startedAtMs, tally } = facts;
-  const { signal } = ending;
-  const end = (reason: GatewayError): void => ending.abort(reason);
-  return {
-    id,
-    route,
-    method,
-    key,
-    raw,
-    parameters,
-    pretty,
-    body,
-    credential,
-    client,
-    signal,
-    end,
-    wire,
-    startedAtMs,
-    tally,
-    kept: {},
-    derived,
-  };
-};
+): Exchange => ({
+  ...facts,
+  signal: ending.signal,
+  end: (reason: GatewayError) => ending.abort(reason),
+  kept: {},
+  derived,
+});
 
 /** Request ids: unique in this process' life, short, and cheap to make. */
 export const requestIds = (prefix: string): (() => string) => {
