@@ -24,6 +24,7 @@ export interface Steps {
 export const journey =
   ({ authenticate, resolve, authorize, admit, reach, carry, answer }: Steps) =>
   async (exchange: Exchange): Promise<void> => {
+    // mostly known at once, and then nothing is waited for
     const asked = authenticate(exchange);
     const principal = asked instanceof Promise ? await asked : asked;
     const found = resolve(exchange);

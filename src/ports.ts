@@ -5,6 +5,7 @@ import type { Duplex } from "node:stream";
 import type { AllocationDocument, ClientStatus, NodeDocument } from "./documents.ts";
 import type { GatewayError } from "./errors.ts";
 import type { JsonObject } from "./lib/json.ts";
+import type { Derived, Found, Kept } from "./lib/kept.ts";
 import type { Parameters, RawQuery } from "./parameters.ts";
 import type { Route } from "./routes.ts";
 import type { Pool } from "./upstream/pool.ts";
@@ -18,10 +19,6 @@ export interface Credential {
   /** What was found by it, where this very object comes with each request of its connection. */
   readonly found?: Found;
 }
-
-/** What parts keep with a credential: each declares its own member, beside what that was made of. */
-// biome-ignore lint/suspicious/noEmptyInterface: its members are the parts'
-export interface Found {}
 
 export type Level = "read" | "write";
 
@@ -256,17 +253,6 @@ export interface Exchange {
   readonly kept: Kept;
   readonly derived: Derived;
 }
-
-/**
- * What parts keep of an exchange while it is here. Each declares its own (`declare module`) and looks at no other's; a Map from
- * exchanges would do, but for what lib/bag.ts tells.
- */
-// biome-ignore lint/suspicious/noEmptyInterface: its members are the parts'
-export interface Kept {}
-
-/** What parts have made of a target, beside what they made it of: other exchanges that ask for the same have it too. Declared as above. */
-// biome-ignore lint/suspicious/noEmptyInterface: its members are the parts'
-export interface Derived {}
 
 /** Counts and times of one exchange, filled by carriage as they come; times are monotonic. */
 export interface Tally {

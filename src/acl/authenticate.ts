@@ -54,7 +54,7 @@ const read = (credential: Credential): Shown => {
   return { secret, kind: kindOf(secret) };
 };
 
-declare module "../ports.ts" {
+declare module "../lib/kept.ts" {
   interface Found {
     shown?: Shown;
   }

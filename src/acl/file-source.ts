@@ -3,7 +3,8 @@
  * `pollMs`; a bad change is reported and the state before it stays in force.
  */
 import { hash } from "node:crypto";
-import type { Clock, Closer, Credential, Found, Log, Principal } from "../ports.ts";
+import type { Found } from "../lib/kept.ts";
+import type { Clock, Closer, Credential, Log, Principal } from "../ports.ts";
 import { managementAcl } from "./acl.ts";
 import {
   type AclFiles,
@@ -100,7 +101,7 @@ const digestOf = ({ policies, tokens, roles }: AclState): string =>
 const latestIndex = ({ policies, tokensIndex }: AclState): number =>
   Math.max(tokensIndex, ...policies.all.map(({ index }) => index));
 
-declare module "../ports.ts" {
+declare module "../lib/kept.ts" {
   interface Found {
     /** In the files that were in force then. */
     token?: { readonly state: AclState; readonly held: HeldToken };

@@ -5,7 +5,8 @@
 import { LRUCache } from "lru-cache";
 import { GatewayError } from "../errors.ts";
 import { whileWanted } from "../lib/abort.ts";
-import type { Clock, Credential, Found, Principal } from "../ports.ts";
+import type { Found } from "../lib/kept.ts";
+import type { Clock, Credential, Principal } from "../ports.ts";
 import { isExpired, refused, unavailable } from "./principals.ts";
 import { createSecretKeys } from "./secrets.ts";
 
@@ -24,7 +25,7 @@ const defaultCache: IdentityCacheOptions = {
   maxFlights: 256,
 };
 
-declare module "../ports.ts" {
+declare module "../lib/kept.ts" {
   interface Found {
     /** Each cache has keys of its own. */
     key?: { readonly of: IdentityCache; readonly text: string };

@@ -117,7 +117,7 @@ const ofSender = (
   return headers;
 };
 
-declare module "../ports.ts" {
+declare module "../lib/kept.ts" {
   interface Found {
     sender?: { readonly client: Exchange["client"]; readonly lines: HeaderLines };
   }

@@ -9,7 +9,7 @@ import { type Route, routes } from "../routes.ts";
 import type { HeaderLines } from "../upstream/pool.ts";
 import { toAgent } from "./headers.ts";
 
-declare module "../ports.ts" {
+declare module "../lib/kept.ts" {
   interface Derived {
     /** The agent's path and query, with all that they are made of: a look at a file is an exchange of its own making. */
     agentTarget?: Pick<Exchange, "route" | "key" | "parameters" | "pretty"> & {

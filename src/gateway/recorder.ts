@@ -1,23 +1,15 @@
 /** What is told of each exchange: metrics, one log line, audit records. Nothing here can change what happens to it. */
-import { decodeCommand } from "../bodies.ts";
 import type { ErrorCode, GatewayError } from "../errors.ts";
 import type { Ending } from "../ingress/visit.ts";
 import type { EndReason } from "../live/entry.ts";
-import { type Ledger, upstreamDecides } from "../live/ledger.ts";
-import { pathTemplate } from "../nomad/path-template.ts";
-import {
-  type Audit,
-  type AuditEntry,
-  type AuditMembers,
-  type AuditResult,
-  type AuditSubject,
-  auditMembers,
-} from "../observe/audit.ts";
+import type { Ledger } from "../live/ledger.ts";
+import { type Audit, type AuditEntry, type AuditResult, auditMembers } from "../observe/audit.ts";
 import { streamKindOf } from "../observe/labels.ts";
 import type { Metrics } from "../observe/metrics.ts";
 import type { Limit, UpstreamReason } from "../observe/part-metrics.ts";
 import type { Exchange, Log, Principal, Scope } from "../ports.ts";
 import { isPassed, type Route } from "../routes.ts";
+import { audited } from "./audited.ts";
 
 export interface Recorder {
   started(route: Route | undefined): void;
@@ -37,20 +29,10 @@ interface Memory {
   isStream: boolean;
 }
 
-/** What was last audited of a target, with all in it that other requests for the same may have otherwise. */
-interface Audited
-  extends Pick<AuditSubject, "accessor" | "upstream" | "address" | "node" | "namespace"> {
-  readonly members: AuditMembers;
-}
-
-declare module "../ports.ts" {
+declare module "../lib/kept.ts" {
   interface Kept {
     /** The recorder's. */
     memory?: Memory;
-  }
-  interface Derived {
-    /** The recorder's. */
-    audited?: Audited;
   }
 }
 
@@ -61,96 +43,6 @@ export interface RecorderNeeds {
   /** The ledger is made after the recorder, which it tells. */
   readonly ledger: () => Ledger;
 }
-
-const argvOf = (command: unknown): readonly string[] | undefined => {
-  if (typeof command !== "string") return undefined;
-  try {
-    return decodeCommand(command);
-  } catch {
-    return undefined; // refused as such; the record does without
-  }
-};
-
-const textOf = (value: unknown): string | undefined =>
-  typeof value === "string" && value !== "" ? value : undefined;
-
-const namespaceOf = (scope: Scope | undefined): string | undefined => {
-  if (scope?.kind === "allocation") return scope.placement.namespace;
-  return scope?.kind === "namespace" ? scope.namespace : undefined;
-};
-
-const nodeOf = (exchange: Exchange, scope: Scope | undefined): string | undefined => {
-  if (scope?.kind === "allocation") return scope.placement.nodeId;
-  const { key } = exchange.route;
-  return key === "node" || key === "node_of_path" ? exchange.key : undefined;
-};
-
-/** Of a request that is passed on its path says what it is about; a socket's query says more. */
-const passedSubjectOf = (exchange: Exchange, kind: AuditSubject["kind"]): AuditSubject => {
-  const { route, method, key, raw, client } = exchange;
-  const given = (name: string): string | undefined => textOf(raw.get(name)?.[0]);
-  const isSocket = route.carriage === "websocket";
-  return {
-    route: route.name,
-    kind,
-    accessor: upstreamDecides,
-    address: client.address,
-    method,
-    template: pathTemplate(key),
-    path: key,
-    namespace: given("namespace"),
-    allocation: isSocket ? given("allocID") : undefined,
-    task: isSocket ? given("task") : undefined,
-    argv: isSocket ? argvOf(given("command")) : undefined,
-  };
-};
-
-const ownMembersOf = (
-  exchange: Exchange,
-  kind: AuditSubject["kind"],
-  principal: Principal | undefined,
-  scope: Scope | undefined,
-): AuditMembers => {
-  const { derived, route, client, key, parameters, body } = exchange;
-  const { accessorId: accessor, upstream } = principal ?? {};
-  const { address } = client;
-  const node = nodeOf(exchange, scope);
-  const namespace = namespaceOf(scope);
-  const known = derived.audited;
-  if (
-    known?.accessor === accessor &&
-    known?.upstream === upstream &&
-    known?.address === address &&
-    known.node === node &&
-    known.namespace === namespace
-  )
-    return known.members;
-  const members = auditMembers({
-    route: route.name,
-    kind,
-    accessor,
-    address,
-    allocation: route.key.startsWith("allocation") ? key : undefined,
-    node,
-    namespace,
-    task: textOf(parameters["task"]) ?? textOf(body?.["Task"]) ?? textOf(body?.["TaskName"]),
-    path: textOf(parameters["path"]),
-    argv: argvOf(parameters["command"]),
-    upstream,
-  });
-  derived.audited = { accessor, upstream, address, node, namespace, members };
-  return members;
-};
-
-const membersOf = (
-  exchange: Exchange,
-  kind: AuditSubject["kind"],
-  principal: Principal | undefined,
-  scope?: Scope,
-): AuditMembers =>
-  isPassed(exchange.route)
-    ? auditMembers(passedSubjectOf(exchange, kind))
-    : ownMembersOf(exchange, kind, principal, scope);
 
 const deniedCodes: ReadonlySet<ErrorCode> = new Set([
   "permission_denied",
@@ -197,7 +89,7 @@ export const createRecorder = ({ metrics, audit, log, ledger }: RecorderNeeds): 
     if (kind === undefined) return;
     const { error, tally, status } = ending;
     if (memory.entry === undefined) {
-      const members = membersOf(exchange, kind, memory.principal);
+      const members = audited(exchange, kind, memory.principal);
       audit.denied(exchange.id, members, error?.code ?? "internal");
       return;
     }
@@ -262,7 +154,7 @@ export const createRecorder = ({ metrics, audit, log, ledger }: RecorderNeeds): 
     const memory = memoryOf(exchange);
     const kind = exchange.route.audit;
     if (kind !== undefined)
-      memory.entry = audit.begin(exchange.id, membersOf(exchange, kind, principal, scope));
+      memory.entry = audit.begin(exchange.id, audited(exchange, kind, principal, scope));
     const streamKind = streamKindOf(exchange.route);
     if (streamKind === undefined) return;
     memory.isStream = true;

@@ -1,6 +1,7 @@
 /** Makes an Exchange: a request as a value with one abort signal and one tally. */
 import type { GatewayError } from "../errors.ts";
-import type { Derived, Exchange, Tally } from "../ports.ts";
+import type { Derived } from "../lib/kept.ts";
+import type { Exchange, Tally } from "../ports.ts";
 
 export const newTally = (): Tally => ({
   bytesIn: 0,

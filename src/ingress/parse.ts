@@ -3,8 +3,9 @@ import { maxAnnouncementBytes, parseBody } from "../bodies.ts";
 import { invalidRequest } from "../errors.ts";
 import { readBody } from "../http/body.ts";
 import type { JsonObject } from "../lib/json.ts";
+import type { Derived } from "../lib/kept.ts";
 import { commonParameters, one, type Parameters, type RawQuery } from "../parameters.ts";
-import type { Derived, HttpRequest } from "../ports.ts";
+import type { HttpRequest } from "../ports.ts";
 import type { Route } from "../routes.ts";
 import { checkRegion } from "./region.ts";
 

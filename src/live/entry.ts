@@ -17,7 +17,7 @@ export interface Entry extends Bagged {
   ending: EndReason | undefined;
 }
 
-declare module "../ports.ts" {
+declare module "../lib/kept.ts" {
   interface Kept {
     /** The ledger's. */
     entry?: Entry | undefined;

@@ -40,7 +40,7 @@ class Crowd implements AsyncDisposable {
   lost = 0;
 
   constructor(order: CrowdOrder) {
-    this.#child = fork(path.resolve("test/support/viewer-crowd.ts"), {
+    this.#child = fork(path.join(import.meta.dirname, "../support/viewer-crowd.ts"), {
       stdio: ["ignore", "inherit", "inherit", "ipc"],
     });
     this.#child.on("message", (message) => {

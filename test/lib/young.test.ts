@@ -5,7 +5,7 @@ import { test } from "node:test";
 import { promisify } from "node:util";
 import { nodeFlags } from "../support/processes.ts";
 
-const young = path.resolve("src/lib/young.ts");
+const young = path.join(import.meta.dirname, "../../src/lib/young.ts");
 
 /** Full collections of a process that reads 512 MiB from a socket, after one. */
 const fullCollections = async (kind: "told" | "untold"): Promise<number> => {

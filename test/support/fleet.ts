@@ -81,7 +81,7 @@ export const startFleet = async (agents: number): Promise<Fleet> => {
   for (let nth = 0; nth < processes; nth++) {
     const mine = nodes.filter((_, at) => at % processes === nth);
     const order = { gateway: url, joinToken: join.secret, nodes: mine, spreadMs: agents * 2 };
-    const child = fork(path.resolve("test/support/fleet-process.ts"), [JSON.stringify(order)]);
+    const child = fork(path.join(import.meta.dirname, "fleet-process.ts"), [JSON.stringify(order)]);
     child.on("message", (message) => {
       const { nodeId, atMs, fault } = report.parse(message);
       if (atMs !== undefined) openedAtMs.set(nodeId, atMs);

@@ -46,7 +46,7 @@ const openDoorway = async (
   told: readonly string[],
 ): Promise<void> => {
   const [file = "", ...argv] = firewall.on("gateway");
-  const doorway = path.resolve("test/support/doorway.ts");
+  const doorway = path.join(import.meta.dirname, "doorway.ts");
   const child = spawn(file, [...argv, process.execPath, doorway, ...told], {
     stdio: ["ignore", "pipe", "inherit"],
   });

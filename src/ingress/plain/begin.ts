@@ -18,7 +18,7 @@ import { matchRows, type RowMatch } from "../row-match.ts";
 import { plainPath } from "../target.ts";
 import type { Visits } from "../visit.ts";
 import { type CallerNeeds, PlainRequest } from "./caller.ts";
-import { type Fields, readRequestLine } from "./head.ts";
+import { copyOf, type Fields, readRequestLine } from "./head.ts";
 
 interface Sender {
   readonly client: Exchange["client"];
@@ -40,9 +40,6 @@ const maxKeptTargets = 4_096;
 const maxKeptCharacters = 256 * 1_024;
 /** First lines that are longer are read anew each time. */
 const maxKeptLineLength = 512;
-
-/** In memory of its own: a part of a text keeps alive the whole head that it was read from. */
-const copyOf = (text: string): string => Buffer.from(text, "latin1").toString("latin1");
 
 /** Undefined in place of a refusal. */
 const proper = <T>(read: () => T): T | undefined => {

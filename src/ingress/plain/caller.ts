@@ -1,7 +1,7 @@
 /** A caller's connection while all that comes on it are plain requests: one after the other, each answered before the next. */
 import type { Socket } from "node:net";
 import type { HttpRequest } from "../../ports.ts";
-import { beginning, type Fields, readFields } from "./head.ts";
+import { beginning, copyOf, type Fields, readFields } from "./head.ts";
 import { type Line, Reply } from "./reply.ts";
 
 /** One request that was read here. */
@@ -162,9 +162,11 @@ export class Caller implements Line {
     if (known !== undefined && text.startsWith(known.text, from)) return known;
     const end = text.indexOf(headEnd, from - breakLength);
     if (end < 0) return undefined;
-    const rest = text.slice(from, end + headEnd.length);
+    const isKept = end + headEnd.length - from <= maxKeptRestLength;
+    const given = text.slice(from, end + headEnd.length);
+    const rest = isKept ? copyOf(given) : given;
     const read = { text: rest, fields: readFields(rest.slice(0, -breakLength)) };
-    if (rest.length <= maxKeptRestLength) this.#rest = read;
+    if (isKept) this.#rest = read;
     return read;
   }
 

@@ -27,6 +27,9 @@ const notPlain: ReadonlySet<string> = new Set([
   "upgrade",
 ]);
 
+/** In memory of its own: a part of a text keeps alive the whole head that it was read from. */
+export const copyOf = (text: string): string => Buffer.from(text, "latin1").toString("latin1");
+
 /** The target; undefined when the line is not a plain request's. */
 export const readRequestLine = (line: string): string | undefined => {
   if (!line.startsWith(beginning) || !line.endsWith(version)) return undefined;
