@@ -9,6 +9,7 @@ import {
   type GatewayProgram,
   type Home,
   type Program,
+  processesBelow,
   shellWorkload,
   until,
 } from "../support/processes.ts";
@@ -26,6 +27,8 @@ before(async () => {
 });
 after(async () => {
   await home[Symbol.asyncDispose]();
+  // their tasks outlive agents that are killed
+  await until("no process is left", () => processesBelow(home.directory).length === 0);
 });
 
 interface Victim {

@@ -2,7 +2,15 @@
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { createInterface } from "node:readline";
@@ -206,6 +214,27 @@ const merge = (base: object, over: object): object => {
   return merged;
 };
 
+/** Processes that work below a directory: an agent's tasks outlive its sudden death, so that its next start finds them. */
+export const processesBelow = (directory: string): readonly number[] =>
+  readdirSync("/proc")
+    .filter((name) => {
+      try {
+        return /^\d+$/.test(name) && readlinkSync(`/proc/${name}/cwd`).startsWith(`${directory}/`);
+      } catch {
+        return false; // it has ended
+      }
+    })
+    .map(Number);
+
+const endAllBelow = (directory: string): void => {
+  for (const pid of processesBelow(directory))
+    try {
+      process.kill(pid, "SIGKILL");
+    } catch (error) {
+      if (!(error instanceof Error && "code" in error && error.code === "ESRCH")) throw error; // it has ended
+    }
+};
+
 /** A directory with tokens, policies and a join token; every process started in it is ended with it. */
 export const createHome = (): Home => {
   const directory = mkdtempSync(path.join(tmpdir(), "serai-test-"));
@@ -283,6 +312,7 @@ export const createHome = (): Home => {
       }, 5_000);
       await Promise.all(running.map(({ ended }) => ended));
       clearTimeout(cut);
+      endAllBelow(directory);
       rmSync(directory, { recursive: true, force: true });
     },
   };
