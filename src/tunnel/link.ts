@@ -79,6 +79,15 @@ export interface LinkNeeds {
   readonly checks?: Rounds;
 }
 
+/** Why a tunnel ended. */
+interface Cause {
+  readonly reason: string;
+  readonly kind: TunnelEnd;
+}
+
+const closedByAgent: Cause = { reason: "the agent closed it", kind: "agent" };
+const goneElsewhere: Cause = { reason: "its agent has gone elsewhere", kind: "drained" };
+
 /** Takes the socket of an accepted hello. */
 export const createLink = (
   socket: Duplex,
@@ -92,24 +101,21 @@ export const createLink = (
   });
   const { openMs = openMsDefault, observe = silentObserver } = options;
   let streams = 0;
-  let reason = "the agent closed it";
-  let kind: TunnelEnd = "agent";
   let isOver = false;
   let isTold = false;
+  /** What was found first: others follow from it before the connection has closed. */
+  let cause: Cause | undefined;
+  const causeOf = (): Cause => cause ?? (isTold ? goneElsewhere : closedByAgent);
 
   const over = (): void => {
     if (isOver) return;
     isOver = true;
     vitals.stop();
-    ended(reason, kind);
+    cause = causeOf();
+    ended(cause.reason, cause.kind);
   };
-  const because = (why: string, cause: TunnelEnd): void => {
-    if (isOver) return;
-    reason = why;
-    kind = cause;
-  };
-  const end: Link["end"] = (why, cause) => {
-    because(why, cause);
+  const end: Link["end"] = (reason, kind) => {
+    cause ??= { reason, kind };
     session.destroy();
     socket.destroy();
   };
@@ -118,9 +124,9 @@ export const createLink = (
   session.once("connect", () => {
     if (!session.destroyed) session.setLocalWindowSize(sessionWindow);
   });
-  session.on("error", (error: Error) =>
-    because(error.message, isProtocolFault(error) ? "protocol" : "lost"),
-  );
+  session.on("error", (error: Error) => {
+    cause ??= { reason: error.message, kind: isProtocolFault(error) ? "protocol" : "lost" };
+  });
   let goaways = 0;
   session.on("goaway", () => {
     goaways += 1;
@@ -143,7 +149,7 @@ export const createLink = (
   const open = (opened: Opened): (() => void) => {
     if (isOver || session.destroyed || graceful.isLeaving) {
       observe.tunnelStreamRefused("broken");
-      throw unreachable(`its tunnel is over: ${reason}`);
+      throw unreachable(`its tunnel is over: ${causeOf().reason}`);
     }
     const stream = session.request(connectHeaders, { endStream: false });
     graceful.waitsFor(stream);
@@ -216,7 +222,6 @@ export const createLink = (
     },
     drain: () => {
       isTold = true;
-      because("its agent has gone elsewhere", "drained");
       if (!session.destroyed) session.goaway(NGHTTP2_NO_ERROR);
     },
     end,

@@ -58,10 +58,11 @@ export const serveTunnel = (
 ): Served => {
   const session = performServerHandshake(socket, sessionOptions);
   const { promise, resolve } = Promise.withResolvers<string>();
-  let reason = "the gateway closed it";
+  /** What was found first: others follow from it before the connection has closed. */
+  let reason: string | undefined;
   let streams = 0;
   const end = (why: string): void => {
-    reason = why;
+    reason ??= why;
     session.destroy();
     socket.destroy();
   };
@@ -71,13 +72,13 @@ export const serveTunnel = (
   const graceful = closeGracefully(session);
   session.setLocalWindowSize(sessionWindow);
   session.on("error", (error: Error) => {
-    reason = error.message;
+    reason ??= error.message;
   });
   session.once("goaway", draining);
   session.once("close", () => {
     vitals.stop();
     socket.destroy();
-    resolve(reason);
+    resolve(reason ?? "the gateway closed it");
   });
   socket.once("end", () => socket.destroy()); // an upgraded socket may stay half open; a tunnel has no use for that
   socket.once("close", () => session.destroy());

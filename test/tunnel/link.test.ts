@@ -102,6 +102,18 @@ test("an agent that is gone aborts the answer", async () => {
   await pool.destroy();
 });
 
+test("what it was cut for is told, though a look at it falls in before its connection has closed", async (t) => {
+  t.mock.timers.enable({ apis: ["setInterval"] });
+  await using pair = await connectedPair();
+  const { link, ended } = linkOn(pair.near);
+  const served = behind(pair.far, () => undefined);
+  link.end("its token counts no more", "revoked");
+  served.end("the agent shuts down");
+  t.mock.timers.tick(1_000);
+  assert.equal(await ended, "its token counts no more");
+  assert.equal(await served.ended, "the agent shuts down");
+});
+
 test("an agent that says nothing more is given up by its heartbeat", async () => {
   await using pair = await connectedPair();
   const { ended } = linkOn(pair.near, { heartbeatMs: 20, heartbeatTimeoutMs: 100 });
