@@ -34,8 +34,8 @@ export const createHold = (
       const waiting = held;
       held = [];
       take = to;
+      if (bytes > maxBytes) client.resume(); // before the first: whoever takes them may pause it anew
       for (const [data, isBinary] of waiting) to(data, isBinary);
-      if (bytes > maxBytes) client.resume();
     },
     drop() {
       held = [];

@@ -17,7 +17,7 @@ export interface PumpTerms {
 
 export interface Pump {
   push(data: RawData, isBinary: boolean): void;
-  /** Calls back once when everything pushed was handed to the system. */
+  /** Calls back once when everything pushed was handed to the system; never when the receiver was lost before. */
   whenFlushed(then: () => void): void;
   /** No timer is left; the sender is not paused by us any more. */
   stop(): void;
@@ -34,7 +34,7 @@ export const createPump = (from: WebSocket, to: WebSocket, terms: PumpTerms): Pu
     clearTimeout(timer);
     timer = undefined;
   };
-  const progress = (): void => {
+  const progress = (error?: Error | null): void => {
     unsent -= 1;
     if (stopped) return;
     terms.waits(unsent > 0 ? terms.clock.monotonic() : undefined);
@@ -45,7 +45,7 @@ export const createPump = (from: WebSocket, to: WebSocket, terms: PumpTerms): Pu
     }
     if (unsent > 0) return;
     clear();
-    flushed?.();
+    if (!error) flushed?.();
     flushed = undefined;
   };
 

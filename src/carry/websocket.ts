@@ -23,6 +23,12 @@ interface Parts {
   readonly clock: Clock;
 }
 
+/** What went wrong, and what the caller is told of it. */
+interface Fault {
+  readonly error: GatewayError;
+  readonly close: Close;
+}
+
 /** Rounds without a sign of life after which a peer is gone. */
 const maxSilentRounds = 2;
 /** An agent that was given input may wait until its command takes it, and hear no ping so long. */
@@ -44,7 +50,8 @@ class Session {
   #gaveInput = false;
   #state: "open" | "ending" | "ended" = "open";
   #patience: NodeJS.Timeout | undefined;
-  #outcome: GatewayError | undefined;
+  /** The first: what follows from it is not told. */
+  #fault: Fault | undefined;
 
   constructor(
     parts: Parts,
@@ -151,7 +158,8 @@ class Session {
 
   /** A caller that closes before we have said goodbye has left; after it, its close is the answer to ours. */
   #clientGone(): void {
-    if (this.#patience === undefined) this.#outcome = new GatewayError("client_closed");
+    const left = new GatewayError("client_closed");
+    if (!this.#saidGoodbye) this.#fault ??= { error: left, close: toClose(left) };
     this.#finish();
   }
 
@@ -172,24 +180,30 @@ class Session {
       if (socket.readyState === socket.OPEN) socket.ping();
   }
 
+  get #saidGoodbye(): boolean {
+    return this.#patience !== undefined;
+  }
+
   /** Ends at once, whatever waits. */
   #refuse(error: GatewayError): void {
-    if (this.#state === "ended") return;
+    if (this.#state === "ended" || this.#saidGoodbye) return;
     this.#state = "ending";
-    this.#outcome = error;
-    this.#closeClient(toClose(error));
+    this.#toAgent.stop();
+    this.#fault ??= { error, close: toClose(error) };
+    this.#closeClient(this.#fault.close);
   }
 
   /** Ends after what the agent sent has gone out to the caller. */
   #end(close: Close, error: GatewayError | undefined): void {
     if (this.#state !== "open") return;
     this.#state = "ending";
-    this.#outcome = error;
+    this.#toAgent.stop(); // what its command has not taken it never will
+    if (error !== undefined) this.#fault ??= { error, close };
     this.#toClient.whenFlushed(() => this.#closeClient(close));
   }
 
   #closeClient({ code, reason }: Close): void {
-    if (this.#patience !== undefined) return;
+    if (this.#saidGoodbye) return;
     this.#patience = setTimeout(() => this.#client.terminate(), this.#parts.limits.closeMs);
     this.#client.close(code, reason);
     this.#closeAgent();
@@ -213,7 +227,7 @@ class Session {
     this.#toAgent.stop();
     this.#toClient.stop();
     this.#closeAgent();
-    this.#settle(this.#outcome);
+    this.#settle(this.#fault?.error);
   }
 }
 

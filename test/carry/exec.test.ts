@@ -2,72 +2,15 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
-import { createServer, type IncomingMessage } from "node:http";
 import { test } from "node:test";
-import { type RawData, WebSocket, WebSocketServer } from "ws";
-import type { Limits } from "../../src/carry/carriage.ts";
+import { type RawData, WebSocket } from "ws";
 import { GatewayError } from "../../src/errors.ts";
 import { faultyAgent, type Script } from "../support/faulty-agent.ts";
+import { caller, type ExecAgent, execAgent, exitFrame, gateTo } from "./exec-agent.ts";
 import { eventually, type Front, front, nodeAt, pathOf, secret } from "./front.ts";
 
-interface ExecAgent extends AsyncDisposable {
-  readonly address: string;
-  readonly requests: readonly IncomingMessage[];
-  readonly sockets: ReadonlySet<WebSocket>;
-}
-
-/** An agent that speaks proper WebSocket; `talk` is the session. */
-const execAgent = async (talk: (socket: WebSocket) => void): Promise<ExecAgent> => {
-  const requests: IncomingMessage[] = [];
-  const server = createServer();
-  const sockets = new WebSocketServer({ server, maxPayload: 8 * 1024 * 1024 });
-  sockets.on("connection", (socket, request) => {
-    socket.on("error", () => undefined);
-    requests.push(request);
-    talk(socket);
-  });
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const at = server.address();
-  return {
-    address: `127.0.0.1:${typeof at === "object" && at !== null ? at.port : 0}`,
-    requests,
-    sockets: sockets.clients,
-    async [Symbol.asyncDispose]() {
-      const closed = once(server, "close");
-      for (const socket of sockets.clients) socket.terminate();
-      server.close();
-      await closed;
-    },
-  };
-};
-
-const exitFrame = (code: number): string =>
-  JSON.stringify({ exited: true, result: code === 0 ? {} : { exit_code: code } });
 const output = (text: string): string =>
   JSON.stringify({ stdout: { data: Buffer.from(text).toString("base64") } });
-
-interface Caller {
-  readonly socket: WebSocket;
-  readonly messages: readonly string[];
-  readonly closed: Promise<{ code: number; reason: string }>;
-}
-
-const caller = (gate: Front): Caller => {
-  const socket = new WebSocket(`ws://127.0.0.1:${gate.port}${pathOf("alloc.exec")}&tty=true`);
-  const messages: string[] = [];
-  socket.on("error", () => undefined);
-  socket.on("message", (data: RawData, isBinary) =>
-    messages.push(`${isBinary ? "b" : "t"}:${String(data)}`),
-  );
-  const closed = new Promise<{ code: number; reason: string }>((resolve) => {
-    socket.once("close", (code, reason) => resolve({ code, reason: reason.toString() }));
-  });
-  return { socket, messages, closed };
-};
-
-const gateTo = (address: string, limits: Partial<Limits> = {}): Promise<Front> =>
-  front({ route: "alloc.exec", node: nodeAt(address), limits });
 
 const settled = async (gate: Front): Promise<void> => {
   await eventually(() => gate.reach.stats.sockets, 0);
