@@ -128,7 +128,8 @@ export const bridge = async (
   };
   const end = (error: GatewayError): void => {
     if (reason !== undefined) return;
-    reason = error;
+    const isOver = frames.close !== undefined && caller.writableLength === 0; // the server has said how it went
+    if (!isOver) reason = error;
     if (frames.isBetween && frames.close === undefined && !caller.destroyed)
       caller.write(closeFrame(error));
     destroyBoth();

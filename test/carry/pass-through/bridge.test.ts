@@ -3,9 +3,13 @@ import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { test } from "node:test";
+import { bridge } from "../../../src/carry/pass-through/bridge.ts";
 import { watchFrames } from "../../../src/carry/pass-through/frames.ts";
+import { GatewayError } from "../../../src/errors.ts";
+import { newTally } from "../../../src/ingress/exchange.ts";
 import { faultyAgent, type Script } from "../../support/faulty-agent.ts";
 import { get, rawClient, rawRequest } from "../../support/raw-client.ts";
+import { connectedPair } from "../../tunnel/support.ts";
 import { gateTo } from "./gate.ts";
 
 const upgrade =
@@ -47,6 +51,24 @@ test("a server that takes nothing of what waits for it is cut", { timeout: 20_00
   assert.equal(await gate.ended(), "upstream_timeout");
   assert.ok(gate.tallies[0]?.agentStalledAtMs, "the ledger can tell");
   await closed;
+});
+
+test("a drain between a server's close and its caller's answer does not make an exec that went well one that failed", async () => {
+  await using caller = await connectedPair();
+  await using server = await connectedPair();
+  const drain = new AbortController();
+  const tally = newTally();
+  const ends = { caller: caller.near, server: server.near };
+  const over = bridge(ends, drain.signal, tally, { lingerMs: 2_000, stallMs: 2_000 });
+  const heard = once(caller.far, "data");
+  server.far.resume();
+  const exit = '{"exited":true,"result":{}}';
+  server.far.write(Buffer.concat([Buffer.from([0x81, exit.length]), Buffer.from(exit)]));
+  server.far.write(Buffer.from([0x88, 2, 0x03, 0xe8]));
+  await heard;
+  drain.abort(new GatewayError("draining"));
+  await over;
+  assert.equal(tally.exitCode, 0);
 });
 
 test("a socket that is idle stays, for as long as its ends want", { timeout: 20_000 }, async () => {
