@@ -157,6 +157,7 @@ export class Sink {
 
   #drain(signal: AbortSignal): Promise<void> {
     return new Promise((resolve) => {
+      this.#timer?.ref(); // nothing else may be left that keeps the process up
       this.#pump();
       const done = (): void => {
         signal.removeEventListener("abort", done);
@@ -167,11 +168,22 @@ export class Sink {
     });
   }
 
+  /** Between two batches; in the midst of one when it does not get out, as on a full disk: its file may be what is to make room. */
   #change(): void {
-    if (this.#next === undefined || this.#batch !== undefined) return;
+    if (this.#next === undefined || this.#writing) return;
+    if (this.#batch !== undefined && this.#failing === undefined) return;
+    if (this.#batch !== undefined) this.#rewind(this.#batch);
     closeQuietly(this.#fd);
     this.#fd = this.#next;
     this.#next = undefined;
+  }
+
+  /** A line of which a part is out is written again as a whole. */
+  #rewind(rest: Buffer): void {
+    const all = Buffer.from(rest.buffer, 0, rest.byteOffset + rest.length);
+    const lineAt = all.subarray(0, rest.byteOffset).lastIndexOf("\n") + 1;
+    this.#queuedBytes += rest.byteOffset - lineAt;
+    this.#batch = all.subarray(lineAt);
   }
 
   #takeBatch(): Buffer | undefined {
@@ -238,6 +250,6 @@ export class Sink {
       this.#timer = undefined;
       this.#pump();
     }, afterMs);
-    this.#timer.unref();
+    if (this.#drained.length === 0) this.#timer.unref();
   }
 }

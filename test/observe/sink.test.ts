@@ -1,7 +1,18 @@
 import assert from "node:assert/strict";
 import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
-import { closeSync, constants, openSync, readFileSync, readSync, renameSync } from "node:fs";
+import {
+  closeSync,
+  constants,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  readSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+} from "node:fs";
 import path from "node:path";
 import { test } from "node:test";
 import { Sink } from "../../src/observe/sink.ts";
@@ -52,6 +63,49 @@ test("a full disk is told, counted, and never throws", async () => {
   assert.ok(sink.state.dropped >= 89);
   assert.ok(sink.state.queuedBytes <= 1000);
   await sink.close(AbortSignal.abort());
+});
+
+test("an output on a full disk that is put elsewhere and opened again is written there, each line whole", async () => {
+  using at = scratch();
+  const file = at.file("log");
+  symlinkSync("/dev/full", file);
+  const sink = new Sink({ output: file });
+  sink.write("first\n", true);
+  await until(() => sink.state.failing === "ENOSPC", "the failure");
+  rmSync(file);
+  sink.reopen();
+  sink.write("second\n", true);
+  await until(() => sink.state.queuedBytes === 0, "all is out");
+  assert.equal(readFileSync(file, "utf8"), "first\nsecond\n");
+  assert.equal(sink.state.failing, undefined);
+  await sink.close(soon());
+});
+
+const mayMount = process.getuid?.() === 0;
+test("a disk that the output has filled has room again once its file is removed and opened again", {
+  skip: !mayMount,
+}, async () => {
+  using at = scratch();
+  const disk = at.file("disk");
+  mkdirSync(disk);
+  execFileSync("mount", ["-t", "tmpfs", "-o", "size=256k", "none", disk]);
+  try {
+    const file = path.join(disk, "log");
+    const sink = new Sink({ output: file });
+    const line = (nth: number): string => `${nth} ${"x".repeat(100)}\n`;
+    for (let nth = 0; nth < 4000; nth++) sink.write(line(nth));
+    await until(() => sink.state.failing === "ENOSPC", "the failure");
+    rmSync(file);
+    sink.reopen();
+    await until(() => existsSync(file) && readFileSync(file).length > 0, "the new file");
+    await until(() => sink.state.queuedBytes === 0, "all is out");
+    const [first = ""] = readFileSync(file, "utf8").split("\n");
+    assert.equal(`${first}\n`, line(Number.parseInt(first, 10)));
+    assert.ok(readFileSync(file, "utf8").endsWith(line(3999)));
+    await sink.close(soon());
+  } finally {
+    execFileSync("umount", ["-l", disk]);
+  }
 });
 
 test("a reader that stops neither blocks the writer nor loses what the queue holds", async () => {

@@ -1,0 +1,52 @@
+/** A gateway that is told to stop while the reader of its audit pipe is busy. */
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { closeSync, constants, openSync, readSync, writeSync } from "node:fs";
+import path from "node:path";
+import { test } from "node:test";
+import { setTimeout as wait } from "node:timers/promises";
+import { createHome } from "../support/processes.ts";
+
+const id = "11111111-1111-4111-8111-111111111111";
+
+/** Undefined when the pipe is full, or empty, at this moment. */
+const tried = (io: () => number): number | undefined => {
+  try {
+    return io();
+  } catch {
+    return undefined;
+  }
+};
+
+test("records that wait for a busy reader are written before the gateway ends, with 0", async () => {
+  await using home = createHome();
+  const pipe = path.join(home.directory, "audit.pipe");
+  execFileSync("mkfifo", [pipe]);
+  const reader = openSync(pipe, constants.O_RDONLY | constants.O_NONBLOCK);
+  const filler = openSync(pipe, constants.O_WRONLY | constants.O_NONBLOCK);
+  try {
+    const gateway = await home.gateway({ audit: { output: pipe } });
+    while (tried(() => writeSync(filler, ".".repeat(4096))) !== undefined);
+    const { status } = await fetch(`${gateway.url}/v1/client/fs/ls/${id}?path=/`, {
+      headers: { "x-nomad-token": id },
+    });
+    assert.equal(status, 403);
+    gateway.kill("SIGTERM");
+    await wait(700); // it has two seconds' patience
+    let text = "";
+    const buffer = Buffer.alloc(2 ** 17);
+    const take = (): void => {
+      const bytes = tried(() => readSync(reader, buffer)) ?? 0;
+      text += buffer.toString("utf8", 0, bytes);
+    };
+    const taking = setInterval(take, 10);
+    const { code } = await gateway.ended;
+    clearInterval(taking);
+    take();
+    const records = text.split("\n").filter((line) => line.includes('"audit":"'));
+    assert.deepEqual([code, records.length, gateway.errors], [0, 2, []]);
+  } finally {
+    closeSync(reader);
+    closeSync(filler);
+  }
+});
