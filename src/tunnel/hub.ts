@@ -6,12 +6,8 @@ import type { Duplex } from "node:stream";
 import { GatewayError } from "../errors.ts";
 import type { Clock, Closer } from "../ports.ts";
 import { createLink, type Link, type LinkOptions, type Opened } from "./link.ts";
-import {
-  type AdmitRefusal,
-  type StreamRefusal,
-  silentObserver,
-  type TunnelEnd,
-} from "./observer.ts";
+import { type AdmitRefusal, silentObserver, type TunnelEnd } from "./observer.ts";
+import { createOpening } from "./opening.ts";
 import { createChecks } from "./vitals.ts";
 import { createWaiting } from "./waiting.ts";
 
@@ -103,9 +99,6 @@ interface Held extends Arrival {
 const sweepMs = 4_000;
 /** Why a tunnel ended is remembered for this long. */
 const rememberMs = 3_600_000;
-const unreachable = (reason: string): GatewayError =>
-  new GatewayError("node_unreachable", { reason });
-
 /** The refusal of a hello that was proved. */
 export class NotAdmitted extends GatewayError {
   readonly why: AdmitRefusal;
@@ -150,7 +143,11 @@ export const createHub = ({ clock, told }: HubNeeds, given: HubOptions = {}): Hu
     lose(nodeId, "its agent takes no new connections through it");
     const before = leaving.get(nodeId);
     leaving.set(nodeId, tunnel);
-    before?.link.end("the next one of its node is left too", "replaced");
+    if (before !== undefined) {
+      const reason = "the next one of its node is left too";
+      before.link.end(reason, "replaced");
+      told({ kind: "tunnel_ended", nodeId, reason });
+    }
     for (const listener of listeners) listener(nodeId);
   };
 
@@ -169,20 +166,12 @@ export const createHub = ({ clock, told }: HubNeeds, given: HubOptions = {}): Hu
   }, sweepMs);
   sweep.unref();
 
-  const openNow = (nodeId: string, opened: Opened, missing: StreamRefusal): (() => void) => {
-    const link = held.get(nodeId)?.link;
-    try {
-      if (link === undefined) {
-        observe.tunnelStreamRefused(missing);
-        throw unreachable("its tunnel is not open");
-      }
-      return link.open(opened);
-    } catch (error) {
-      const refusal = error instanceof GatewayError ? error : unreachable(String(error));
-      queueMicrotask(() => opened(refusal, null));
-      return () => undefined;
-    }
-  };
+  const opening = createOpening({
+    linkOf: (nodeId) => held.get(nodeId)?.link,
+    mayWait: (nodeId) => !isDraining && !waiting.isFull(nodeId),
+    waiting,
+    observe,
+  });
 
   const isExpected = (nodeId: string): boolean => {
     if (isDraining || held.has(nodeId)) return false;
@@ -227,13 +216,8 @@ export const createHub = ({ clock, told }: HubNeeds, given: HubOptions = {}): Hu
       rival?.link.end("a newer tunnel of its node has taken its place", "replaced");
       waiting.wake(nodeId);
     },
-    open(nodeId, opened) {
-      if (!isExpected(nodeId)) return openNow(nodeId, opened, "no_tunnel");
-      let giveUp = waiting.add(nodeId, () => {
-        giveUp = openNow(nodeId, opened, "not_back");
-      });
-      return () => giveUp();
-    },
+    open: (nodeId, opened) =>
+      isExpected(nodeId) ? opening.next(nodeId, opened) : opening.now(nodeId, opened),
     isOpen: (nodeId) => held.get(nodeId)?.link.isOpen ?? false,
     isExpected,
     status(nodeId) {

@@ -31,6 +31,8 @@ export interface Link {
   /** Connections that are open or opening. */
   readonly streams: number;
   readonly isOpen: boolean;
+  /** It takes no new connections any more; those that it was opening have taken nothing to the agent. */
+  readonly isOver: boolean;
   /** Either side has told the other to go elsewhere. */
   readonly isDraining: boolean;
   /** Opens a connection; returns how to give up. */
@@ -146,8 +148,10 @@ export const createLink = (
   socket.once("end", () => socket.destroy()); // an upgraded socket may stay half open; a tunnel has no use for that
   socket.once("close", () => session.destroy());
 
+  const takesNoMore = (): boolean => isOver || session.destroyed || graceful.isLeaving;
+
   const open = (opened: Opened): (() => void) => {
-    if (isOver || session.destroyed || graceful.isLeaving) {
+    if (takesNoMore()) {
       observe.tunnelStreamRefused("broken");
       throw unreachable(`its tunnel is over: ${causeOf().reason}`);
     }
@@ -211,7 +215,10 @@ export const createLink = (
       return isTold;
     },
     get isOpen() {
-      return !isOver && !session.destroyed && !graceful.isLeaving && streams < most();
+      return !takesNoMore() && streams < most();
+    },
+    get isOver() {
+      return takesNoMore();
     },
     open(opened) {
       if (streams >= most()) {

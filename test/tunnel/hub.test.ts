@@ -4,6 +4,7 @@ import type { Duplex } from "node:stream";
 import { test } from "node:test";
 import { systemClock } from "../../src/lib/clock.ts";
 import { createHub, type Hub, type HubEvent, type HubOptions } from "../../src/tunnel/hub.ts";
+import type { Served } from "../../src/tunnel/serve.ts";
 import { until } from "../support/processes.ts";
 import { behind, connectedPair } from "./support.ts";
 
@@ -56,6 +57,48 @@ test("a request waits for a tunnel that was lost a moment ago", async () => {
   hub.accept({ nodeId, socket: second.near, from: "a", mayStay: () => true });
   assert.equal(await asked, "open");
   await hub.close(AbortSignal.abort());
+});
+
+for (const [how, leave] of [
+  ["goes", (served: Served) => served.finish()],
+  ["is killed", (served: Served) => served.end("killed")],
+] as const)
+  test(`a request that meets a tunnel in the moment in which its agent ${how} waits for the next one`, async () => {
+    await using first = await connectedPair();
+    await using second = await connectedPair();
+    const { hub } = hubWith({ graceMs: 0 });
+    const served = behind(first.far, (_request, response) => response.end());
+    hub.accept({ nodeId, socket: first.near, from: "a", mayStay: () => true });
+    assert.equal(await opening(hub), "open");
+    leave(served);
+    const asked = opening(hub); // nothing of it has been read yet
+    await until("it waits", () => hub.stats.waiting === 1);
+    behind(second.far, (_request, response) => response.end());
+    hub.accept({ nodeId, socket: second.near, from: "a", mayStay: () => true });
+    assert.equal(await asked, "open");
+    await hub.close(AbortSignal.abort());
+  });
+
+test("of an agent that leaves twice with connections open each tunnel's end is told", async () => {
+  const { hub, told } = hubWith();
+  await using pairs = new AsyncDisposableStack();
+  for (let nth = 1; nth <= 2; nth++) {
+    const pair = pairs.use(await connectedPair());
+    const served = behind(pair.far, () => undefined);
+    hub.accept({ nodeId, socket: pair.near, from: "a", mayStay: () => true });
+    await new Promise<void>((resolve) => {
+      hub.open(nodeId, (_error, connection) => {
+        connection?.on("error", () => undefined);
+        resolve();
+      });
+    });
+    served.finish();
+    await until("it is left", () => !hub.isOpen(nodeId));
+  }
+  await hub.close(AbortSignal.abort());
+  await until("all is told", () => told.length === 4);
+  const each = ["tunnel_opened", "tunnel_opened", "tunnel_ended", "tunnel_ended"];
+  assert.deepEqual(kinds(told), each);
 });
 
 test("a request for a node without a tunnel is refused at once, in words", async () => {
