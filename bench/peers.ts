@@ -59,10 +59,11 @@ const operations: Readonly<Record<string, (behind: Behind) => string>> = {
 
 const say = (words: string): void => console.error(words);
 
-/** In another order each round, so that nobody always follows the same neighbour. */
+/** In another order each round; every second one backwards, so that nobody always comes behind the same one, whose wake is felt. */
 const turned = <T>(all: readonly T[], by: number): readonly T[] => {
   const at = by % all.length;
-  return [...all.slice(at), ...all.slice(0, at)];
+  const order = [...all.slice(at), ...all.slice(0, at)];
+  return by % 2 === 0 ? order : order.reverse();
 };
 
 const measure = async (gates: readonly Measured[], direct: Omit<Measured, "pid" | "name">) => {
