@@ -2,7 +2,6 @@
 import { once } from "node:events";
 import { createServer, type IncomingMessage } from "node:http";
 import type { Duplex } from "node:stream";
-import { setTimeout as wait } from "node:timers/promises";
 import { type RawData, WebSocket, WebSocketServer } from "ws";
 import type { Limits } from "../../src/carry/carriage.ts";
 import { type Front, front, nodeAt, pathOf } from "./front.ts";
@@ -21,13 +20,15 @@ export const execAgent = async (
   const requests: IncomingMessage[] = [];
   const server = createServer();
   const sockets = new WebSocketServer({ noServer: true, maxPayload: 8 * 1024 * 1024 });
-  server.on("upgrade", async (request, raw, head) => {
-    if (opensAfterMs > 0) await wait(opensAfterMs);
-    sockets.handleUpgrade(request, raw, head, (socket) => {
-      socket.on("error", () => undefined);
-      requests.push(request);
-      talk(socket, raw);
-    });
+  server.on("upgrade", (request, raw, head) => {
+    const open = (): void =>
+      sockets.handleUpgrade(request, raw, head, (socket) => {
+        socket.on("error", () => undefined);
+        requests.push(request);
+        talk(socket, raw);
+      });
+    if (opensAfterMs === 0) open();
+    else setTimeout(open, opensAfterMs);
   });
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
