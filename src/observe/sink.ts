@@ -2,7 +2,7 @@
  * Where lines go: a file or stdout, written in the background, in order, whole. A reader that stops, a full disk or a gone
  * pipe never blocks or ends the process: lines wait in a bounded queue, beyond it they are dropped and counted.
  */
-import { close, closeSync, constants, openSync, write, writeSync } from "node:fs";
+import { close, closeSync, constants, fstatSync, openSync, write, writeSync } from "node:fs";
 import { Batches } from "./batches.ts";
 
 export interface SinkOptions {
@@ -47,6 +47,9 @@ const openStdout = (): number => {
 const openOutput = (output: string): number =>
   output === "stdout" ? openStdout() : openSync(output, openFlags | constants.O_CREAT, 0o640);
 
+/** One of our own, which never makes a writer wait. */
+const isOwnPipe = (fd: number): boolean => fd !== stdoutFd && fstatSync(fd).isFIFO();
+
 const errnoName = (error: unknown): string =>
   error instanceof Error && "code" in error ? String(error.code) : "unknown error";
 
@@ -64,6 +67,7 @@ export class Sink {
   readonly #maxQueuedBytes: number;
   readonly #maxBatchBytes: number;
   #fd: number;
+  #isOwnPipe: boolean;
   /** A descriptor to change to at the next line's start. */
   #next: number | undefined;
   readonly #queue: Batches;
@@ -87,6 +91,7 @@ export class Sink {
     this.#maxBatchBytes = output === "stdout" ? maxPipeBatchBytes : maxBatchBytes;
     this.#queue = new Batches(this.#maxBatchBytes);
     this.#fd = openOutput(output);
+    this.#isOwnPipe = isOwnPipe(this.#fd);
   }
 
   get state(): SinkState {
@@ -157,14 +162,14 @@ export class Sink {
 
   #drain(signal: AbortSignal): Promise<void> {
     return new Promise((resolve) => {
-      this.#timer?.ref(); // nothing else may be left that keeps the process up
-      this.#pump();
       const done = (): void => {
         signal.removeEventListener("abort", done);
         resolve();
       };
       signal.addEventListener("abort", done, { once: true });
       this.#drained.push(done);
+      this.#timer?.ref(); // nothing else may be left that keeps the process up
+      this.#pump();
     });
   }
 
@@ -175,6 +180,7 @@ export class Sink {
     if (this.#batch !== undefined) this.#rewind(this.#batch);
     closeQuietly(this.#fd);
     this.#fd = this.#next;
+    this.#isOwnPipe = isOwnPipe(this.#fd);
     this.#next = undefined;
   }
 
@@ -221,8 +227,23 @@ export class Sink {
       for (const done of this.#drained.splice(0)) done();
       return;
     }
+    if (this.#isOwnPipe) {
+      this.#writeNow(batch); // nothing is in a worker's hands when the process has to end at once
+      return;
+    }
     this.#writing = true;
     write(this.#fd, batch, (error, written) => this.#written(batch, error, written));
+  }
+
+  #writeNow(batch: Buffer): void {
+    let written = 0;
+    try {
+      written = writeSync(this.#fd, batch);
+    } catch (error) {
+      this.#failed(error);
+      return;
+    }
+    this.#written(batch, null, written);
   }
 
   #written(batch: Buffer, error: Error | null, written: number): void {
@@ -241,6 +262,10 @@ export class Sink {
       else this.#pump();
       return;
     }
+    this.#failed(error);
+  }
+
+  #failed(error: unknown): void {
     if (!isFull(error)) this.#failing = errnoName(error);
     this.#retry(isFull(error) ? fullRetryMs : failedRetryMs);
   }

@@ -12,6 +12,7 @@ import {
   renameSync,
   rmSync,
   symlinkSync,
+  writeSync,
 } from "node:fs";
 import path from "node:path";
 import { test } from "node:test";
@@ -130,6 +131,49 @@ test("a reader that stops neither blocks the writer nor loses what the queue hol
   assert.equal(text, lines.join(""));
   await sink.close(soon());
   closeSync(reader);
+});
+
+test("what a full pipe held up is written, as what came later is, before the process ends at once", async () => {
+  using at = scratch();
+  const fifo = at.file("fifo");
+  execFileSync("mkfifo", [fifo]);
+  const reader = openSync(fifo, constants.O_RDONLY | constants.O_NONBLOCK);
+  const filler = openSync(fifo, constants.O_WRONLY | constants.O_NONBLOCK);
+  const fill = (): boolean => {
+    try {
+      return writeSync(filler, ".".repeat(4096)) > 0;
+    } catch {
+      return false; // the pipe is full
+    }
+  };
+  while (fill());
+  const script = `import { Sink } from ${JSON.stringify(path.join(import.meta.dirname, "../../src/observe/sink.ts"))};
+    const sink = new Sink({ output: ${JSON.stringify(fifo)} });
+    sink.write("begun\\n", true);
+    setImmediate(() => setImmediate(() => {
+      sink.write("the error\\n");
+      console.log("now");
+      sink.flush();
+      process.exit(1);
+    }));`;
+  const child = spawn(process.execPath, ["--input-type=module", "-e", script]);
+  const over = once(child, "close");
+  await once(child.stdout, "data");
+  const buffer = Buffer.alloc(2 ** 17);
+  let text = "";
+  const taking = setInterval(() => {
+    try {
+      text += buffer.toString("utf8", 0, readSync(reader, buffer));
+    } catch {
+      // nothing in the pipe at this moment
+    }
+  }, 5);
+  await over;
+  await until(() => text.endsWith("the error\n"), "the last line");
+  clearInterval(taking);
+  assert.equal(text.replace(/^\.+/, ""), "begun\nthe error\n");
+  closeSync(reader);
+  closeSync(filler);
 });
 
 test("lines of one turn of the loop arrive together", async () => {
