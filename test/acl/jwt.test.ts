@@ -83,21 +83,16 @@ interface Setting extends AsyncDisposable {
 }
 
 const setUp = async (...issuers: readonly Issuer[]): Promise<Setting> => {
-  const files = aclDirectory({ reader });
+  await using building = new AsyncDisposableStack(); // what has no sound issuer leaves nothing
+  const files = building.use(aclDirectory({ reader }));
   const clock = movedClock();
   const log = readLog();
   const policies = await openFileSource({ clock, log }, { ...files, pollMs: 3_600_000 });
+  building.defer(() => policies.close(never));
   const source = createJwtSource({ clock, log, policies }, { issuers });
-  return {
-    source,
-    clock,
-    log,
-    async [Symbol.asyncDispose]() {
-      source.close();
-      await policies.close(never);
-      files[Symbol.dispose]();
-    },
-  };
+  building.defer(() => source.close());
+  const stack = building.move();
+  return { source, clock, log, [Symbol.asyncDispose]: () => stack.disposeAsync() };
 };
 
 const refused = { name: "GatewayError", code: "permission_denied", status: 403 };
