@@ -162,6 +162,7 @@ export class Share {
       if (error !== undefined) this.#broke(upstream, error);
       else {
         this.#isOver = true;
+        this.#roundTo = -1; // those that a round has passed already are to be parted, too
         this.#feedAll();
       }
     },
