@@ -85,6 +85,7 @@ export class Share {
     const isPlain = viewer.parameters.plain;
     this.#members.set(member, isPlain ? () => undefined : this.#needs.beats(viewer));
     this.#unreadBytes = 0;
+    this.#flowOn(); // all others may stand still
     return member;
   }
 
