@@ -1,5 +1,5 @@
 /** A viewer in a shared follow: its place in the ring, and how it leaves. */
-import { type GatewayError, toGatewayError } from "../../errors.ts";
+import { GatewayError, toGatewayError } from "../../errors.ts";
 import type { Cursor, Ring } from "./ring.ts";
 import type { Source, Viewer } from "./viewer.ts";
 
@@ -13,6 +13,11 @@ export interface MemberNeeds {
   /** Told once. */
   readonly left: (member: Member) => void;
 }
+
+const overtaken = (): GatewayError =>
+  new GatewayError("gone", {
+    text: "the log is lost where its reader stood: a file was truncated or deleted, and the reader was too slow to be told",
+  });
 
 export class Member implements Source {
   readonly viewer: Viewer;
@@ -43,7 +48,10 @@ export class Member implements Source {
     return this.#cursor.nth === this.#needs.ring().next;
   }
 
-  /** Gives it what it takes of what is there; one whose place has fallen off the ring goes on by itself. */
+  /**
+   * Gives it what it takes of what is there. One whose place has fallen off the ring goes on by itself; it is cut when what it
+   * has not seen tells of a file that is not what it was.
+   */
   feed(): void {
     const ring = this.#needs.ring();
     try {
@@ -55,6 +63,7 @@ export class Member implements Source {
         this.#cursor.skip = 0;
         this.viewer.take(entry, skip);
       }
+      if (this.#isHere && ring.isUnsureFrom(this.#cursor)) throw overtaken();
       this.part("alone");
     } catch (error) {
       this.fail(toGatewayError(error));

@@ -74,6 +74,8 @@ export class Ring {
   /** The number of the oldest entry. */
   #first = 0;
   #head: Entry | undefined;
+  /** The number of the last entry with an event; it may have fallen off. */
+  #eventNth = -1;
 
   constructor(maxBytes: number) {
     this.#maxBytes = maxBytes;
@@ -90,7 +92,10 @@ export class Ring {
   }
 
   append(entry: Entry): void {
-    if (entry.event !== undefined) entry.of.isUnsure = true;
+    if (entry.event !== undefined) {
+      entry.of.isUnsure = true;
+      this.#eventNth = this.next;
+    }
     this.#head = entry;
     this.#entries.push(entry);
     this.#weight += entry.bytes.length + entryBytes;
@@ -110,6 +115,11 @@ export class Ring {
   /** What is wanted there has fallen off. */
   hasLost({ nth }: Cursor): boolean {
     return nth < this.#first;
+  }
+
+  /** A file was truncated or deleted there or behind: an offset says no more which bytes are wanted. */
+  isUnsureFrom({ nth }: Cursor): boolean {
+    return nth <= this.#eventNth;
   }
 
   /**

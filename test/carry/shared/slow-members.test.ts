@@ -1,6 +1,6 @@
 /** Members of a shared follow that read slowly, or not at all. */
 import assert from "node:assert/strict";
-import { appendFileSync, writeFileSync } from "node:fs";
+import { appendFileSync, truncateSync, writeFileSync } from "node:fs";
 import { test } from "node:test";
 import { eventually } from "../front.ts";
 import { agentBehind } from "./agent-behind.ts";
@@ -41,4 +41,24 @@ test("a viewer that joins while all others stand still has what is written from 
   await eventually(() => late.data().length, 100);
   appendFileSync(stage.log, "news\n");
   await eventually(() => late.data().subarray(100).toString(), "news\n");
+});
+
+test("one that a truncation and much behind it overtake is cut: it would go on in other bytes", async () => {
+  await using stage = await agentBehind();
+  const [slow, quick] = await begun(stage, "", "plain=true");
+  assert.ok(slow && quick);
+  const passed = (bytes: number) => eventually(() => quick.client.socket.bytesRead > bytes, true);
+  slow.client.socket.pause();
+  const written = await stalled(stage);
+  await passed(written);
+  truncateSync(stage.log, 0);
+  await new Promise((resolve) => setTimeout(resolve, 1_000)); // the agent looks at it four times
+  const fresh = Buffer.alloc(written + 1_000_000, "new\n");
+  appendFileSync(stage.log, fresh);
+  await passed(written + fresh.length);
+  const codes: (string | undefined)[] = [];
+  void stage.gate.ended().then(({ error }) => codes.push(error?.code));
+  slow.client.socket.resume();
+  await eventually(() => codes[0], "gone");
+  assert.equal((await slow.client.answer()).end, "cut");
 });
