@@ -18,6 +18,8 @@ export interface Flow {
   stop(): void;
   /** The promise rejects and the agent is let go. */
   fail(error: GatewayError): void;
+  /** Said with the head: what the agent may be silent inside this body, other than the terms have it. */
+  watch(silenceMs: number): void;
 }
 
 /** Takes an answer. What it throws ends the request. */
@@ -62,6 +64,7 @@ class Asking implements Receiver, Flow, Due {
   #asked: Asked | undefined;
   /** Watches the agent's silence inside a body. */
   #timer: NodeJS.Timeout | undefined;
+  #silenceMs: number;
   #isPaused = false;
   #state: "asked" | "heard" | "answered" | "settled" = "asked";
   #retried = false;
@@ -77,6 +80,7 @@ class Asking implements Receiver, Flow, Due {
   ) {
     this.#request = request;
     this.#terms = terms;
+    this.#silenceMs = terms.silenceMs;
     this.#listener = listener;
     this.#resolve = settle.resolve;
     this.#reject = settle.reject;
@@ -133,7 +137,7 @@ class Asking implements Receiver, Flow, Due {
   /** An agent that is silent in the midst of a body; one whose caller does not read may be. */
   #silent(): void {
     if (this.#isPaused) this.#timer?.refresh();
-    else this.#late(this.#terms.silenceMs);
+    else this.#late(this.#silenceMs);
   }
 
   /** The error in our words. A socket lost while a head was coming in gave no proper head. */
@@ -181,6 +185,10 @@ class Asking implements Receiver, Flow, Due {
     this.#broke(error);
   }
 
+  watch(silenceMs: number): void {
+    this.#silenceMs = silenceMs;
+  }
+
   /* ---- the connection's calls, in their order ---- */
 
   started(): void {
@@ -200,7 +208,7 @@ class Asking implements Receiver, Flow, Due {
       done?.();
       return true;
     }
-    if (this.#terms.silenceMs > 0) this.#timer?.refresh();
+    if (this.#silenceMs > 0) this.#timer?.refresh();
     this.#isPaused = !this.#listener.data(chunk, done);
     return !this.#isPaused;
   }
@@ -228,8 +236,7 @@ class Asking implements Receiver, Flow, Due {
   #watchSilence(): void {
     if (this.#state === "settled") return; // the head was all that was wanted
     this.#endDeadline();
-    const { silenceMs } = this.#terms;
-    if (silenceMs > 0) this.#timer = setTimeout(() => this.#silent(), silenceMs);
+    if (this.#silenceMs > 0) this.#timer = setTimeout(() => this.#silent(), this.#silenceMs);
   }
 
   /** A kept connection that died before a byte was heard: a read is asked once more. */

@@ -70,6 +70,7 @@ const ownListener = (watching: Watching, heard: (flow: Flow | undefined) => bool
         return other.head(status, headers, given);
       }
       flow = given;
+      given.watch(carrying.limits.followSilenceMs); // records beat, also for a plain viewer
       begin(watching, status, headers);
       viewer.source = given;
       return "follows";
