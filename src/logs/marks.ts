@@ -50,7 +50,9 @@ export class Marks {
   enter(file: LogFileId, missing?: string): void {
     this.#file = file;
     this.#isNew = true;
-    this.#missing = missing;
+    if (missing === undefined) return;
+    // what is missing before a file that stayed empty was not told yet
+    this.#missing = this.#missing === undefined ? missing : `${this.#missing}, ${missing}`;
   }
 
   headAt(place: LogPlace): { readonly "X-Serai-Resume": string } {
