@@ -6,6 +6,7 @@ import type { Content } from "./content.ts";
 import { errnoCode } from "./fault.ts";
 import { createHeartbeats, type Heartbeats } from "./heartbeats.ts";
 import { textNamesIn } from "./names.ts";
+import type { Tail } from "./tail.ts";
 import { createWatches, type Watches } from "./watches.ts";
 
 /** A path as a look finds it. */
@@ -75,6 +76,10 @@ export const createShared = (): Shared => ({
 /** True when the path no longer names the file that was opened. */
 export const isGone = (seen: SeenFile, { stats }: Content): boolean =>
   seen.state === "missing" || seen.dev !== stats.dev || seen.ino !== stats.ino;
+
+/** A hint: what was seen may be older than what was read. */
+export const isShorter = (seen: SeenFile, { position }: Tail): boolean =>
+  seen.state === "there" && seen.size < position;
 
 /** Nothing before the client may hold a stream back. */
 export const streamHead = (type: string) => ({

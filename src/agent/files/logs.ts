@@ -6,7 +6,7 @@ import { beginning, logsDirectory, lost, placeOf } from "../../logs/places.ts";
 import type { LogsParameters } from "../../parameters.ts";
 import { type Content, type FilesOf, openContent } from "./content.ts";
 import { PathFault } from "./fault.ts";
-import { isGone, type SeenDirectory, type Shared, sendHead } from "./follow.ts";
+import { isGone, isShorter, type SeenDirectory, type Shared, sendHead } from "./follow.ts";
 import { Bell, Life } from "./life.ts";
 import { beats, formOf, headOf, placeRecord, type Streamed, sinks } from "./log-form.ts";
 import { filesNow, noEntry } from "./log-listing.ts";
@@ -99,6 +99,7 @@ const followFile = async (session: Session, content: Content, start: LogStart): 
   let gone = false;
   const unwatch = shared.files.watch(content.host, (seen) => {
     gone = isGone(seen, content);
+    if (!gone && isShorter(seen, tail)) tail.look().then(bell.ring, bell.ring);
     bell.ring();
   });
   try {

@@ -3,7 +3,7 @@ import type { ServerResponse } from "node:http";
 import type { StreamParameters } from "../../parameters.ts";
 import { type Content, type FilesOf, openContent } from "./content.ts";
 import { PathFault } from "./fault.ts";
-import { isGone, type Shared, sendHead, streamHead } from "./follow.ts";
+import { isGone, isShorter, type Shared, sendHead, streamHead } from "./follow.ts";
 import { Bell, Life } from "./life.ts";
 import { frameSink } from "./sinks.ts";
 import { Tail } from "./tail.ts";
@@ -24,6 +24,7 @@ const follow = async (tail: Tail, content: Content, shared: Shared, life: Life):
   let gone = false;
   const unwatch = shared.files.watch(content.host, (seen) => {
     gone = isGone(seen, content);
+    if (!gone && isShorter(seen, tail)) tail.look().then(bell.ring, bell.ring);
     bell.ring();
   });
   life.onEnd(bell.ring);

@@ -27,6 +27,8 @@ export class Tail {
   #position: number;
   #size: number;
   #event: FileEvent | undefined;
+  /** It was seen to be shorter than what was read of it; it may have grown since. */
+  #hasShrunk = false;
   #buffer: Buffer | undefined;
   #sentMs = Number.NEGATIVE_INFINITY;
 
@@ -44,6 +46,7 @@ export class Tail {
   async drain(): Promise<boolean> {
     await this.#measure();
     while (!this.#options.life.over) {
+      if (this.#hasShrunk) await this.#measure();
       const left = Math.max(0, this.#size - this.#position);
       if (left === 0 && this.#event === undefined) {
         this.#buffer = undefined; // an idle tail holds no memory
@@ -62,9 +65,18 @@ export class Tail {
     return sink.send({ file, bytes: Buffer.alloc(0), end, event, size: this.#size });
   }
 
+  /** Looks whether the file has become shorter than what was read of it: a slow reader may measure it when it has grown again. */
+  async look(): Promise<void> {
+    const position = this.#position;
+    const { size } = await this.#options.handle.stat();
+    const isAsBefore = position <= this.#position; // it was not begun anew meanwhile
+    if (isAsBefore && size < this.#size && size < position) this.#hasShrunk = true;
+  }
+
   async #measure(): Promise<void> {
     const { size } = await this.#options.handle.stat();
-    if (size < this.#size && size < this.#position) {
+    if (this.#hasShrunk || (size < this.#size && size < this.#position)) {
+      this.#hasShrunk = false;
       this.#position = 0;
       this.#event = "file truncated";
       this.#sentMs = performance.now(); // its new data usually follows at once

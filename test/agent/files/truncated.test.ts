@@ -1,0 +1,33 @@
+/** A file that begins anew under a reader's eyes. */
+import assert from "node:assert/strict";
+import { appendFile, truncate, writeFile } from "node:fs/promises";
+import { test } from "node:test";
+import { setTimeout as pause } from "node:timers/promises";
+import { listen, serveFiles, temporaryAllocation, until } from "./support.ts";
+
+const MiB = 2 ** 20;
+
+for (const target of [
+  "fs.logs?task=web&type=stdout&follow=true",
+  "fs.stream?path=alloc/logs/web.stdout.0",
+])
+  test(`a slow reader of a file that shrank and grew again is told, and has all of the new bytes: ${target}`, async () => {
+    await using allocation = await temporaryAllocation("web");
+    const log = allocation.at("alloc/logs/web.stdout.0");
+    await writeFile(log, Buffer.alloc(24 * MiB, "old\n"));
+    await using server = await serveFiles(allocation);
+    await using viewer = await listen(server, target);
+    await until(() => viewer.chunks.length > 0);
+    viewer.socket.pause();
+    await pause(1_000); // what lies between is full
+    await truncate(log, 0);
+    await pause(1_000); // looked at four times, and told by a watcher
+    const fresh = Buffer.alloc(16 * MiB, "new\n"); // more than was read of the old ones
+    await appendFile(log, fresh);
+    viewer.socket.resume();
+    const isLast = new RegExp(`"Offset":${fresh.length}\\}$`);
+    await until(() => isLast.test(viewer.chunks.at(-1)?.toString("latin1").slice(-40) ?? ""));
+    const data = viewer.data();
+    assert.ok(viewer.frames().some(({ FileEvent: event }) => event === "file truncated"));
+    assert.ok(data.subarray(data.indexOf("new\n")).equals(fresh));
+  });
