@@ -2,7 +2,7 @@
 import { GatewayError } from "../errors.ts";
 import { type LogFile, type LogStart, logIndex } from "../logs/log-files.ts";
 import type { Marks } from "../logs/marks.ts";
-import { logsDirectory, lost } from "../logs/places.ts";
+import { begunAnew, logsDirectory, lost } from "../logs/places.ts";
 import type { LogsParameters } from "../parameters.ts";
 import { type Frame, Frames } from "./frames.ts";
 
@@ -43,7 +43,7 @@ export class LogReader {
     this.#size = files.find(({ index }) => index === file.index)?.size ?? 0;
   }
 
-  /** What the caller gets for these bytes. Throws `gone` for a plain reader's gap, `upstream_invalid`. */
+  /** What the caller gets for these bytes. Throws `gone` for a plain reader's gap or event, `upstream_invalid`. */
   *read(chunk: Buffer): Generator<Buffer, void> {
     for (const frame of this.#frames.cut(chunk)) {
       const data = this.#data(frame);
@@ -64,6 +64,8 @@ export class LogReader {
   /** Undefined for a frame without data: a heartbeat, or an event. */
   #data({ object }: Frame): Data | undefined {
     const { Data: data, File: file, FileEvent: event, Offset: offset = 0 } = object;
+    const { plain, task, type } = this.#parameters;
+    if (event !== undefined && plain) throw begunAnew(`${prefix}${task}.${type}.${this.#index}`);
     const isTruncated = event === truncated;
     if (data === undefined) {
       // told again behind full frames, with their offset

@@ -19,6 +19,12 @@ export const lost = (
   });
 };
 
+/** For a plain reader with a token: he counts the bytes behind it, and those of new content would be taken for the old ones'. */
+export const begunAnew = (file: string): GatewayError =>
+  new GatewayError("gone", {
+    text: `the log is lost: ${file} was truncated or deleted while it was read; begin anew with resume=true`,
+  });
+
 /** Throws `gone` for what is lost, `bad_request` for what never was. */
 export const goOn = (
   files: readonly LogFile[],

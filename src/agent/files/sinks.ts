@@ -5,6 +5,7 @@
 import type { ServerResponse } from "node:http";
 import { type Piece, toFrame } from "../../logs/frame.ts";
 import type { Marks } from "../../logs/marks.ts";
+import { begunAnew } from "../../logs/places.ts";
 import {
   type Entered,
   enteredRecord,
@@ -64,13 +65,19 @@ export const frameSink = (
   };
 };
 
-/** `plain`: the bytes alone; events are not visible. */
-export const plainSink = (response: ServerResponse, life: Life, head: Head): Sink => ({
+/** `plain`: the bytes alone; events are not visible, so that one cuts a reader who counts bytes. */
+export const plainSink = (
+  response: ServerResponse,
+  life: Life,
+  head: Head,
+  marks?: Marks,
+): Sink => ({
   enter: async () => !life.over,
-  send: ({ bytes }) =>
-    bytes.length === 0
-      ? Promise.resolve(!life.over)
-      : passOn(response, life, head, Buffer.from(bytes)), // a copy: the tail reads on into its own buffer
+  send: async ({ bytes, event, file }) => {
+    if (marks && event !== undefined) throw begunAnew(file);
+    if (bytes.length === 0) return !life.over;
+    return await passOn(response, life, head, Buffer.from(bytes)); // a copy: the tail reads on into its own buffer
+  },
 });
 
 /** For a gateway, which makes frames or plain bytes of them. */

@@ -3,6 +3,7 @@ import { GatewayError } from "../../errors.ts";
 import { canonicalUuid } from "../../lib/uuid.ts";
 import { heartbeat, toFrame } from "../../logs/frame.ts";
 import { type Beside, type Marks, marksFor } from "../../logs/marks.ts";
+import { begunAnew } from "../../logs/places.ts";
 import { bindingOf, toToken } from "../../logs/resume-token.ts";
 import { type LogsParameters, logsParameters } from "../../parameters.ts";
 import type { Carrying } from "../carriage.ts";
@@ -109,7 +110,8 @@ export class Viewer {
     return agentRequest({ ...exchange, parameters }, reach.node);
   }
 
-  #enter({ of, missing, end }: Entry): void {
+  #enter({ of, missing, end, event }: Entry): void {
+    if (event !== undefined && this.#marks && this.parameters.plain) throw begunAnew(of.file);
     const before = this.#of;
     if (of === before) return;
     this.#of = of;

@@ -1,6 +1,6 @@
 /** A file that begins anew under a reader's eyes. */
 import assert from "node:assert/strict";
-import { appendFile, truncate, writeFile } from "node:fs/promises";
+import { appendFile, rename, truncate, writeFile } from "node:fs/promises";
 import { test } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
 import { listen, serveFiles, temporaryAllocation, until } from "./support.ts";
@@ -30,4 +30,26 @@ for (const target of [
     const data = viewer.data();
     assert.ok(viewer.frames().some(({ FileEvent: event }) => event === "file truncated"));
     assert.ok(data.subarray(data.indexOf("new\n")).equals(fresh));
+  });
+
+for (const how of ["truncated", "deleted"])
+  test(`a plain reader with a token is cut when the log is ${how}, one without goes on`, async () => {
+    await using allocation = await temporaryAllocation("web");
+    const log = allocation.at("alloc/logs/web.stdout.0");
+    await writeFile(log, "old\n");
+    await using server = await serveFiles(allocation);
+    const followed = "fs.logs?task=web&type=stdout&follow=true&plain=true";
+    await using marked = await listen(server, `${followed}&resume=true`);
+    await using plain = await listen(server, followed);
+    await until(() => marked.chunks.length === 1 && plain.chunks.length === 1);
+    if (how === "truncated") await truncate(log, 0);
+    else {
+      await writeFile(`${log}.new`, "");
+      await rename(`${log}.new`, log);
+    }
+    await until(() => marked.socket.closed);
+    assert.deepEqual(await marked.ended(), { complete: false });
+    await appendFile(log, "new\n");
+    await until(() => Buffer.concat(plain.chunks).toString() === "old\nnew\n");
+    assert.equal(Buffer.concat(marked.chunks).toString(), "old\n");
   });
