@@ -27,12 +27,15 @@ export class Rest {
   }
 
   begin(ms: number): void {
-    this.#untilMs = performance.now() + ms;
+    const untilMs = performance.now() + ms;
+    if (untilMs < this.#untilMs) this.stop(); // its timer may be too late
+    this.#untilMs = untilMs;
     this.#timer ??= setTimeout(this.#look, ms).unref();
   }
 
   stop(): void {
     clearTimeout(this.#timer);
+    this.#timer = undefined;
   }
 
   readonly #look = (): void => {

@@ -198,6 +198,16 @@ test("a connection is given up before the agent would, and when the agent says m
   assert.equal(String(await fetched(agent.pool, "/hint")), "ok");
 });
 
+test("a shorter time that an agent says is heeded on a connection that was to be kept for longer", async () => {
+  await using agent = await behind(({ url }, response) => {
+    if (url === "/short") response.setHeader("Keep-Alive", "timeout=2");
+    response.end("ok");
+  });
+  for (const path of ["/usual", "/short"]) await fetched(agent.pool, path);
+  assert.equal(agent.taken.length, 1);
+  await until("it is gone", () => agent.taken[0]?.destroyed);
+});
+
 test("a pool that is closed answers what was asked, and then has no connection", async () => {
   let held: ServerResponse | undefined;
   await using agent = await behind((_request, response) => {
