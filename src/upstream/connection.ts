@@ -102,8 +102,7 @@ export class Connection implements Bagged {
     socket.once("end", () => this.#lost(new ConnectionLost("the agent ended the connection")));
     socket.once("close", () => {
       this.#lost(new ConnectionLost("the connection was closed"));
-      this.#loan?.leave();
-      this.#loan = undefined;
+      this.#giveBack();
     });
   }
 
@@ -143,16 +142,15 @@ export class Connection implements Bagged {
   /* ---- reading ---- */
 
   #nextBuffer(): Buffer {
-    if (!this.#isBulk) {
-      this.#loan?.leave();
-      this.#loan = undefined;
-      return shared;
-    }
-    if (this.#loan === undefined || this.#loan.isHeld) {
-      this.#loan?.leave();
-      this.#loan = new Loan();
-    }
+    if (!this.#isBulk || this.#loan?.isHeld) this.#giveBack();
+    if (!this.#isBulk) return shared;
+    this.#loan ??= new Loan();
     return this.#loan.buffer;
+  }
+
+  #giveBack(): void {
+    this.#loan?.leave();
+    this.#loan = undefined;
   }
 
   /** A stream gives a bulk answer in small pieces, each of which would cost the receiver a write. */
@@ -272,6 +270,7 @@ export class Connection implements Bagged {
       this.#close();
       return;
     }
+    this.#giveBack(); // a stream asks for no next buffer
     this.resume();
     this.#rest.begin(keptMs);
     this.#events.idle(this);
