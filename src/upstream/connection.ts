@@ -98,6 +98,7 @@ export class Connection implements Bagged {
   /** Takes a socket that is open. */
   open(socket: Duplex): void {
     this.#socket = socket;
+    this.#rest.begin(this.#options.keepAliveMs);
     socket.on("error", (error) => this.#lost(error));
     socket.once("end", () => this.#lost(new ConnectionLost("the agent ended the connection")));
     socket.once("close", () => {

@@ -121,6 +121,11 @@ const fetched = (pool: Pool, path: string, slow = false, body?: string): Promise
     const asked = pool.request(toRequest(path, body), receiver);
   });
 
+const untold: Receiver = {
+  started: () => undefined, head: () => "small", data: () => true, end: () => undefined,
+  failed: () => assert.fail("told"),
+}; // biome-ignore format: a row
+
 const hashOf = (bytes: Buffer): string => createHash("sha256").update(bytes).digest("hex");
 
 const dials = { "a socket": asSocket, "a stream": asStream };
@@ -169,12 +174,8 @@ test("one connection serves one request after the other; more wait for as many a
 test("a request that is given up while it waits is never sent, and one that runs ends its connection", async () => {
   const asked: string[] = [];
   await using agent = await behind(({ url }) => void asked.push(url ?? ""), { connections: 1 });
-  const silent: Receiver = {
-    started: () => undefined, head: () => "small", data: () => true, end: () => undefined,
-    failed: () => assert.fail("told"),
-  }; // biome-ignore format: a row
-  const runs = agent.pool.request(toRequest("/runs"), silent);
-  const waits = agent.pool.request(toRequest("/waits"), silent);
+  const runs = agent.pool.request(toRequest("/runs"), untold);
+  const waits = agent.pool.request(toRequest("/waits"), untold);
   await until("the first is there", () => asked.length === 1);
   waits.abort();
   runs.abort();
@@ -196,6 +197,12 @@ test("a connection is given up before the agent would, and when the agent says m
   await fetched(agent.pool, "/more");
   await until("that one too", () => agent.taken[1]?.destroyed);
   assert.equal(String(await fetched(agent.pool, "/hint")), "ok");
+});
+
+test("a connection that nobody used is given up as any other: its caller left while it was dialled", async () => {
+  await using agent = await behind(() => assert.fail("asked"), { keepAliveMs: 50 });
+  agent.pool.request(toRequest("/"), untold).abort();
+  await until("it is there, and gone", () => agent.taken[0]?.destroyed);
 });
 
 test("a shorter time that an agent says is heeded on a connection that was to be kept for longer", async () => {
