@@ -230,6 +230,7 @@ class Asking implements Receiver, Flow, Due {
       return;
     }
     this.#retried = true;
+    this.#terms.reach.pool.endIdle();
     this.#dispatch();
   }
 

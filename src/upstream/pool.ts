@@ -41,6 +41,8 @@ export interface PoolStats {
 export interface Pool {
   request(request: Request, receiver: Receiver): Asked;
   readonly stats: PoolStats;
+  /** Ends the connections that nobody uses: where one was dead, they may be. What is asked next goes over one that is alive. */
+  endIdle(): void;
   /** Takes no more; what was asked for is answered. */
   close(): void;
   /** Ends everything; who waits is told `reason`. */
@@ -185,7 +187,12 @@ export const createPool = (open: Open, host: string, options: PoolOptions): Pool
     while (waiting.size > opening && running.size + opening < options.connections) dial();
   };
 
+  const endIdle = (): void => {
+    for (const connection of [...idle]) connection.destroy();
+  };
+
   return {
+    endIdle,
     request(request, receiver) {
       const ticket = new Ticket(requestText(host, request), receiver, leave);
       const connection = idle.pop(); // none is idle while others wait
@@ -202,7 +209,7 @@ export const createPool = (open: Open, host: string, options: PoolOptions): Pool
     },
     close() {
       isClosed = true;
-      for (const connection of [...idle]) connection.destroy();
+      endIdle();
     },
     destroy(reason) {
       isClosed = true;

@@ -117,6 +117,35 @@ test("all kept connections that died at once cost a read one more try, not one e
   assert.equal(agent.requests.length, kept + 2);
 });
 
+for (const kept of [2, 3])
+  test(`a read is asked once more on a new connection: ${kept} kept ones died unnoticed`, async () => {
+    const old = new Set<Socket>();
+    let isBack = false;
+    const script: Script = ({ socket, nth }) => {
+      const answer = `${ok}Content-Length: 2\r\n\r\nok`;
+      if (isBack) {
+        if (old.has(socket)) socket.resetAndDestroy();
+        else socket.write(answer);
+        return;
+      }
+      old.add(socket);
+      if (nth === kept) for (const one of old) one.write(answer);
+    };
+    await using agent = await faultyAgent(script);
+    await using gate = await front({
+      route: "fs.ls",
+      node: nodeAt(agent.address),
+      reach: { shortConnections: kept },
+    });
+    const ask = () => rawRequest(gate.port, get(pathOf("fs.ls")));
+    await Promise.all(Array.from({ length: kept }, ask));
+    assert.equal(agent.open, kept);
+    isBack = true;
+    assert.equal((await ask()).status, 200);
+    assert.equal(agent.requests.length, kept + 2);
+    await eventually(() => agent.open, 1);
+  });
+
 test("a change is never asked twice", async () => {
   await using agent = await faultyAgent(({ socket }) => socket.resetAndDestroy());
   await using gate = await front({
