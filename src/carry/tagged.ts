@@ -58,6 +58,7 @@ class Tagging implements Tagged {
   #state: State = "passed";
   #answer: { readonly status: number; readonly headers: Headers; readonly flow: Flow } | undefined;
   #isWhole = false;
+  #looking: Promise<void> | undefined;
   #timer: NodeJS.Timeout | undefined;
 
   constructor(carrying: Carrying, inner: Listener, holding: Holding) {
@@ -84,7 +85,7 @@ class Tagging implements Tagged {
     if (this.#state === "passed") return this.#inner.data(chunk, done);
     this.#held.add(chunk);
     done?.();
-    if (this.#state === "held" && this.#held.bytes > mib) void this.#look();
+    if (this.#state === "held" && this.#held.bytes > mib) this.#looking = this.#look();
     return this.#state === "held";
   }
 
@@ -93,6 +94,10 @@ class Tagging implements Tagged {
     if (this.#state === "looked_at") return; // it ends when that is done
     if (this.#state === "held") this.#pass(undefined);
     else this.#inner.end();
+  }
+
+  over(): Promise<void> | undefined {
+    return this.#state === "looked_at" ? this.#looking : undefined;
   }
 
   stop(): void {
@@ -108,7 +113,9 @@ class Tagging implements Tagged {
     this.#state = "looked_at";
     clearTimeout(this.#timer);
     const tag = await tagOf(this.#carrying, this.#answer?.headers ?? {}, this.#held.bytes);
-    this.#guarded(() => this.#pass(tag));
+    if (this.#isWhole)
+      this.#pass(tag); // `over` tells what goes wrong: the flow has ended
+    else this.#guarded(() => this.#pass(tag));
   }
 
   /** Sends the head and what was held, and steps aside. */

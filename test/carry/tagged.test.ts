@@ -9,6 +9,8 @@ import { eventually, type Front, front, nodeAt, pathOf } from "./front.ts";
 
 const mib = 1024 * 1024;
 const large = randomBytes(mib + 300_017);
+/** Its end is there when its first MiB is. */
+const justMore = large.subarray(0, mib + 4_096);
 const answeredAt = "Thu, 26 Nov 2026 07:00:00 GMT";
 const longAgo = "2026-11-26T06:58:59.5Z";
 
@@ -43,7 +45,7 @@ const nomad =
   ({ body, more, stat = says(describing(body.length, longAgo)) }: Told): Script =>
   (heard) => {
     if (heard.head.includes("/stat/")) return stat(heard);
-    heard.socket.write(head(more));
+    heard.socket.write(head(more), "latin1");
     sendBody(heard.socket, body);
     heard.socket.write(over);
   };
@@ -156,6 +158,30 @@ for (const [name, stops] of [
     const { error } = await gate.ended();
     assert.equal(error?.code, "client_closed");
     await agent.idle();
+  });
+
+test("a caller that leaves while all is there but the description is told of as any other", async () => {
+  await using agent = await faultyAgent(nomad({ body: justMore, stat: () => undefined }));
+  await using gate = await gateBefore(agent, { lookMs: 10_000 });
+  const client = rawClient(gate.port, get(pathOf("fs.cat")));
+  await agent.request(2);
+  client.socket.destroy();
+  const { error } = await gate.ended();
+  assert.equal(error?.code, "client_closed");
+  assert.equal(gate.reach.stats.running, 0);
+});
+
+for (const [what, more] of [
+  ["an improper header", "X-Nomad-Index: \xe4\r\n"],
+  ["a header said twice", "Content-Type: text/html\r\n"],
+] as const)
+  test(`${what} in an answer that ended while it was looked at is a refusal at once`, async () => {
+    const stat = (heard: Heard): void =>
+      void setTimeout(() => says(describing(justMore.length, longAgo))(heard), 50);
+    await using agent = await faultyAgent(nomad({ body: justMore, more, stat }));
+    await using gate = await gateBefore(agent);
+    const got = await ask(gate);
+    assert.equal(`${got.status} ${got.headers.get("x-serai-error")}`, "502 upstream_invalid");
   });
 
 test("a HEAD is not held, and asks for no description", async () => {
