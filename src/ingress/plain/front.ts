@@ -23,6 +23,14 @@ export interface Front {
 const sweepMs = 1_000;
 const msPerSecond = 1_000;
 
+const unused = (): void => undefined;
+
+/** Read from the handle itself, TLS records that are there already reach node's parser though it is paused, and it refuses them. */
+const readAsStream = (socket: Socket): void => {
+  socket.on("data", unused); // node leaves the handle for good
+  socket.off("data", unused);
+};
+
 /** `late` is told of a connection that has not asked anything in time. Whoever has ended a socket before keeps it. */
 export const standBefore = (
   server: Server,
@@ -37,6 +45,7 @@ export const standBefore = (
     begin,
     handOver(socket, bytes) {
       ofNode.call(server, socket);
+      if (event === "secureConnection") readAsStream(socket);
       socket.unshift(bytes);
     },
     closed: (caller) => void callers.delete(caller),
