@@ -172,6 +172,7 @@ class Asking implements Receiver, Flow, Due {
 
   resume(): void {
     this.#isPaused = false;
+    this.#timer?.refresh(); // the time in which it was not listened to is not its silence
     if (this.#state === "answered") this.#asked?.resume();
   }
 
