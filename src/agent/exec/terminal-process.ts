@@ -131,8 +131,7 @@ class Terminal implements ExecProcess {
 
   /** The first end-of-file only hands over a line that is open; the second is then the end. */
   endInput(): void {
-    if (this.#stream.destroyed) return;
-    this.#write(Buffer.alloc(this.#lineIsOpen ? 2 : 1, endOfFile));
+    void this.writeInput(Buffer.alloc(this.#lineIsOpen ? 2 : 1, endOfFile));
   }
 
   resize(height: number, width: number): void {
