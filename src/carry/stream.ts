@@ -41,7 +41,8 @@ export const sendHead = (
   const { reach, response } = carrying;
   const node = reach.node.name;
   const passed = toClient(headers, "file", node);
-  const length = lengthHeader(statedLength(headers, node));
+  const hasBody = status !== 204; // and no length either (RFC 9110 §8.6)
+  const length = lengthHeader(hasBody ? statedLength(headers, node) : undefined);
   heard(carrying);
   response.writeHead(terms.status ?? status, {
     ...passed,

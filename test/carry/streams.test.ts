@@ -93,6 +93,16 @@ test("HEAD on a download lets the agent go after its head, and watches it no lon
   await eventually(() => timers() <= before, true);
 });
 
+test("an agent's 204 in place of a file has no length for its caller, whatever the agent states", async () => {
+  await using agent = await faultyAgent(
+    answer("HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n"),
+  );
+  await using gate = await front({ route: "fs.cat", node: nodeAt(agent.address) });
+  const got = await rawRequest(gate.port, get(pathOf("fs.cat")));
+  assert.equal(got.status, 204);
+  assert.equal(got.headers.get("content-length"), undefined);
+});
+
 test("a refusal that an agent drips is not waited for beyond the deadline", async () => {
   await using agent = await faultyAgent(({ socket }) => {
     socket.write("HTTP/1.1 500 X\r\nContent-Length: 100\r\n\r\n");
