@@ -40,6 +40,8 @@ class Watch<Seen> {
   readonly #times: WatchTimes;
   /** Each with what it was told last. */
   readonly #listeners = new Map<(seen: Seen) => void, Seen | undefined>();
+  /** Those that came while a look was under way: what it finds may be older than what they know. */
+  readonly #late = new Set<(seen: Seen) => void>();
   #seen: Seen | undefined;
   #watcher: FSWatcher | undefined;
   #timer: NodeJS.Timeout | undefined;
@@ -58,11 +60,13 @@ class Watch<Seen> {
 
   add(listener: (seen: Seen) => void): void {
     this.#listeners.set(listener, undefined);
+    if (this.#busy) this.#late.add(listener);
     this.soon();
   }
 
   /** True when it was the last one: the watch is closed then. */
   remove(listener: (seen: Seen) => void): boolean {
+    this.#late.delete(listener);
     if (!this.#listeners.delete(listener) || this.#listeners.size > 0) return false;
     this.#close();
     return true;
@@ -102,7 +106,7 @@ class Watch<Seen> {
     const seen = last !== undefined && this.#looking.isSame(last, found) ? last : found;
     this.#seen = seen;
     for (const [tell, told] of this.#listeners) {
-      if (told === seen) continue;
+      if (told === seen || this.#late.has(tell)) continue;
       this.#listeners.set(tell, seen);
       tell(seen);
     }
@@ -111,6 +115,7 @@ class Watch<Seen> {
 
   readonly #rest = (): void => {
     this.#busy = false;
+    this.#late.clear();
     const nowMs = performance.now();
     const tookMs = nowMs - this.#startedMs;
     this.#notBeforeMs = nowMs + Math.max(this.#times.restMs, tookMs * restFactor);

@@ -58,6 +58,24 @@ test("a path is looked at once for all its listeners, and each change told once 
   assert.deepEqual(late, [2]);
 });
 
+test("whoever comes while a look is under way is told what the next one finds", async () => {
+  const looks: ((seen: number) => void)[] = [];
+  const look = (): Promise<number> => new Promise((resolve) => looks.push(resolve));
+  const watches = createWatches({ look, isSame }, times);
+  const early: number[] = [];
+  const late: number[] = [];
+  const ends = [watches.watch("/nowhere/at/all", (seen) => early.push(seen))];
+  await until(() => looks.length === 1);
+  ends.push(watches.watch("/nowhere/at/all", (seen) => late.push(seen)));
+  looks[0]?.(1);
+  await until(() => looks.length === 2);
+  assert.deepEqual([early, late], [[1], []]);
+  looks[1]?.(2);
+  await until(() => late.length === 1);
+  assert.deepEqual([early, late], [[1, 2], [2]]);
+  for (const end of ends) end();
+});
+
 test("a look that fails tells nothing and is tried again", async () => {
   let looks = 0;
   const watches = createWatches(
