@@ -119,6 +119,8 @@ class Files implements FileSource {
   #digest: string;
   #index: number;
   #stamp: string;
+  /** Those of the last look: they are told once. */
+  #toldFaults = "";
   #reloading: Promise<Reloaded> | undefined;
   #timer: NodeJS.Timeout | undefined;
 
@@ -179,6 +181,11 @@ class Files implements FileSource {
   }
 
   reload(): Promise<Reloaded> {
+    this.#toldFaults = ""; // whoever asks is told, again if need be
+    return this.#reloadOnce();
+  }
+
+  #reloadOnce(): Promise<Reloaded> {
     this.#reloading ??= this.#reload().finally(() => {
       this.#reloading = undefined;
     });
@@ -198,17 +205,22 @@ class Files implements FileSource {
     try {
       const state = await readAclFiles(this.#options);
       const changed = digestOf(state) !== this.#digest;
+      this.#toldFaults = "";
       if (changed) this.#take(state);
       return { ok: true, changed };
     } catch (error) {
       if (!(error instanceof AclFilesError)) throw error;
-      const { faults } = error;
-      this.#log.error(
-        { faults },
-        "the ACL files cannot be used; the ones read before stay in force",
-      );
-      return { ok: false, faults };
+      this.#stamp = ""; // what cannot be read now may be at the next look, and looks the same from outside
+      this.#tellFaults(error.faults);
+      return { ok: false, faults: error.faults };
     }
+  }
+
+  #tellFaults(faults: readonly string[]): void {
+    const words = faults.join("\n");
+    if (words === this.#toldFaults) return;
+    this.#toldFaults = words;
+    this.#log.error({ faults }, "the ACL files cannot be used; the ones read before stay in force");
   }
 
   #take(state: AclState): void {
@@ -244,7 +256,7 @@ class Files implements FileSource {
   }
 
   async #look(): Promise<void> {
-    if ((await stampAclFiles(this.#options)) !== this.#stamp) await this.reload();
+    if ((await stampAclFiles(this.#options)) !== this.#stamp) await this.#reloadOnce();
   }
 }
 

@@ -1,4 +1,6 @@
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import path from "node:path";
 import { test } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
 import { AclFilesError } from "../../src/acl/acl-files.ts";
@@ -212,6 +214,50 @@ test("a change of a policy is seen without being told", async () => {
   const principal = source.held(secretId)?.principal;
   assert.ok(principal?.acl.node("read"));
   assert.ok(!principal?.acl.namespace("default", "read-job"));
+});
+
+test("a change that could not be read at first is read once it can be, though its file is the same", async () => {
+  using files = aclDirectory({ reader });
+  const { secretId, entry } = mint();
+  files.tokens([entry]);
+  const script = `
+    import assert from "node:assert/strict";
+    import { closeSync, openSync, renameSync, writeFileSync } from "node:fs";
+    import { setTimeout as pause } from "node:timers/promises";
+    import { openFileSource } from ${JSON.stringify(path.resolve(import.meta.dirname, "../../src/acl/file-source.ts"))};
+    const [tokensFile, secretId] = process.argv.slice(1);
+    const faults = [];
+    const log = { debug() {}, info() {}, warn() {}, error: (_fields, words) => faults.push(words) };
+    const clock = { now: Date.now, monotonic: () => performance.now() };
+    const source = await openFileSource({ clock, log }, { tokensFile, policiesDirectory: undefined, pollMs: 20 });
+    assert.ok(source.token(secretId));
+    writeFileSync(tokensFile + ".next", '{"tokens":[]}');
+    const taken = [];
+    try {
+      for (;;) taken.push(openSync("/dev/null"));
+    } catch {}
+    renameSync(tokensFile + ".next", tokensFile);
+    while (faults.length === 0) await pause(10);
+    await pause(200);
+    assert.equal(faults.length, 1, "it is told once");
+    assert.ok(source.token(secretId));
+    taken.forEach(closeSync);
+    const isRevoked = () => {
+      try {
+        return source.token(secretId) === undefined;
+      } catch {
+        return true;
+      }
+    };
+    while (!isRevoked()) await pause(10);
+    await source.close(AbortSignal.abort());`;
+  const limited = ['ulimit -n 96; exec "$0" "$@"', process.execPath, "--input-type=module", "-e"];
+  const { status, stderr } = spawnSync(
+    "sh",
+    ["-c", ...limited, script, files.tokensFile, secretId],
+    { timeout: 60_000, encoding: "utf8" },
+  );
+  assert.equal(status, 0, stderr);
 });
 
 test("YAML files do as well, and a policy's text is its JSON form", async () => {
