@@ -180,7 +180,7 @@ const wire = (
     {
       ...needs,
       monotonic: () => clock.monotonic(),
-      isKnown: (id) => nodes.get(id) !== undefined,
+      isKnown: (id) => sessions.get(id) !== undefined, // one that is down is asked when it joins again
       ask: async (id, signal) => askMetadata(ask, agentOf(id), signal),
       write: (id, meta) => nodes.setMeta(id, meta),
       observe: observe.metadata,

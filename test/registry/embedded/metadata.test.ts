@@ -99,6 +99,25 @@ test("an announcement that is older than the last update is set right within a w
   );
 });
 
+test("a node that went down is not asked until it is back, and not pending meanwhile", async () => {
+  await using agent = await AgentUnderTest.start();
+  await using under = await RegistryUnderTest.start();
+  await settled(under, agent);
+  under.registry.touchMetadata(agent.nodeId);
+  await under.until(
+    "it is down",
+    () => under.registry.node(agent.nodeId)?.Status === "down",
+    1_000,
+  );
+  await under.registry.flushMetadata(never);
+  assert.equal(under.registry.pendingMetadata, 0);
+  under.registry.touchMetadata(agent.nodeId);
+  assert.equal(under.registry.pendingMetadata, 0);
+  agent.meta = { rack: "r4" };
+  await under.announce(agent, { Meta: { rack: "r4" } });
+  assert.deepEqual(under.registry.node(agent.nodeId)?.Meta, { rack: "r4" });
+});
+
 const badAnswers: readonly (readonly [name: string, status: number, body: string])[] = [
   ["is an error", 500, "no"],
   ["is no JSON", 200, "{"],
