@@ -11,9 +11,9 @@ import { Turns } from "./turns.ts";
 export interface AskingOptions {
   /** Requests at once: Nomad admits 100 connections an address, and feed and pass-through need theirs. */
   readonly maxRequests: number;
-  /** Milliseconds that one server has for all that is asked of it for one caller. */
+  /** Milliseconds that one server has for a request. Those in which it waits for its turn are not the server's. */
   readonly serverTimeoutMs: number;
-  /** Milliseconds for all servers together. */
+  /** Milliseconds for a whole question, of all servers together. */
   readonly timeoutMs: number;
 }
 
@@ -78,18 +78,22 @@ export const createNomadAsking = (
     patience: AbortSignal,
     lost: () => void = () => undefined,
   ): Ask => {
-    const ask = asker({
-      origin,
-      dispatcher: servers.dispatcher,
-      secret,
-      timeoutMs: serverTimeoutMs,
-      signal: AbortSignal.any([patience, AbortSignal.timeout(serverTimeoutMs)]),
-      lost: (code) => {
-        lost();
-        if (gone.has(code)) servers.failed(origin);
-      },
-    });
-    return (path) => turns.take(() => ask(path));
+    const send: Ask = (path) => {
+      if (patience.aborted) throw away("is asked by too many at once");
+      const ask = asker({
+        origin,
+        dispatcher: servers.dispatcher,
+        secret,
+        timeoutMs: serverTimeoutMs,
+        signal: AbortSignal.any([patience, AbortSignal.timeout(serverTimeoutMs)]),
+        lost: (code) => {
+          lost();
+          if (gone.has(code) && !patience.aborted) servers.failed(origin);
+        },
+      });
+      return ask(path);
+    };
+    return (path) => turns.take(async () => await send(path));
   };
 
   return {

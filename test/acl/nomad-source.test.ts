@@ -239,6 +239,22 @@ test("many at once with one secret ask once, and with many secrets over a few co
   assert.ok(most >= 1 && most <= 2, `${most} requests at once`);
 });
 
+test("those who wait for their turn are no fault of the server's", async () => {
+  await using here = await rig(2, { asking: { maxRequests: 2, serverTimeoutMs: 1_500 } });
+  const { source, servers, all } = here;
+  const [first, second] = all;
+  assert.ok(first && second);
+  first.instead = (_request, response) => {
+    setTimeout(() => response.writeHead(403).end("Permission denied"), 200);
+  };
+  const strangers = Array.from({ length: 24 }, () =>
+    rejects(() => source.token(randomUUID(), never), refused),
+  );
+  await Promise.all(strangers); // the last are asked when the first have been there for longer than a server has
+  assert.equal(servers.current, first.origin);
+  assert.deepEqual(second.asked, []);
+});
+
 /* ---- servers that are away ---- */
 
 test("a server that cannot be dialled gives way to the next, for later questions too", async () => {
