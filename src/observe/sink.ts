@@ -219,50 +219,61 @@ export class Sink {
   };
 
   #pump(): void {
-    if (this.#writing || this.#timer !== undefined || this.#closed) return;
-    this.#change();
-    this.#batch ??= this.#takeBatch();
-    const batch = this.#batch;
-    if (batch === undefined) {
-      for (const done of this.#drained.splice(0)) done();
-      return;
+    while (!this.#writing && this.#timer === undefined && !this.#closed) {
+      this.#change();
+      this.#batch ??= this.#takeBatch();
+      const batch = this.#batch;
+      if (batch === undefined) {
+        for (const done of this.#drained.splice(0)) done();
+        return;
+      }
+      if (!this.#isOwnPipe) {
+        this.#hand(batch);
+        return;
+      }
+      if (!this.#writeNow(batch)) return;
     }
-    if (this.#isOwnPipe) {
-      this.#writeNow(batch); // nothing is in a worker's hands when the process has to end at once
-      return;
-    }
-    this.#writing = true;
-    write(this.#fd, batch, (error, written) => this.#written(batch, error, written));
   }
 
-  #writeNow(batch: Buffer): void {
+  #hand(batch: Buffer): void {
+    this.#writing = true;
+    write(this.#fd, batch, (error, written) => {
+      if (this.#written(batch, error, written)) this.#pump();
+    });
+  }
+
+  /** As `#written`: nothing of a pipe is in a worker's hands when the process has to end at once. */
+  #writeNow(batch: Buffer): boolean {
     let written = 0;
     try {
       written = writeSync(this.#fd, batch);
     } catch (error) {
       this.#failed(error);
-      return;
+      return false;
     }
-    this.#written(batch, null, written);
+    return this.#written(batch, null, written);
   }
 
-  #written(batch: Buffer, error: Error | null, written: number): void {
+  /** True when more is to be written at once. */
+  #written(batch: Buffer, error: Error | null, written: number): boolean {
     this.#writing = false;
     if (this.#closed) {
       closeQuietly(this.#fd);
-      return;
+      return false;
     }
-    if (error === null) {
-      this.#failing = undefined;
-      this.#queuedBytes -= written;
-      this.#batch = written < batch.length ? batch.subarray(written) : undefined;
-      if (this.#batch === undefined) this.#queue.recycle(batch);
-      if (this.#batch === undefined && this.#drained.length === 0 && !this.#isUrgent)
-        this.#gather();
-      else this.#pump();
-      return;
+    if (error !== null) {
+      this.#failed(error);
+      return false;
     }
-    this.#failed(error);
+    this.#failing = undefined;
+    this.#queuedBytes -= written;
+    this.#batch = written < batch.length ? batch.subarray(written) : undefined;
+    if (this.#batch !== undefined) return true;
+    this.#queue.recycle(batch);
+    const isFull = this.#queuedBytes >= this.#maxBatchBytes;
+    if (isFull || this.#drained.length > 0 || this.#isUrgent) return true;
+    this.#gather();
+    return false;
   }
 
   #failed(error: unknown): void {
