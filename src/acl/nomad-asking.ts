@@ -3,10 +3,10 @@
  * server is asked to overrule it.
  */
 import { type ErrorCode, GatewayError } from "../errors.ts";
+import { Turns } from "../lib/turns.ts";
 import type { Servers } from "../nomad/servers.ts";
 import { type Ask, asker, away } from "./asking.ts";
 import { saysAclsOff } from "./caller.ts";
-import { Turns } from "./turns.ts";
 
 export interface AskingOptions {
   /** Requests at once: Nomad admits 100 connections an address, and feed and pass-through need theirs. */

@@ -227,7 +227,7 @@ const wire = (
       allocations,
       pending,
       sessionOf: (nodeId) => sessions.get(nodeId),
-      deferred: (session) => delivery.wake(session),
+      deferred: (session, id) => delivery.wake(session, [id]),
       audit: observe.audit,
     }),
     touchMetadata: (nodeId) => batcher.touch(nodeId),

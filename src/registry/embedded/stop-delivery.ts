@@ -2,6 +2,7 @@
  * Carries pending stops to agents that are back, with the gateway's own credential: the caller's is not kept. Begins once
  * the agent has told its allocations, and goes on until it has taken every stop or is away again.
  */
+import { Turns } from "../../lib/turns.ts";
 import type { Log } from "../../ports.ts";
 import { pause, type Timers } from "../timers.ts";
 import type { AskAgent } from "./agent-client.ts";
@@ -22,41 +23,55 @@ export interface StopDeliveryNeeds {
 
 const firstBackoffMs = 250;
 const maxBackoffMs = 30_000;
-/** Each may wait for its tasks to end. */
-const atOnce = 8;
+/** To one agent. Each may wait for its tasks to end: who comes later waits behind none of those alone. */
+const atOnce = 64;
+
+/** What is on its way to one agent. */
+class Course {
+  readonly turns = new Turns(atOnce);
+  readonly deliveries = new Map<string, Promise<void>>();
+}
 
 export class StopDelivery {
   readonly #needs: StopDeliveryNeeds;
-  readonly #running = new Map<Session, Promise<void>>();
+  readonly #courses = new Map<Session, Course>();
 
   constructor(needs: StopDeliveryNeeds) {
     this.#needs = needs;
   }
 
   /** The node's allocations are known, or one more of its stops waits. */
-  wake(session: Session): void {
-    if (this.#running.has(session) || this.#needs.pending.of(session.nodeId).size === 0) return;
-    const running = this.#run(session).finally(() => this.#running.delete(session));
-    this.#running.set(session, running);
+  wake(session: Session, ids: Iterable<string> = this.#needs.pending.of(session.nodeId)): void {
+    for (const id of ids) this.#begin(session, id);
   }
 
   /** Resolves when all have noticed that their sessions ended. */
   async close(): Promise<void> {
-    await Promise.all(this.#running.values());
+    await Promise.all(
+      [...this.#courses.values()].flatMap(({ deliveries }) => [...deliveries.values()]),
+    );
   }
 
-  async #run(session: Session): Promise<void> {
+  #begin(session: Session, id: string): void {
+    const course = this.#courses.get(session) ?? new Course();
+    this.#courses.set(session, course);
+    if (!course.deliveries.has(id))
+      course.deliveries.set(id, this.#untilTaken(session, id, course));
+  }
+
+  /** Asks again, less and less often, while the stop waits and the agent is there. */
+  async #untilTaken(session: Session, id: string, { turns, deliveries }: Course): Promise<void> {
     const { pending, timers } = this.#needs;
-    for (let backoffMs = firstBackoffMs; ; backoffMs = Math.min(2 * backoffMs, maxBackoffMs)) {
-      const ids = [...pending.of(session.nodeId)];
-      const lane = async (): Promise<void> => {
-        for (let id = ids.shift(); id !== undefined; id = ids.shift())
-          if (!session.signal.aborted) await this.#deliver(session, id);
-      };
-      await Promise.all(Array.from({ length: atOnce }, lane));
-      if (session.signal.aborted || pending.of(session.nodeId).size === 0) return;
-      await pause(timers, backoffMs, session.signal);
+    const waits = (): boolean => pending.has(id) && !session.signal.aborted;
+    for (let pauseMs = firstBackoffMs; ; pauseMs = Math.min(2 * pauseMs, maxBackoffMs)) {
+      await turns.take(async () => {
+        if (waits()) await this.#deliver(session, id);
+      });
+      if (!waits()) break;
+      await pause(timers, pauseMs, session.signal);
     }
+    deliveries.delete(id);
+    if (deliveries.size === 0) this.#courses.delete(session);
   }
 
   async #deliver(session: Session, id: string): Promise<void> {

@@ -19,7 +19,7 @@ export interface StopNeeds {
   readonly pending: PendingStops;
   readonly sessionOf: (nodeId: string) => Session | undefined;
   /** A stop waits for a node that beats: it may be reached soon. */
-  readonly deferred: (session: Session) => void;
+  readonly deferred: (session: Session, allocationId: string) => void;
   readonly audit: (event: RegistryEvent) => void;
 }
 
@@ -93,7 +93,7 @@ export const createStop = (needs: StopNeeds) => {
     }
     needs.audit({ kind: "stop_deferred", nodeId, allocationId });
     const session = sessionOf(nodeId);
-    if (session?.synced) needs.deferred(session);
+    if (session?.synced) needs.deferred(session, allocationId);
   };
 
   return async (id: string, credential: Credential, signal: AbortSignal): Promise<Stopped> => {

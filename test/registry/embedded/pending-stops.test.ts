@@ -136,6 +136,22 @@ test("a node that beats but cannot be dialled is told its stop as soon as it can
   await under.until("nothing waits", () => registry.pendingStops === 0);
 });
 
+test("a stop does not wait behind another of its node whose tasks take their time", async () => {
+  await using agent = await AgentUnderTest.start();
+  const [slow, quick] = [allocationBody(agent.nodeId), allocationBody(agent.nodeId)];
+  await using under = await down({}, agent, slow, quick);
+  await under.registry.stop(slow.ID, caller, never);
+  agent.overrides.set(stopPath(slow), () => {}); // its tasks take their time
+  await under.announce(agent);
+  await under.until("the slow one is asked", () => agent.heardOf(stopPath(slow)) === 1);
+  agent.overrides.set(stopPath(quick), (request) => request.socket.destroy());
+  await under.registry.stop(quick.ID, caller, never);
+  obeys(agent, quick);
+  await under.until("the quick one is stopped", () => stopped(under, quick));
+  await under.until("the slow one waits", () => under.registry.pendingStops === 1);
+  assert.equal(agent.heardOf(stopPath(slow)), 1);
+});
+
 test("a crash of the gateway loses no stop that was answered", async () => {
   await using folder = await TemporaryFolder.make();
   await using crashed = await TemporaryFolder.make();
