@@ -63,6 +63,8 @@ export class PendingStops {
   /** Node by allocation, oldest first. */
   readonly #nodes = new Map<string, string>();
   readonly #ofNode = new Map<string, Set<string>>();
+  /** How many wait for each stop that was not on disk yet. */
+  readonly #unsaved = new Map<string, number>();
   #writing: Promise<void> = Promise.resolve();
   #next: Promise<void> | undefined;
 
@@ -88,17 +90,21 @@ export class PendingStops {
     return this.#ofNode.get(nodeId) ?? new Set();
   }
 
-  /** Resolves when the stop is on disk. Throws `registry_unavailable`, and then it is not kept. */
+  /** Resolves when the stop is on disk. Throws `registry_unavailable`; it is kept then for another who waits for it. */
   async add(stop: PendingStop): Promise<void> {
-    const isNew = !this.has(stop.allocationId);
-    if (isNew) {
+    const id = stop.allocationId;
+    if (!this.has(id)) {
       this.#makeRoom();
       this.#set(stop);
+      this.#unsaved.set(id, 0);
     }
+    const waiting = this.#unsaved.get(id);
+    if (waiting !== undefined) this.#unsaved.set(id, waiting + 1);
     try {
       await this.#save();
+      this.#unsaved.delete(id);
     } catch (cause) {
-      if (isNew) this.#unset(stop.allocationId);
+      this.#leave(id);
       this.#needs.log.error({ file: this.#options.file, err: cause }, "a stop cannot be saved");
       const reason = "the stop cannot be saved for when its node is back";
       throw new GatewayError("registry_unavailable", { reason }, { cause });
@@ -129,6 +135,14 @@ export class PendingStops {
     this.#unset(orphan[0]);
   }
 
+  /** One waits in vain: the last takes the stop along, unless it is on disk. */
+  #leave(id: string): void {
+    const waiting = this.#unsaved.get(id);
+    if (waiting === undefined) return;
+    if (waiting > 1) this.#unsaved.set(id, waiting - 1);
+    else this.#unset(id);
+  }
+
   #set({ allocationId, nodeId }: PendingStop): void {
     this.#nodes.set(allocationId, nodeId);
     const ids = this.#ofNode.get(nodeId);
@@ -139,6 +153,7 @@ export class PendingStops {
   #unset(allocationId: string): void {
     const nodeId = this.#nodes.get(allocationId) ?? "";
     this.#nodes.delete(allocationId);
+    this.#unsaved.delete(allocationId);
     const ids = this.#ofNode.get(nodeId);
     ids?.delete(allocationId);
     if (ids?.size === 0) this.#ofNode.delete(nodeId);

@@ -1,10 +1,12 @@
 /** Stops that are accepted while their node cannot be asked: shown at once, kept over a crash, carried out when it is back. */
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
+import { rmdirSync } from "node:fs";
 import { cp, mkdir, readFile, stat, writeFile } from "node:fs/promises";
 import { test } from "node:test";
 import type { AllocationDocument } from "../../../src/documents.ts";
 import type { Credential } from "../../../src/ports.ts";
+import { PendingStops } from "../../../src/registry/embedded/pending-stops.ts";
 import type { EmbeddedOptions } from "../../../src/registry/embedded/registry.ts";
 import { AgentUnderTest } from "../agent-under-test.ts";
 import { allocationBody } from "../documents.ts";
@@ -338,6 +340,27 @@ test("a stop that cannot be written down is refused and marks nothing", async ()
   await under.until("it runs", () => under.registry.allocation(one.ID)?.ClientStatus === "running");
   assert.equal(under.registry.allocation(one.ID)?.DesiredStatus, "run");
   assert.equal(agent.heardOf(stopPath(one)), 0);
+});
+
+test("a stop that is accepted outlives the failed writing of the same stop before it", async () => {
+  await using folder = await TemporaryFolder.make();
+  const file = fileIn(folder);
+  const obstacle = `${file}.new`; // stands where the file is to be written, until that has failed
+  await mkdir(obstacle);
+  const quiet = (): void => {};
+  const log = { debug: quiet, info: quiet, warn: quiet, error: () => rmdirSync(obstacle) };
+  const options = { file, maxPendingStops: 10 };
+  const stops = new PendingStops({ log, isKnown: () => true }, options, []);
+  const stop = { allocationId: randomUUID(), nodeId: randomUUID() };
+  const first = stops.add(stop);
+  for (let i = 0; i < 5; i++) await Promise.resolve(); // it is being written
+  const second = stops.add(stop);
+  await assert.rejects(first, { code: "registry_unavailable" });
+  await second;
+  assert.ok(stops.has(stop.allocationId));
+  assert.deepEqual(JSON.parse(await readFile(file, "utf8")), {
+    Stops: [{ AllocationID: stop.allocationId, NodeID: stop.nodeId }],
+  });
 });
 
 for (const [name, text] of [
