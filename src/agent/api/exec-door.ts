@@ -53,6 +53,11 @@ const maxMessageBytes = 1024 * 1024;
 const farewellMs = 1_000;
 const exec = routeNamed("alloc.exec");
 
+const requireRunning = ({ name, state, pid }: AgentTask): void => {
+  if (state !== "running" || pid === undefined)
+    throw invalidRequest(`task "${name}" is not running.`);
+};
+
 /** The task to run in; refusals in the order of the driver's node. */
 const runnableTask = (
   allocation: AgentAllocation,
@@ -66,8 +71,7 @@ const runnableTask = (
   if (task === undefined) throw failed("task not found");
   requireNodeExec();
   if (!task.started) throw invalidRequest(`task "${name}" not started yet.`);
-  if (task.state !== "running" || task.pid === undefined)
-    throw invalidRequest(`task "${name}" is not running.`);
+  requireRunning(task);
   return task;
 };
 
@@ -162,7 +166,7 @@ export const createExecDoor = (needs: DoorNeeds, options: ExecDoorOptions): Exec
       await needs.execSessions.run(
         socket,
         inbox,
-        { arguments: command, tty, directory, env },
+        { arguments: command, tty, directory, env, requireTask: () => requireRunning(task) },
         signal,
       );
     } finally {

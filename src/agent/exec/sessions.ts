@@ -8,6 +8,7 @@ import { startPlain } from "./plain-process.ts";
 import type { ExecProcess } from "./process.ts";
 import { findProgram } from "./program.ts";
 import { Session, type SessionTimes } from "./session.ts";
+import { endSession } from "./session-processes.ts";
 import { startTerminal } from "./terminal-process.ts";
 
 export interface ExecCommand {
@@ -15,6 +16,8 @@ export interface ExecCommand {
   readonly tty: boolean;
   readonly directory: string;
   readonly env: Readonly<Record<string, string>>;
+  /** Throws a refusal when its task has ended: asked once the command runs, as the task's end finds only what runs. */
+  readonly requireTask: () => void;
 }
 
 export interface ExecSessions {
@@ -56,6 +59,13 @@ export const createExecSessions = (
   ): Promise<number | undefined> => {
     const startedAtMs = needs.clock.monotonic();
     const process = await start(command);
+    try {
+      command.requireTask();
+    } catch (error) {
+      await endSession(process.pid, 0);
+      process.release();
+      throw error;
+    }
     const ends = AbortSignal.any([signal, closing.signal]);
     const session = new Session(socket, inbox, process, options);
     const exitCode = await session.run(ends);

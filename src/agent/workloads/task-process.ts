@@ -31,6 +31,8 @@ export interface Exit {
 
 export interface TaskProcess {
   readonly pid: number;
+  /** False as soon as the main process has ended, though its output may still be on its way. */
+  readonly alive: boolean;
   /** Resolves when the process and all it started are gone and its output is in the files. */
   readonly exited: Promise<Exit>;
   /** To the main process alone. */
@@ -235,14 +237,18 @@ export const startProcess = async (log: Log, spec: ProcessSpec): Promise<TaskPro
     await Promise.all(pumps.map((pump) => pump.drain()));
     return exit;
   });
+  const isAlive = (): boolean => child.exitCode === null && child.signalCode === null;
   return {
     pid,
+    get alive() {
+      return isAlive();
+    },
     exited,
     signal: (signal) => {
       child.kill(signal);
     },
     end: async (signal, graceMs) => {
-      if (child.exitCode === null && child.signalCode === null) sendSignal(-pid, signal);
+      if (isAlive()) sendSignal(-pid, signal);
       if (!(await within(ended, graceMs))) sendSignal(-pid, "SIGKILL");
       await exited;
     },

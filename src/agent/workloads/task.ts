@@ -89,7 +89,7 @@ export class Task implements AgentTask, TaskView {
     return this.#status.StartedAt !== null;
   }
   get pid(): number | undefined {
-    return this.#process?.pid;
+    return this.#process?.alive ? this.#process.pid : undefined;
   }
   get status(): TaskState {
     return this.#status;

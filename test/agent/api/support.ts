@@ -131,7 +131,25 @@ export class TestAllocation implements AgentAllocation {
     ];
   }
   task(name: string): AgentTask | undefined {
+    if (name === "ending") return this.#ending();
     return this.tasks.find((task) => task.name === name);
+  }
+  /** Ends as soon as somebody has seen that it runs. */
+  #ending(): AgentTask {
+    let pid = this.#main.pid;
+    const env = { PATH: "/usr/bin:/bin", GREETING: `hello ${this.directory}` };
+    return {
+      name: "ending",
+      state: "running",
+      started: true,
+      env,
+      directory: path.join(this.directory, "web"),
+      get pid() {
+        const seen = pid;
+        pid = undefined;
+        return seen;
+      },
+    };
   }
   document(): AllocationDocument {
     return {

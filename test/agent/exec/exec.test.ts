@@ -5,6 +5,7 @@ import { once } from "node:events";
 import { chmod, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { after, before, test } from "node:test";
+import { processIds, readEnvironment } from "../../../src/agent/procfs.ts";
 import {
   allocationId,
   ExecClient,
@@ -313,6 +314,16 @@ for (const tty of ["false", "true"])
     assert.ok(pids.every(isAlive));
     client.socket.terminate();
     await eventually(() => !pids.some(isAlive), "the end of the command and its child");
+  });
+
+for (const tty of ["false", "true"])
+  test(`a command whose task ends while it is started is ended with it (tty=${tty})`, async () => {
+    const ended = await exec(door.port, { command: ["sleep", "5"], task: "ending", tty });
+    assert.deepEqual([ended.code, ended.reason], [1008, 'task "ending" is not running.']);
+    const left = processIds().filter(
+      (pid) => isAlive(pid) && readEnvironment(pid)?.get("GREETING")?.includes(door.directory),
+    );
+    assert.deepEqual(left, []);
   });
 
 test("a client that closes before the end gets its close answered and its command ended", async () => {

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { readFileSync, statSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { test } from "node:test";
+import { readStat } from "../../../src/agent/procfs.ts";
 import { bench, eventTypes, first, never, processesOf, task, until, workload } from "./support.ts";
 
 const log = (directory: string, name: string): string =>
@@ -28,6 +29,18 @@ test("a batch that succeeds completes with Nomad's events and keeps its output",
   assert.deepEqual(last?.Details, { exit_code: "0", signal: "0", oom_killed: "false" });
   assert.equal(log(allocation.directory, "b.stdout.0"), "done\n");
   assert.equal(log(allocation.directory, "b.stderr.0"), "oops\n");
+});
+
+test("a task that has ended is not to be run in, though a process that got away holds its output open", async (t) => {
+  const leftovers = "setsid env -i /bin/sleep 3 & exec sleep 600";
+  const workloads = await bench(t).start([workload([task("web", leftovers)])]);
+  const web = first(workloads).task("web");
+  await until("running", () => web?.pid !== undefined);
+  const pid = web?.pid ?? 0;
+  process.kill(pid, "SIGKILL");
+  await until("gone", () => readStat(pid) === undefined);
+  await until("seen", () => web?.pid === undefined);
+  assert.equal(web?.state, "running"); // until what it wrote is in its files
 });
 
 test("a batch that fails with no attempts left is failed", async (t) => {
