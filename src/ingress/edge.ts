@@ -79,9 +79,13 @@ export const createEdge = (needs: EdgeNeeds, options: EdgeOptions): Edge => {
     checkRequest(request);
     if (target.kind === "redirect") {
       redirect(request, response, target.location);
+      visits.answered(visit, response);
       return;
     }
-    if (applyCors(request, response, target.path)) return;
+    if (applyCors(request, response, target.path)) {
+      visits.answered(visit, response);
+      return;
+    }
     const match = matchRows(target.path);
     if (match === undefined) others(visit, target.path, request, response);
     else visits.take(visit, match, request, response);

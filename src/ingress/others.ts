@@ -4,23 +4,7 @@ import express, { type NextFunction, type Request, type Response } from "express
 import { type GatewayError, notFound, toGatewayError } from "../errors.ts";
 import { type Route, routes } from "../routes.ts";
 import { bareTrees, redirect, withQuery } from "./redirect.ts";
-import type { RowMatch } from "./row-match.ts";
-import type { Visit } from "./visit.ts";
-
-interface OthersNeeds {
-  readonly take: (
-    visit: Visit,
-    match: RowMatch,
-    request: IncomingMessage,
-    response: ServerResponse,
-  ) => void;
-  readonly refuse: (
-    visit: Visit,
-    request: IncomingMessage,
-    response: ServerResponse,
-    error: GatewayError,
-  ) => void;
-}
+import type { Visit, Visits } from "./visit.ts";
 
 /** `path`: as readTarget gives it. */
 export type Others = (
@@ -50,7 +34,11 @@ const unknownBelow = [
 
 const greeting = "serai: a gateway in front of Nomad client agents. The API is under /v1/.\n";
 
-export const createOthers = ({ take, refuse }: OthersNeeds): Others => {
+export const createOthers = ({
+  take,
+  refuse,
+  answered,
+}: Pick<Visits, "take" | "refuse" | "answered">): Others => {
   const visits = new WeakMap<IncomingMessage, Visit>();
 
   /** Once: V8 takes what an old WeakMap holds for alive until its next full collection. */
@@ -73,13 +61,16 @@ export const createOthers = ({ take, refuse }: OthersNeeds): Others => {
     app.all(toExpressPath(path), (request, response) =>
       take(visitOf(request), { rows, id: idOf(request) }, request, response),
     );
-  app.get("/", (_request, response) => {
+  app.get("/", (request, response) => {
     response.type("text/plain").send(greeting);
+    answered(visitOf(request), response);
   });
   for (const tree of bareTrees)
-    app.all(tree, (request, response) =>
-      redirect(request, response, withQuery(`${tree}/`, visitOf(request).url)),
-    );
+    app.all(tree, (request, response) => {
+      const visit = visitOf(request);
+      redirect(request, response, withQuery(`${tree}/`, visit.url));
+      answered(visit, response);
+    });
   for (const [tree, words] of unknownBelow)
     app.all(`${tree}/{*rest}`, (request, response) => refused(request, response, notFound(words)));
   app.use((request, response) => refused(request, response, notFound("")));

@@ -80,6 +80,8 @@ export interface Visits {
   ): void;
   /** Ends one for which no row is known. */
   refuse(visit: Visit, request: HttpRequest, response: HttpResponse, error: GatewayError): void;
+  /** Ends one that was answered without a row: a redirect, a preflight. */
+  answered(visit: Visit, response: HttpResponse): void;
   /** It is over, and answered. */
   depart(visit: Visit, response: HttpResponse, error: GatewayError | undefined): void;
 }
@@ -185,10 +187,14 @@ export const createVisits = (
     depart(visit, response, error);
   };
 
-  const refuseUnrouted: Visits["refuse"] = (visit, request, response, error) => {
-    refuse(request, response, error);
+  const endUnrouted = (visit: Visit, response: HttpResponse, error?: GatewayError): void => {
     needs.started(undefined);
     depart(visit, response, error);
+  };
+
+  const refuseUnrouted: Visits["refuse"] = (visit, request, response, error) => {
+    refuse(request, response, error);
+    endUnrouted(visit, response, error);
   };
 
   const take: Visits["take"] = (visit, match, request, response, known) => {
@@ -197,5 +203,5 @@ export const createVisits = (
     );
   };
 
-  return { read, begin, greet, take, refuse: refuseUnrouted, depart };
+  return { read, begin, greet, take, refuse: refuseUnrouted, answered: endUnrouted, depart };
 };

@@ -224,6 +224,35 @@ test("readiness says by name what is not well", async () => {
   assert.equal(await textOf(`${rig.adminUrl}/livez`), "alive\n");
 });
 
+test("what is answered without a route is counted and logged like any other: redirects, preflights, the greeting", async () => {
+  await using rig = await startRig();
+  const replies = [
+    await rig.get("/v1//client/stats"),
+    await rig.get("/v1/client/fs"),
+    await rig.get("/"),
+    await request(`${rig.url}/v1/client/stats`, {
+      method: "OPTIONS",
+      headers: { origin: "http://elsewhere", "access-control-request-method": "GET" },
+    }).then(async ({ statusCode, headers, body }) => {
+      await body.dump();
+      return { status: statusCode, headers };
+    }),
+  ];
+  assert.deepEqual(
+    replies.map(({ status }) => status),
+    [307, 307, 200, 204],
+  );
+  const metrics = await scrape(rig);
+  for (const [code, count] of [
+    [307, 2],
+    [200, 1],
+    [204, 1],
+  ] as const)
+    assert.equal(figure(metrics, "serai_http_requests_total", 'route="unmatched"', `code="${code}"`), count); // biome-ignore format: one line
+  for (const { headers } of replies)
+    assert.ok(rig.logText().includes(`"id":"${headers["x-request-id"]?.toString()}"`));
+});
+
 test("a request with too many parameters is counted, logged and answered with its id like any other", async () => {
   await using rig = await startRig();
   const query = Array.from({ length: 300 }, (_, at) => `a${at}=1`).join("&");

@@ -55,6 +55,7 @@ test("a path that is looked up has the rows and the id that express gives it", a
       response.end();
     },
     refuse: (_visit, _request, response) => void response.end(),
+    answered: () => undefined,
   });
   await using server = createServer((request, response) =>
     others(visit, request.url ?? "", request, response),
