@@ -19,7 +19,7 @@ export interface Pump {
   push(data: RawData, isBinary: boolean): void;
   /** Calls back once when everything pushed was handed to the system; never when the receiver was lost before. */
   whenFlushed(then: () => void): void;
-  /** No timer is left; the sender is not paused by us any more. */
+  /** No timer is left, nothing is waited for; the sender is not paused by us any more. */
   stop(): void;
 }
 
@@ -67,6 +67,7 @@ export const createPump = (from: WebSocket, to: WebSocket, terms: PumpTerms): Pu
     stop() {
       stopped = true;
       clear();
+      terms.waits(undefined);
       if (paused) from.resume();
     },
   };

@@ -47,16 +47,17 @@ test("input that a command left untaken does not cut what it said before it ende
     setTimeout(() => {
       say(socket, 200);
       socket.send(exitFrame(3));
-    }, 500);
+    }, 1_000);
   });
-  const limits = { stallMs: 1_000, closeMs: 100, maxWaitingBytes: 64 * mib };
+  const limits = { stallMs: 2_000, closeMs: 100, maxWaitingBytes: 64 * mib };
   await using gate = await gateTo(agent.address, limits);
   const { socket, messages, closed } = caller(gate);
   await once(socket, "open");
   say(socket, 400);
   socket.pause();
-  await wait(1_300); // longer than the input may stand still, and not as long as the output may
-  assert.equal(gate.exchanges[0]?.tally.exitCode, 3);
+  await eventually(() => gate.exchanges[0]?.tally.exitCode, 3);
+  assert.equal(gate.exchanges[0]?.tally.agentStalledAtMs, undefined);
+  await wait(1_200); // longer than the input may stand still, and not as long as the output may
   socket.resume();
   assert.deepEqual(await closed, { code: 1000, reason: "" });
   assert.equal(messages.length, 201);
