@@ -7,6 +7,7 @@ import { connect as connectTcp, isIP, type LookupFunction, type Socket } from "n
 import type { Duplex } from "node:stream";
 import { TLSSocket } from "node:tls";
 import { type Facts, GatewayError, toGatewayError } from "../errors.ts";
+import { ConnectionLost } from "../upstream/connection.ts";
 import type { Intake } from "../upstream/intake.ts";
 import type { HostPort, Policy } from "./address.ts";
 import { isTlsFault } from "./reasons.ts";
@@ -93,18 +94,24 @@ export const feed = (socket: Duplex, intake: Intake): void => {
 
 const ignore = (): void => undefined;
 
-/** Calls back once: when the socket is connected, or has failed to. */
+/** Calls back once: when the socket is connected, or has failed to. A tunnel that is cut closes its connections without an error. */
 export const whenConnected = (
   socket: Socket,
   event: "connect" | "secureConnect",
   callback: Callback,
 ): void => {
-  const failed = (error: Error): void => callback(error, null);
+  const failed = (error: Error): void => {
+    socket.off("close", closed);
+    callback(error, null);
+  };
+  const closed = (): void => failed(new ConnectionLost("it closed before it was connected"));
   socket.once("error", failed);
+  socket.once("close", closed);
   socket.once(event, () => {
     socket.on("error", ignore); // until whoever has it now listens himself
     callback(null, socket);
     socket.off("error", failed); // would hold all that belongs to the dial for as long as the socket is open
+    socket.off("close", closed);
   });
 };
 

@@ -6,6 +6,7 @@ import { createPolicy } from "../../src/reach/address.ts";
 import { createConnector } from "../../src/reach/connector.ts";
 import { tunnelled } from "../../src/reach/tunnelled.ts";
 import { createHub, type Hub } from "../../src/tunnel/hub.ts";
+import { serveTunnel } from "../../src/tunnel/serve.ts";
 import { deadAddress } from "../support/faulty-agent.ts";
 import { until } from "../support/processes.ts";
 import { behind, connectedPair } from "../tunnel/support.ts";
@@ -49,4 +50,33 @@ test("where a server can be asked, or no tunnel is expected, nobody waits", asyn
   const old = createHub({ clock: systemClock, told: () => undefined }, { graceMs: -1 });
   assert.match(await connecting(old, true), /connection refused/);
   await old.close(AbortSignal.abort());
+});
+
+test("a tunnel that is cut in the midst of a TLS handshake gives no connection, at once", async () => {
+  await using pair = await connectedPair();
+  const hub = createHub({ clock: systemClock, told: () => undefined });
+  const { promise: begun, resolve } = Promise.withResolvers<void>();
+  serveTunnel(pair.far, {
+    accept: (incoming) => incoming.take().once("data", () => resolve()), // and says nothing to it
+    draining: () => undefined,
+  });
+  let counts = true;
+  hub.accept({ nodeId, socket: pair.near, from: "a", mayStay: () => counts });
+  const peer = { named: { node: "n" }, tls: true };
+  const connector = tunnelled({
+    tunnels: hub,
+    nodeId,
+    peer,
+    direct: undefined,
+    waits: false,
+    tls: undefined,
+  });
+  const told: (string | undefined)[] = [];
+  connector.connect((error) => told.push(error?.message));
+  await begun;
+  counts = false;
+  hub.recheck();
+  await until("it is told", () => told.length > 0);
+  assert.deepEqual(told, ["node n cannot be reached: connection lost"]);
+  await hub.close(AbortSignal.abort());
 });
