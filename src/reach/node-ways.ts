@@ -61,7 +61,7 @@ export const createWays = (
 
   /**
    * One connection; the node's circuit learns of it here, however many exchanges wait for it. Those that waited while it
-   * opened are refused at once.
+   * opened are refused at once. A tunnel that is full says nothing of whether its node can be reached.
    */
   const open: Connector["connect"] = (callback, intake) => {
     const { reason } = circuit;
@@ -71,8 +71,10 @@ export const createWays = (
       return () => undefined;
     }
     return connector.connect((error, socket) => {
-      if (error) circuit.failed(toGatewayError(error).facts.reason ?? "connection failed");
-      else circuit.succeeded();
+      const refusal = error && toGatewayError(error);
+      if (refusal === null) circuit.succeeded();
+      else if (refusal.code !== "overloaded")
+        circuit.failed(refusal.facts.reason ?? "connection failed");
       callback(error, socket);
     }, intake);
   };

@@ -1,14 +1,19 @@
 /** A node that has an address and a tunnel that comes back: which way is taken, and when it is waited for. */
 import assert from "node:assert/strict";
+import { createServer } from "node:http";
+import { performServerHandshake } from "node:http2";
 import { test } from "node:test";
 import { systemClock } from "../../src/lib/clock.ts";
 import { createPolicy } from "../../src/reach/address.ts";
 import { createConnector } from "../../src/reach/connector.ts";
 import { tunnelled } from "../../src/reach/tunnelled.ts";
 import { createHub, type Hub } from "../../src/tunnel/hub.ts";
+import { tunnelAddress } from "../../src/tunnel/protocol.ts";
 import { serveTunnel } from "../../src/tunnel/serve.ts";
+import { front, nodeAt, pathOf, nodeId as placedOn } from "../carry/front.ts";
 import { deadAddress } from "../support/faulty-agent.ts";
 import { until } from "../support/processes.ts";
+import { get, rawClient, rawRequest } from "../support/raw-client.ts";
 import { behind, connectedPair } from "../tunnel/support.ts";
 
 const nodeId = "11111111-1111-4111-8111-111111111111";
@@ -78,5 +83,34 @@ test("a tunnel that is cut in the midst of a TLS handshake gives no connection, 
   hub.recheck();
   await until("it is told", () => told.length > 0);
   assert.deepEqual(told, ["node n cannot be reached: connection lost"]);
+  await hub.close(AbortSignal.abort());
+});
+
+test("a tunnel that is full is 503 each time: it says nothing of whether its node can be reached", async () => {
+  await using pair = await connectedPair();
+  const hub = createHub({ clock: systemClock, told: () => undefined });
+  const agent = createServer((_request, response) => void response.write("{}"));
+  performServerHandshake(pair.far, { settings: { maxConcurrentStreams: 1 } }).on(
+    "stream",
+    (stream) => {
+      stream.on("error", () => undefined);
+      stream.respond({ ":status": 200 });
+      agent.emit("connection", stream);
+    },
+  );
+  hub.accept({ nodeId: placedOn, socket: pair.near, from: "a", mayStay: () => true });
+  await using gate = await front({
+    route: "fs.logs",
+    node: nodeAt(tunnelAddress(placedOn)),
+    reach: { tunnels: hub, failures: 3, openMs: 60_000 },
+  });
+  const follower = rawClient(gate.port, get(pathOf("fs.logs")));
+  await follower.seen("{}");
+  for (let nth = 0; nth < 5; nth++) {
+    const { status, headers } = await rawRequest(gate.port, get(pathOf("fs.logs")));
+    assert.equal(`${status} ${headers.get("x-serai-error")}`, "503 overloaded");
+  }
+  assert.equal(gate.reach.stats.openCircuits, 0);
+  follower.socket.destroy();
   await hub.close(AbortSignal.abort());
 });
