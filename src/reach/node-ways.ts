@@ -48,6 +48,8 @@ export interface NodeWays {
   /** Ends everything at once. */
   destroy(reason: GatewayError): void;
   readonly stats: { readonly running: number; readonly waiting: number; readonly sockets: number };
+  /** Something goes over them: ways that are made anew would not count it on their bounds. */
+  readonly isBusy: boolean;
 }
 
 export const createWays = (
@@ -154,6 +156,9 @@ export const createWays = (
         waiting: a.waiting + b.waiting,
         sockets: sockets.size + opening,
       };
+    },
+    get isBusy() {
+      return Object.values(this.stats).some((count) => count > 0);
     },
   };
 };

@@ -127,8 +127,7 @@ export const createReach = (
   };
   const sweep = (): void => {
     const before = now() - options.idleMs;
-    for (const [id, old] of held)
-      if (old.usedAtMs < before && old.ways.stats.sockets === 0) drop(id, old);
+    for (const [id, old] of held) if (old.usedAtMs < before && !old.ways.isBusy) drop(id, old);
   };
   const timer = setInterval(sweep, sweepMs);
   timer.unref();

@@ -217,6 +217,27 @@ test("streams never take the short calls' connections, and over their bound they
   await agent.idle();
 });
 
+test("a node whose streams last longer than pools are kept unused keeps to their bound", async (t) => {
+  t.mock.timers.enable({ apis: ["setInterval"] });
+  await using agent = await faultyAgent(({ socket }) =>
+    socket.write("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n"),
+  );
+  await using gate = await front({
+    route: "fs.logs",
+    node: nodeAt(agent.address),
+    reach: { streamConnections: 1, idleMs: -1 }, // at once
+  });
+  const follower = rawClient(gate.port, get(pathOf("fs.logs")));
+  await follower.seen("{}");
+  t.mock.timers.tick(60_000);
+  assert.equal(gate.reach.stats.running, 1);
+  assert.equal((await rawRequest(gate.port, get(pathOf("fs.logs")))).status, 503);
+  follower.socket.destroy();
+  await agent.idle();
+  t.mock.timers.tick(60_000);
+  assert.equal(gate.reach.stats.nodes, 0);
+});
+
 test("a node that moved is asked at its new address, and its old pools are closed", async () => {
   await using before = await faultyAgent(ok);
   await using after = await faultyAgent(ok);
