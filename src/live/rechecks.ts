@@ -57,6 +57,8 @@ export const createRechecks = (
   const monotonic = (): number => clock.monotonic();
   let rechecking: Promise<void> | undefined;
   let following: Promise<void> | undefined;
+  /** The last question could not be answered. */
+  let isAway = false;
 
   const unchecked = (entry: Entry): void => {
     if (monotonic() - entry.checkedAtMs > options.uncheckedMs)
@@ -73,6 +75,7 @@ export const createRechecks = (
       return;
     }
     options.onRecheck("kept");
+    isAway = false;
     entry.principal = principal;
     entry.checkedAtMs = monotonic();
     if (principal.expiresAtMs !== undefined) expiresAt(principal.expiresAtMs);
@@ -80,6 +83,7 @@ export const createRechecks = (
 
   const refused = (group: readonly Entry[], error: unknown): void => {
     const gone = error instanceof GatewayError && error.code === "permission_denied";
+    isAway = !gone;
     for (const entry of group) {
       options.onRecheck(gone ? "ended" : "failed");
       if (gone) end(entry, "revoked", ended("the token was revoked"));
@@ -127,15 +131,13 @@ export const createRechecks = (
     return following;
   };
 
-  const timer =
-    options.recheckMs > 0
-      ? setInterval(() => {
-          if (rechecking !== undefined) return;
-          recheck().catch((error: unknown) =>
-            log.error({ err: error }, "recheck of rights failed"),
-          );
-        }, options.recheckMs)
-      : undefined;
+  /** A source that is away takes its time for each question: what waits behind them is not renewed meanwhile. */
+  const look = (): void => {
+    if (rechecking === undefined)
+      recheck().catch((error: unknown) => log.error({ err: error }, "recheck of rights failed"));
+    else if (isAway) for (const entry of entries()) if (lasts(entry)) unchecked(entry);
+  };
+  const timer = options.recheckMs > 0 ? setInterval(look, options.recheckMs) : undefined;
   timer?.unref();
 
   return { recheck, stop: () => clearInterval(timer) };

@@ -258,6 +258,35 @@ test("while the source of rights is away they are honoured for a while, then not
   assert.equal((await aborted(one)).words, "access ended: the token cannot be checked any more");
 });
 
+test("rights whose turn has not come while their source is away are honoured no longer than others", async (t) => {
+  let nowMs = 1_000_000;
+  const clock: Clock = { now: () => nowMs, monotonic: () => nowMs };
+  const silent = Promise.withResolvers<Principal>();
+  let asked = 0;
+  const authenticate: Authenticate = () =>
+    ++asked === 1 ? Promise.reject(new GatewayError("identity_unavailable")) : silent.promise;
+  const { ledger, exchange } = bench(
+    { recheckMs: 10, uncheckedMs: 30_000 },
+    { authenticate, clock },
+  );
+  const all = Array.from({ length: 40 }, (_, nth) => exchange("fs.logs", `secret ${nth}`));
+  for (const one of all) ledger.admit(one, principal(), scope);
+  const short = exchange("fs.ls");
+  ledger.admit(short, principal(), scope);
+  const keep = setInterval(() => undefined, 1_000);
+  t.after(() => clearInterval(keep));
+  const rechecked = ledger.recheck();
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  assert.ok(all.every(({ signal }) => !signal.aborted));
+  nowMs += 30_001;
+  for (const { words } of await Promise.all(all.map(aborted)))
+    assert.equal(words, "access ended: the token cannot be checked any more");
+  assert.equal(short.signal.aborted, false);
+  silent.resolve(principal());
+  await rechecked;
+  await ledger.close(AbortSignal.timeout(100));
+});
+
 test("rights are rechecked by themselves", async () => {
   const authenticate: Authenticate = () => {
     throw new GatewayError("permission_denied");
