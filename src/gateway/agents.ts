@@ -12,7 +12,7 @@ import { createReach, type Reaches } from "../reach/reach.ts";
 import type { Tunnels } from "../reach/tunnelled.ts";
 import type { EmbeddedNeeds } from "../registry/embedded/registry.ts";
 import { nodeOfTunnelAddress } from "../tunnel/protocol.ts";
-import { readText } from "./identity.ts";
+import { readClientTls } from "./client-tls.ts";
 
 export interface Agents extends Pick<EmbeddedNeeds, "dispatcher" | "addressFault"> {
   readonly reaches: Reaches;
@@ -46,12 +46,7 @@ export const openAgents = (
     dialled: metrics.dialled,
     tunnels,
     waitsForTunnels: isNomad(registry) && !nomad.throughServers,
-    tls: {
-      ca: readText(reach.caFile),
-      cert: readText(reach.certFile),
-      key: readText(reach.keyFile),
-      servername: `client.${region}.nomad`,
-    },
+    tls: readClientTls("reach", reach, `client.${region}.nomad`),
   };
   const reaches = closers.own(
     createReach(

@@ -7,7 +7,8 @@ import type { PassThrough } from "../ingress/passing.ts";
 import { createServers, type Servers, type ServersOptions } from "../nomad/servers.ts";
 import { followAclEvents } from "../registry/nomad/acl-events.ts";
 import { createNomadFeed } from "../registry/nomad/feed.ts";
-import { authenticateWith, type Identity, readText } from "./identity.ts";
+import { readClientTls } from "./client-tls.ts";
+import { authenticateWith, type Identity } from "./identity.ts";
 import { type Issuers, openIssuers } from "./issuers.ts";
 import { observeNomadFeed } from "./observing.ts";
 import { openPassing } from "./passing.ts";
@@ -25,12 +26,7 @@ export interface Opened {
 const tlsOf = ({ nomad, region }: ServerConfig): ServersOptions["tls"] =>
   nomad.addresses.every((address) => address.startsWith("http:"))
     ? undefined
-    : {
-        ca: readText(nomad.caFile),
-        cert: readText(nomad.certFile),
-        key: readText(nomad.keyFile),
-        servername: `server.${region}.nomad`,
-      };
+    : readClientTls("nomad", nomad, `server.${region}.nomad`);
 
 const openServers = ({ closers }: HomeNeeds, config: ServerConfig): Servers =>
   closers.own(

@@ -1,5 +1,4 @@
 /** Where principals come from, as configured: files, JWTs of known issuers, the anonymous policy. */
-import { readFileSync } from "node:fs";
 import { compileAcl } from "../acl/acl.ts";
 import { createAclAnswers } from "../acl/answers.ts";
 import { createAuthenticate } from "../acl/authenticate.ts";
@@ -116,6 +115,3 @@ export const openIdentity = async (
     },
   };
 };
-
-export const readText = (file: string | undefined): string | undefined =>
-  file === undefined ? undefined : readFileSync(file, "utf8");

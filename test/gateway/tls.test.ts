@@ -225,6 +225,28 @@ test("settings that would leave a door open keep the gateway from starting, or a
     assert.equal((await program.ended).code, 1);
     assert.match(program.errors.join("\n"), /SERAI_TLS_CERT_FILE: needs tls\.key_file/);
   });
+  await t.test("a certificate for agents or servers with the key of another one", async () => {
+    authorities(home);
+    for (const section of ["reach", "nomad"]) {
+      const name = section.toUpperCase();
+      const program = home.spawn(
+        ["server", "--listen", "127.0.0.1:0", "--data-dir", inHome(home, `d3-${section}`)],
+        {
+          env: {
+            SERAI_REGISTRY: section === "nomad" ? "nomad" : "embedded",
+            SERAI_NOMAD_ADDRESSES: "https://127.0.0.1:9",
+            [`SERAI_${name}_CERT_FILE`]: inHome(home, "one.pem"),
+            [`SERAI_${name}_KEY_FILE`]: inHome(home, "two.key"),
+          },
+        },
+      );
+      assert.equal((await program.ended).code, 1);
+      assert.match(
+        program.errors.join("\n"),
+        new RegExp(`the certificates of ${section} cannot be used: .*key values mismatch`),
+      );
+    }
+  });
   const gateway = await home.gateway(
     { http: { listen: "0.0.0.0:0" } },
     { env: { SERAI_ADMIN_TOKEN: "an-admin-token-of-some-length" } },
