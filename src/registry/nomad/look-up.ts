@@ -19,14 +19,14 @@ const readPlacements = (body: Buffer): readonly Placement[] => {
 export const lookUp = async (
   ask: AskServers,
   id: string,
-  { answerTimeoutMs }: Pick<NomadFeedBounds, "answerTimeoutMs">,
+  { questionTimeoutMs }: Pick<NomadFeedBounds, "questionTimeoutMs">,
   signal: AbortSignal,
 ): Promise<Placement | undefined> => {
   signal.throwIfAborted();
   if (!isUuid(id)) return undefined;
   const answer = await ask(
     `/v1/allocations?prefix=${id}&namespace=*&task_states=false`,
-    { timeoutMs: answerTimeoutMs, maxBytes },
+    { timeoutMs: questionTimeoutMs, maxBytes },
     signal,
   );
   if (answer.status !== 200)

@@ -24,7 +24,7 @@ type BookBounds = Pick<
   | "addressTtlMs"
   | "addressRetryMs"
   | "maxNodeFlights"
-  | "answerTimeoutMs"
+  | "questionTimeoutMs"
 >;
 
 interface Known {
@@ -78,7 +78,7 @@ export class NodeBook implements NomadNodes {
         maxFlights: bounds.maxNodeFlights,
         negativeTtlMs,
         maxNegative,
-        flightTimeoutMs: Math.min(nodeTimeoutMs, bounds.answerTimeoutMs),
+        flightTimeoutMs: nodeTimeoutMs,
       },
     );
   }
@@ -155,7 +155,7 @@ export class NodeBook implements NomadNodes {
     try {
       const answer = await this.#needs.ask(
         `/v1/node/${id}`,
-        { timeoutMs: this.#bounds.answerTimeoutMs, maxBytes: this.#bounds.maxNodeBytes },
+        { timeoutMs: this.#bounds.questionTimeoutMs, maxBytes: this.#bounds.maxNodeBytes },
         signal,
       );
       if (answer.status === 404) return undefined;

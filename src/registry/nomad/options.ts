@@ -6,8 +6,10 @@ export interface NomadFeedBounds {
   readonly silenceMs: number;
   /** How long the event that was resumed from is waited for; without it, changes may have been missed. */
   readonly resumeMs: number;
-  /** A head, a whole page or a document takes no longer. */
+  /** A head or a whole page takes no longer. */
   readonly answerTimeoutMs: number;
+  /** What somebody waits for, an allocation or a node's address: after this long the next server is asked. */
+  readonly questionTimeoutMs: number;
   readonly minBackoffMs: number;
   readonly maxBackoffMs: number;
   /** A stream that lasted this long starts the back-off anew. */
@@ -36,6 +38,7 @@ export const defaultBounds: NomadFeedBounds = {
   silenceMs: 45_000,
   resumeMs: 3_000,
   answerTimeoutMs: 60_000,
+  questionTimeoutMs: 3_000,
   minBackoffMs: 250,
   maxBackoffMs: 15_000,
   steadyMs: 10_000,

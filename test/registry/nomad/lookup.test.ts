@@ -3,7 +3,9 @@ import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { test } from "node:test";
 import { GatewayError } from "../../../src/errors.ts";
+import { PackedDirectory } from "../../../src/registry/directory.ts";
 import { answers } from "../../support/scripted-nomad.ts";
+import { until } from "../until.ts";
 import { nodeEntry, patience, placementOf } from "./feed-harness.ts";
 import { FeedUnderTest } from "./feed-under-test.ts";
 
@@ -97,4 +99,32 @@ test("a caller who leaves while the servers think takes the question along", asy
   setImmediate(() => caller.abort(reason));
   await assert.rejects(asked, reason);
   if (under.nomad.requests.length > 0) await cut;
+});
+
+test("a server that does not answer a look-up in time gives way to the next, which answers it", async () => {
+  await using under = await FeedUnderTest.start({}, {}, 2);
+  const { time, feed } = under;
+  const [first, second] = under.nomads;
+  assert.ok(first && second);
+  const [one, another] = [placementOf(node.id), placementOf(node.id)];
+  second.know(one, another);
+  first.overrides.set("/v1/allocations", answers.never);
+  const directory = new PackedDirectory({ clock: time, timers: time, feed });
+  const found = directory.find(one.id, patience());
+  await until("the first is asked", () => first.asked("/v1/allocations").length === 1);
+  time.advance(3_000);
+  assert.deepEqual(await found, one);
+  assert.deepEqual(await directory.find(another.id, patience()), another);
+});
+
+test("a server that does not answer a question for a node in time gives way to the next", async () => {
+  await using under = await FeedUnderTest.start({}, {}, 2);
+  const [first, second] = under.nomads;
+  assert.ok(first && second);
+  second.knowNode(node);
+  first.overrides.set(`/v1/node/${node.id}`, answers.never);
+  const found = under.feed.nodes.find(node.id, patience());
+  await until("the first is asked", () => first.asked(`/v1/node/${node.id}`).length === 1);
+  under.time.advance(3_000);
+  assert.deepEqual(await found, node);
 });
