@@ -41,7 +41,7 @@ const readOn: Enough = () => {};
 const allocationFields = ["ID", "Namespace", "NodeID", "JobID", "TaskGroup", "ClientStatus"];
 const allocationNames = new Names(allocationFields);
 
-/** Undefined for what is no allocation on a node. */
+/** Undefined for what is no allocation on a node, or has a name that is too long to be held. */
 export const readAllocation = (cursor: JsonCursor, enough = readOn): Placement | undefined => {
   const texts: Record<string, string | undefined> = {};
   let missing = allocationFields.length;
@@ -54,12 +54,13 @@ export const readAllocation = (cursor: JsonCursor, enough = readOn): Placement |
   const {
     ID: id = "",
     NodeID: nodeId = "",
-    Namespace: namespace = "default",
-    JobID: jobId = "",
-    TaskGroup: taskGroup = "",
+    Namespace: namespace,
+    JobID: jobId,
+    TaskGroup: taskGroup,
     ClientStatus: status = "",
   } = texts;
   if (!isUuid(id) || !isUuid(nodeId)) return undefined;
+  if (namespace === undefined || jobId === undefined || taskGroup === undefined) return undefined;
   return { id, nodeId, namespace, jobId, taskGroup, terminal: terminalOf(status) };
 };
 

@@ -16,7 +16,7 @@ const minus = 0x2d;
 const zero = 0x30;
 const nine = 0x39;
 const space = 0x20;
-/** Texts longer than this are none of the names that are read here. */
+/** Longer texts are none of the names that are read here: whoever may submit a job chooses its name. */
 const maxTextBytes = 4_096;
 
 const unescaped = (quoted: string): string => {
@@ -128,7 +128,7 @@ export class JsonCursor {
     this.#at = this.#end;
   }
 
-  /** A text; undefined for any other value, which is skipped. */
+  /** A text; undefined for any other value, or one longer than any name that is held, which is skipped. */
   text(): string | undefined {
     this.#space();
     if (this.#bytes[this.#at] === quote) return this.#takeString();
@@ -222,11 +222,10 @@ export class JsonCursor {
     this.#at++;
   }
 
-  #takeString(): string {
-    this.#space();
+  #takeString(): string | undefined {
     const start = this.#at;
     this.#skipString();
-    if (this.#at - start > maxTextBytes) throw new SyntaxError("a name is too long");
+    if (this.#at - start > maxTextBytes) return undefined;
     const text = this.#bytes.toString("utf8", start + 1, this.#at - 1);
     return text.includes("\\") ? unescaped(`"${text}"`) : text;
   }

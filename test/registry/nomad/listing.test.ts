@@ -316,3 +316,24 @@ test("documents that are no allocation on a node are left out", async () => {
   await under.synced();
   assert.deepEqual([...under.record.allocations.values()], [good]);
 });
+
+// Nomad sets no bound to a job's or a group's name: whoever may submit a job chooses them
+for (const [what, long] of [
+  ["job", { jobId: "j".repeat(5_000) }],
+  ["group", { taskGroup: "g".repeat(5_000) }],
+] as const)
+  test(`an allocation whose ${what}'s name is too long to be held is left out, and nothing else with it`, async () => {
+    await using under = await FeedUnderTest.start();
+    const { nomad, record, feed } = under;
+    const [listed, told, later] = some(3);
+    assert.ok(listed && told && later);
+    const [longListed, longTold] = [placementOf(node.id, long), placementOf(node.id, long)];
+    nomad.know(longListed, listed);
+    await under.synced();
+    nomad.put(longTold, told);
+    nomad.put(later);
+    await until("what comes later is told", () => record.allocations.has(later.id));
+    assert.deepEqual([...record.allocations.values()], [listed, told, later]);
+    assert.deepEqual([under.losses, under.warnings()], [[], []]);
+    assert.equal(await feed.lookup(longListed.id, patience()), undefined);
+  });
