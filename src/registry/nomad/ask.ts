@@ -41,6 +41,15 @@ const aboutTheQuestion: ReadonlySet<number> = new Set([200, 403, 404]);
 export const unavailable = (reason: string, cause?: unknown): GatewayError =>
   new GatewayError("registry_unavailable", { reason }, { cause });
 
+/** What was asked for is more than may be taken in. */
+export class AnswerTooLarge extends GatewayError {
+  constructor(maxBytes: number) {
+    super("registry_unavailable", {
+      reason: `a server's answer is larger than ${maxBytes} bytes`,
+    });
+  }
+}
+
 /** Why, without the words for callers that go before it. */
 export const reasonOf = (error: unknown): string => {
   if (error instanceof GatewayError && error.facts.reason !== undefined) return error.facts.reason;
@@ -105,9 +114,7 @@ const askOne = async (
       bodyTimeout: 0,
       signal: AbortSignal.any([signal, deadline.signal]),
     });
-    const body = await readBounded(answer.body, maxBytes, () =>
-      unavailable(`a server's answer is larger than ${maxBytes} bytes`),
-    );
+    const body = await readBounded(answer.body, maxBytes, () => new AnswerTooLarge(maxBytes));
     return {
       status: answer.statusCode,
       index: indexOf(headerOf(answer.headers, "x-nomad-index")),
@@ -145,6 +152,7 @@ export const createAskServers =
         failure = toUnavailable(error);
       }
       servers.failed(origin);
+      if (failure instanceof AnswerTooLarge) break; // it is for whoever asks to ask for less
     }
     throw failure;
   };

@@ -5,7 +5,7 @@
 import { setImmediate as turn } from "node:timers/promises";
 import type { Clock } from "../../ports.ts";
 import { pause, type Timers } from "../timers.ts";
-import { type AskServers, type ServerAnswer, unavailable, wordsOf } from "./ask.ts";
+import { AnswerTooLarge, type AskServers, type ServerAnswer, unavailable, wordsOf } from "./ask.ts";
 import { readAllocation, readList, readNode, type Told } from "./documents.ts";
 import type { JsonCursor } from "./json-cursor.ts";
 import type { NomadFeedBounds } from "./options.ts";
@@ -80,12 +80,14 @@ export class Listing {
   /** What the stream told while the page was on its way: the newest of each. */
   readonly #pending = new Map<string, { readonly index: number; readonly told: Told }>();
   #index: number | undefined;
+  #perPage: number;
   #pages = 0;
   #overflowed = false;
 
   constructor(needs: ListingNeeds, bounds: ListingBounds, signal: AbortSignal) {
     this.#needs = needs;
     this.#bounds = bounds;
+    this.#perPage = bounds.perPage;
     this.#signal = signal;
   }
 
@@ -117,14 +119,16 @@ export class Listing {
     } while (token !== undefined);
   }
 
-  /** Asks until the page is there; its items told, and what came meanwhile after them. Answers the next page's token. */
+  /**
+   * Asks until the page is there, with fewer items where it is too large; its items told, and what came meanwhile after
+   * them. Answers the next page's token.
+   */
   async #page(list: List, token: string | undefined): Promise<string | undefined> {
     const next = token === undefined ? "" : `&next_token=${encodeURIComponent(token)}`;
-    const path = `${list.path}per_page=${this.#bounds.perPage}${next}`;
     for (let failures = 0; ; failures++) {
       this.#pending.clear();
       try {
-        const answer = await this.#ask(path);
+        const answer = await this.#ask(`${list.path}per_page=${this.#perPage}${next}`);
         this.#checkIndex(list, answer.index);
         await this.#tellItems(answer.body, list.read);
         this.#tellPending(answer.index);
@@ -132,6 +136,7 @@ export class Listing {
       } catch (error) {
         this.#signal.throwIfAborted();
         if (error instanceof ListingBroken) throw error;
+        if (error instanceof AnswerTooLarge) this.#perPage = Math.ceil(this.#perPage / 2);
         this.#needs.failed(error);
         await pause(this.#needs.timers, this.#needs.backoffMs(failures), this.#signal);
         this.#signal.throwIfAborted();
