@@ -2,6 +2,7 @@
 import type { Dispatcher } from "undici";
 import { errnoOf, GatewayError } from "../../errors.ts";
 import { readBounded } from "../../lib/read-bounded.ts";
+import { Turns } from "../../lib/turns.ts";
 import type { Servers } from "../../nomad/servers.ts";
 import type { Timers } from "../timers.ts";
 import { regionWords } from "./sentences.ts";
@@ -35,6 +36,8 @@ export type AskServers = (
   signal: AbortSignal,
 ) => Promise<ServerAnswer>;
 
+/** Nomad admits 100 connections an address: callers' rights, the streams and what is passed through need theirs. */
+const maxRequests = 24;
 const maxWordsOfRefusal = 200;
 const aboutTheQuestion: ReadonlySet<number> = new Set([200, 403, 404]);
 
@@ -132,27 +135,36 @@ const toUnavailable = (error: unknown): GatewayError =>
     : unavailable(`no Nomad server answers (${errnoOf(error) ?? "connection lost"})`, error);
 
 /** Throws `registry_unavailable` when no server answers, the signal's reason when it aborts. */
-export const createAskServers =
-  (source: ServersSource): AskServers =>
-  async (path, bounds, signal) => {
-    const { servers } = source;
-    let failure = unavailable("no Nomad server answers");
-    for (let tries = 0; tries < servers.addresses.length; tries++) {
+const askInTurn = async (
+  source: ServersSource,
+  path: string,
+  bounds: AnswerBounds,
+  signal: AbortSignal,
+): Promise<ServerAnswer> => {
+  const { servers } = source;
+  let failure = unavailable("no Nomad server answers");
+  for (let tries = 0; tries < servers.addresses.length; tries++) {
+    signal.throwIfAborted();
+    const origin = servers.current;
+    try {
+      const answer = await askOne(source, origin, path, bounds, signal);
+      if (aboutTheQuestion.has(answer.status)) return answer;
+      const said = wordsOf(answer.body);
+      failure = unavailable(
+        regionWords(said, source.region) ?? `a Nomad server says ${answer.status} ${said}`,
+      );
+    } catch (error) {
       signal.throwIfAborted();
-      const origin = servers.current;
-      try {
-        const answer = await askOne(source, origin, path, bounds, signal);
-        if (aboutTheQuestion.has(answer.status)) return answer;
-        const said = wordsOf(answer.body);
-        failure = unavailable(
-          regionWords(said, source.region) ?? `a Nomad server says ${answer.status} ${said}`,
-        );
-      } catch (error) {
-        signal.throwIfAborted();
-        failure = toUnavailable(error);
-      }
-      servers.failed(origin);
-      if (failure instanceof AnswerTooLarge) break; // it is for whoever asks to ask for less
+      failure = toUnavailable(error);
     }
-    throw failure;
-  };
+    servers.failed(origin);
+    if (failure instanceof AnswerTooLarge) break; // it is for whoever asks to ask for less
+  }
+  throw failure;
+};
+
+/** Questions wait for their turn, as many as there are; whoever asks bounds them. */
+export const createAskServers = (source: ServersSource): AskServers => {
+  const turns = new Turns(maxRequests);
+  return (path, bounds, signal) => turns.take(() => askInTurn(source, path, bounds, signal));
+};

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { test } from "node:test";
+import { setImmediate as turn } from "node:timers/promises";
 import { GatewayError } from "../../../src/errors.ts";
 import { PackedDirectory } from "../../../src/registry/directory.ts";
 import { answers } from "../../support/scripted-nomad.ts";
@@ -127,4 +128,22 @@ test("a server that does not answer a question for a node in time gives way to t
   await until("the first is asked", () => first.asked(`/v1/node/${node.id}`).length === 1);
   under.time.advance(3_000);
   assert.deepEqual(await found, node);
+});
+
+test("however many look-ups come at once, the servers get a few at a time: they admit 100 connections of one address", async () => {
+  await using under = await FeedUnderTest.start();
+  const { nomad, time, feed } = under;
+  const all = Array.from({ length: 200 }, () => placementOf(node.id));
+  nomad.know(...all);
+  const { promise: released, resolve: release } = Promise.withResolvers<void>();
+  nomad.overrides.set("/v1/allocations", (request, response) =>
+    nomad.answer(request, response, released),
+  );
+  const directory = new PackedDirectory({ clock: time, timers: time, feed });
+  const found = Promise.all(all.map(({ id }) => directory.find(id, patience())));
+  await until("they are asked", () => nomad.requests.length >= 24);
+  for (let turns = 0; turns < 200; turns++) await turn();
+  assert.equal(nomad.requests.length, 24);
+  release();
+  assert.deepEqual(await found, all);
 });
