@@ -8,7 +8,7 @@ export interface NomadFeedBounds {
   readonly resumeMs: number;
   /** A head or a whole page takes no longer. */
   readonly answerTimeoutMs: number;
-  /** What somebody waits for, an allocation or a node's address: after this long the next server is asked. */
+  /** What is waited for (an allocation, a node's address, why a stream is refused): then the next server is asked. */
   readonly questionTimeoutMs: number;
   readonly minBackoffMs: number;
   readonly maxBackoffMs: number;

@@ -32,7 +32,7 @@ export const whatIsMissing = async (
 /** In an operator's words; never rejects. */
 export const refusalOf = async (
   { ask, ownRights }: { readonly ask: AskServers; readonly ownRights?: OwnRights | undefined },
-  { answerTimeoutMs }: Pick<NomadFeedBounds, "answerTimeoutMs">,
+  { questionTimeoutMs }: Pick<NomadFeedBounds, "questionTimeoutMs">,
   signal: AbortSignal,
 ): Promise<string> => {
   const missing = await whatIsMissing(ownRights, signal);
@@ -40,7 +40,7 @@ export const refusalOf = async (
   for (const { path, right } of questions) {
     let answer: ServerAnswer;
     try {
-      answer = await ask(path, { timeoutMs: answerTimeoutMs, maxBytes }, signal);
+      answer = await ask(path, { timeoutMs: questionTimeoutMs, maxBytes }, signal);
     } catch (error) {
       return `the event stream is refused: ${reasonOf(error)}`;
     }

@@ -4,6 +4,7 @@ import { randomUUID } from "node:crypto";
 import { test } from "node:test";
 import { PackedDirectory } from "../../../src/registry/directory.ts";
 import { createBackoff } from "../../../src/registry/nomad/waits.ts";
+import { answers } from "../../support/scripted-nomad.ts";
 import { until } from "../until.ts";
 import { nodeEntry, patience, placementOf } from "./feed-harness.ts";
 import { FeedUnderTest } from "./feed-under-test.ts";
@@ -401,6 +402,24 @@ for (const { name, answer } of [
     under.time.advance(1_000);
     await under.completed(1);
   });
+
+test("a server that refuses the stream and tells no reason in time gives way to the next", async () => {
+  await using under = await FeedUnderTest.start({}, {}, 2);
+  const { time } = under;
+  const [first, second] = under.nomads;
+  assert.ok(first && second);
+  first.speaks = false;
+  first.overrides.set("/v1/allocations", answers.never);
+  under.feed.follow(under.record);
+  await until("it is watched", () => time.delays.includes(5_000));
+  time.advance(5_000);
+  await until("the reason is asked for", () => first.asked("/v1/allocations").length === 1);
+  time.advance(3_000);
+  await until("it backs off", () => time.delays.some((ms) => ms < 1_000));
+  time.advance(1_000);
+  await under.completed(1);
+  assert.equal(second.streams, 1);
+});
 
 test("a head that never comes is not waited for", async () => {
   await using under = await FeedUnderTest.start();
