@@ -8,6 +8,7 @@ import { createShares } from "./carry/shared/shares.ts";
 import type { ServerConfig } from "./config/server-schema.ts";
 import { openAgents } from "./gateway/agents.ts";
 import { openCallers } from "./gateway/callers.ts";
+import { openClientTls } from "./gateway/client-tls.ts";
 import type { Opened } from "./gateway/cluster.ts";
 import { openDoor } from "./gateway/doors.ts";
 import { type Identity, openIdentity } from "./gateway/identity.ts";
@@ -84,9 +85,14 @@ const assemble = async (
   const audit = closers.own(createAudit({ clock, output, recorded: metrics.auditRecorded }));
   const tunnels = openTunnels({ clock, log, metrics, audit }, config);
   const { hub, joinTokens } = tunnels;
-  const agents = openAgents({ clock, log, metrics, closers, tunnels: hub }, config);
+  const clientTls = openClientTls(log, config);
+  const agents = openAgents(
+    { clock, log, metrics, closers, tunnels: hub, tls: clientTls.agents },
+    config,
+  );
   const nextId = requestIds(randomBytes(requestIdPrefixBytes).toString("hex"));
-  const parts = { clock, log, metrics, audit, agents, joinTokens, closers, nextId };
+  const { servers: tls } = clientTls;
+  const parts = { clock, log, metrics, audit, agents, joinTokens, closers, tls, nextId };
   const { home, identity, passing } =
     config.registry === "nomad" ? await openNomad(parts, config) : await openOwn(parts, config);
 
@@ -181,6 +187,7 @@ const assemble = async (
     draining,
     tunnels,
     callers,
+    clientTls,
   };
   return {
     url: door.url,

@@ -32,7 +32,7 @@ export const serverRows = section("The gateway", {
     token: secret(optional(secretText, "the gateway's own ACL token: read-job in all namespaces and node read")),
     service_token: secret(optional(secretText, "what agents and servers are shown for callers with a JWT of `acl.jwt.issuers`, which they do not know; see docs/security.md")),
     ca_file: optional(filePath, "authorities of the servers' certificates; the system's without it"),
-    cert_file: optional(filePath, "certificate shown to servers that ask for one"),
+    cert_file: optional(filePath, "certificate shown to servers that ask for one; read again at SIGHUP"),
     key_file: optional(filePath, "its private key"),
     agent_connect: setting(duration, "1s", "connecting to an agent in front of a cluster, where `timeouts.connect` is for servers alone"),
     through_servers: setting(flag, true, "a request whose agent cannot be dialled goes through a server, which has a connection from each agent; false: 502"),
@@ -66,7 +66,7 @@ export const serverRows = section("The gateway", {
     allow: setting(networks, [], "networks agents may live in; when empty, anywhere but loopback, link-local, multicast and metadata addresses"),
     deny: setting(networks, [], "networks never dialled, whatever `allow` says"),
     ca_file: optional(filePath, "authorities of the agents' certificates; the system's without it"),
-    cert_file: optional(filePath, "certificate shown to agents that ask for one"),
+    cert_file: optional(filePath, "certificate shown to agents that ask for one; read again at SIGHUP"),
     key_file: optional(filePath, "its private key"),
   }),
   limits: section("Bounds; beyond one a request is refused, never queued without end", {

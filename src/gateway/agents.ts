@@ -7,12 +7,12 @@ import { lazily } from "../lib/lazily.ts";
 import type { Metrics } from "../observe/metrics.ts";
 import type { Clock, Log } from "../ports.ts";
 import { type AddressPolicy, checkAddress } from "../reach/address.ts";
+import type { TlsOptions } from "../reach/connector.ts";
 import { ownAgentConnections } from "../reach/node-ways.ts";
 import { createReach, type Reaches } from "../reach/reach.ts";
 import type { Tunnels } from "../reach/tunnelled.ts";
 import type { EmbeddedNeeds } from "../registry/embedded/registry.ts";
 import { nodeOfTunnelAddress } from "../tunnel/protocol.ts";
-import { readClientTls } from "./client-tls.ts";
 
 export interface Agents extends Pick<EmbeddedNeeds, "dispatcher" | "addressFault"> {
   readonly reaches: Reaches;
@@ -24,6 +24,7 @@ interface AgentsNeeds {
   readonly metrics: Metrics;
   readonly closers: Closers;
   readonly tunnels?: Tunnels | undefined;
+  readonly tls?: TlsOptions;
 }
 
 /** Nomad's agents admit 100 connections from an address (reach's defaults); one that its servers call down is tried. */
@@ -32,8 +33,8 @@ const nomadAgents = { tryDown: true } as const;
 const isNomad = (registry: ServerConfig["registry"]): boolean => registry === "nomad";
 
 export const openAgents = (
-  { clock, log, metrics, closers, tunnels }: AgentsNeeds,
-  { reach, region, registry, nomad, http, timeouts }: ServerConfig,
+  { clock, log, metrics, closers, tunnels, tls }: AgentsNeeds,
+  { reach, registry, nomad, http, timeouts }: ServerConfig,
 ): Agents => {
   const addresses: AddressPolicy = {
     allow: reach.allow,
@@ -46,7 +47,7 @@ export const openAgents = (
     dialled: metrics.dialled,
     tunnels,
     waitsForTunnels: isNomad(registry) && !nomad.throughServers,
-    tls: readClientTls("reach", reach, `client.${region}.nomad`),
+    tls,
   };
   const reaches = closers.own(
     createReach(

@@ -1,32 +1,34 @@
-/** TLS to those whom the gateway dials: its certificate and the authorities that it trusts, from files. */
+/**
+ * TLS to those whom the gateway dials: its certificate and the authorities that it trusts, from files that are read again at
+ * SIGHUP. Who dials next uses what is there then.
+ */
 import { readFileSync } from "node:fs";
 import { createSecureContext } from "node:tls";
+import type { ServerConfig } from "../config/server-schema.ts";
 import { readAuthorities } from "../lib/authorities.ts";
-import { tlsOptions } from "../reach/connector.ts";
+import type { ServersOptions } from "../nomad/servers.ts";
+import type { Log } from "../ports.ts";
+import { type TlsOptions, tlsOptions } from "../reach/connector.ts";
 
-interface TlsFiles {
+export interface ClientTls {
+  readonly agents: TlsOptions;
+  /** Undefined: they are asked in the clear, or there are none. */
+  readonly servers: ServersOptions["tls"];
+  /** False (told in the log) when files are not sound; those before stay. */
+  reload(): boolean;
+}
+
+interface Files {
   readonly caFile: string | undefined;
   readonly certFile: string | undefined;
   readonly keyFile: string | undefined;
-}
-
-/** PEM texts; undefined: none is shown, or the system's authorities are trusted. */
-export interface ClientTls {
-  readonly ca: string | undefined;
-  readonly cert: string | undefined;
-  readonly key: string | undefined;
-  readonly servername: string;
 }
 
 const textOf = (file: string | undefined): string | undefined =>
   file === undefined ? undefined : readFileSync(file, "utf8");
 
 /** Throws for files that a connection could not be made with: `section` is where the settings name them. */
-export const readClientTls = (
-  section: string,
-  { caFile, certFile, keyFile }: TlsFiles,
-  servername: string,
-): ClientTls => {
+const read = (section: string, { caFile, certFile, keyFile }: Files, servername: string) => {
   try {
     const tls = { ca: textOf(caFile), cert: textOf(certFile), key: textOf(keyFile), servername };
     if (tls.ca !== undefined) readAuthorities(tls.ca);
@@ -36,4 +38,46 @@ export const readClientTls = (
     const why = error instanceof Error ? error.message : String(error);
     throw new Error(`the certificates of ${section} cannot be used: ${why}`, { cause: error });
   }
+};
+
+const open = (log: Log, section: string, files: Files, servername: string) => {
+  let current = read(section, files, servername);
+  return {
+    tls: {
+      get ca() {
+        return current.ca;
+      },
+      get cert() {
+        return current.cert;
+      },
+      get key() {
+        return current.key;
+      },
+      servername,
+    },
+    reload: (): boolean => {
+      try {
+        current = read(section, files, servername);
+        return true;
+      } catch (err) {
+        log.error({ err }, "certificates refused, those before stay");
+        return false;
+      }
+    },
+  };
+};
+
+/** Throws when files are not sound. */
+export const openClientTls = (
+  log: Log,
+  { reach, nomad, region, registry }: ServerConfig,
+): ClientTls => {
+  const isAsked = registry === "nomad" && nomad.addresses.some((one) => one.startsWith("https:"));
+  const agents = open(log, "reach", reach, `client.${region}.nomad`);
+  const servers = isAsked ? open(log, "nomad", nomad, `server.${region}.nomad`) : undefined;
+  return {
+    agents: agents.tls,
+    servers: servers?.tls,
+    reload: () => ![agents.reload(), servers?.reload()].includes(false),
+  };
 };

@@ -4,10 +4,9 @@ import { type OwnRights, readOwnRights } from "../acl/nomad-own-token.ts";
 import { createNomadSource } from "../acl/nomad-source.ts";
 import type { ServerConfig } from "../config/server-schema.ts";
 import type { PassThrough } from "../ingress/passing.ts";
-import { createServers, type Servers, type ServersOptions } from "../nomad/servers.ts";
+import { createServers, type Servers } from "../nomad/servers.ts";
 import { followAclEvents } from "../registry/nomad/acl-events.ts";
 import { createNomadFeed } from "../registry/nomad/feed.ts";
-import { readClientTls } from "./client-tls.ts";
 import { authenticateWith, type Identity } from "./identity.ts";
 import { type Issuers, openIssuers } from "./issuers.ts";
 import { observeNomadFeed } from "./observing.ts";
@@ -23,17 +22,12 @@ export interface Opened {
   readonly passing: PassThrough | undefined;
 }
 
-const tlsOf = ({ nomad, region }: ServerConfig): ServersOptions["tls"] =>
-  nomad.addresses.every((address) => address.startsWith("http:"))
-    ? undefined
-    : readClientTls("nomad", nomad, `server.${region}.nomad`);
-
-const openServers = ({ closers }: HomeNeeds, config: ServerConfig): Servers =>
+const openServers = ({ closers, tls }: HomeNeeds, config: ServerConfig): Servers =>
   closers.own(
     createServers({
       addresses: config.nomad.addresses,
       connectTimeoutMs: config.timeouts.connectMs,
-      tls: tlsOf(config),
+      tls,
     }),
   );
 
@@ -95,9 +89,8 @@ const openIdentity = (
 };
 
 export const openCluster = async (needs: HomeNeeds, config: ServerConfig): Promise<Opened> => {
-  const { clock, log, metrics, closers } = needs;
+  const { clock, log, metrics, closers, tls } = needs;
   const servers = openServers(needs, config);
-  const tls = tlsOf(config);
   const { token } = config.nomad;
   const issuers = await openIssuers(needs, servers, config);
   const { identity, changed } = openIdentity(needs, servers, issuers, config.acl.enabled);

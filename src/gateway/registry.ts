@@ -1,6 +1,7 @@
 /** Where everything lives: the embedded registry, and the directory that follows it. */
 import type { ServerConfig } from "../config/server-schema.ts";
 import type { Closers } from "../lib/closers.ts";
+import type { ServersOptions } from "../nomad/servers.ts";
 import type { Audit } from "../observe/audit.ts";
 import type { Metrics } from "../observe/metrics.ts";
 import type { Clock, Log, NodeEntry } from "../ports.ts";
@@ -35,6 +36,8 @@ export interface HomeNeeds {
   readonly agents: Agents;
   readonly joinTokens: JoinTokens;
   readonly closers: Closers;
+  /** To the servers of a cluster. */
+  readonly tls: ServersOptions["tls"];
   /** Ids of requests. */
   readonly nextId: () => string;
 }

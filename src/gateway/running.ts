@@ -6,6 +6,7 @@ import type { OpenLog } from "../observe/log.ts";
 import type { Metrics } from "../observe/metrics.ts";
 import type { Log } from "../ports.ts";
 import type { Callers } from "./callers.ts";
+import type { ClientTls } from "./client-tls.ts";
 import type { Door } from "./doors.ts";
 import type { Identity } from "./identity.ts";
 import type { Home } from "./registry.ts";
@@ -24,6 +25,7 @@ export interface Running {
   readonly recheck: () => void;
   readonly tunnels: TunnelParts;
   readonly callers: Callers;
+  readonly clientTls: Pick<ClientTls, "reload">;
   /** `is`: not ready; `isClosing`: nothing new is taken. */
   readonly draining: { is: boolean; isClosing: boolean };
 }
@@ -41,9 +43,11 @@ const reopened = (file: Pick<OpenLog, "reopen">, what: "log" | "audit log", log:
 
 /** SIGHUP. */
 export const reload = async (parts: Running): Promise<void> => {
-  const { identity, door, log, audit, metrics, recheck, tunnels, callers } = parts;
+  const { identity, door, log, audit, metrics, recheck, tunnels, callers, clientTls } = parts;
+  const isRenewed = clientTls.reload(); // first: what is read next may be read over it
   const read = await identity.reload();
   const taken = [
+    isRenewed,
     read.ok,
     door.context?.reload() ?? true,
     tunnels.reload(),

@@ -2,14 +2,14 @@
  * The Nomad servers (or any of its agents) that this gateway asks: one is current, and gives way to the next when it cannot
  * be dialled. Feed, identity and pass-through share it.
  */
-import { Agent, type Dispatcher } from "undici";
+import { Agent, buildConnector, type Dispatcher } from "undici";
 import type { Closer } from "../ports.ts";
 
 export interface ServersOptions {
   /** `http(s)://host:port`, at least one. */
   readonly addresses: readonly string[];
   readonly connectTimeoutMs: number;
-  /** PEM texts; verification cannot be turned off. */
+  /** PEM texts, as they are now: each connection asks for them. Verification cannot be turned off. */
   readonly tls:
     | {
         readonly ca: string | undefined;
@@ -55,7 +55,14 @@ export const createServers = ({ addresses, connectTimeoutMs, tls }: ServersOptio
   let at = 0;
   const dispatcher = new Agent({
     allowH2: false,
-    connect: { timeout: connectTimeoutMs, ...(tls === undefined ? {} : given(tls)) },
+    connect:
+      tls === undefined
+        ? { timeout: connectTimeoutMs }
+        : (asked, connected) =>
+            buildConnector({ allowH2: false, timeout: connectTimeoutMs, ...given(tls) })(
+              asked,
+              connected,
+            ),
   });
   const current = (): string => addresses[at] ?? first;
   return {

@@ -21,7 +21,7 @@ export interface Peer {
   readonly tls: boolean;
 }
 
-/** Client side of TLS to nodes; verification cannot be turned off here. */
+/** Client side of TLS to nodes, as it is now; verification cannot be turned off here. */
 export interface TlsOptions {
   readonly ca: string | readonly string[] | undefined;
   readonly cert: string | undefined;
@@ -126,13 +126,13 @@ export const createConnector = (
   { policy, connectTimeoutMs, tls, dialled, trail }: ConnectorOptions,
 ): Connector => {
   const lookup = checkedLookup(policy);
-  const secure = createSecure({
+  const secure = createSecure(() => ({
     host,
     port,
     lookup,
     ...(isIP(host) === 0 ? { servername: host } : {}),
     ...tlsOptions(tls),
-  });
+  }));
   const dialSecure = (intake: Intake | undefined): Socket => {
     const socket = secure();
     if (intake) socket.once("secureConnect", () => feed(socket, intake));

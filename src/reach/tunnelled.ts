@@ -62,7 +62,7 @@ const isFull = (error: unknown): error is GatewayError =>
 
 export const tunnelled = (needs: TunnelledNeeds): Connector => {
   const { tunnels, nodeId, peer, direct, waits, tls, trail } = needs;
-  const secure = peer.tls ? createSecure({ servername, ...tlsOptions(tls) }) : undefined;
+  const secure = peer.tls ? createSecure(() => ({ servername, ...tlsOptions(tls) })) : undefined;
 
   const through: Connector["connect"] = (callback, intake) => {
     const failed = (step: Step, error: unknown): void => {

@@ -1,6 +1,8 @@
 /** The way to a cluster's agents, end to end: direct, through a server, to where the agent is now, or a clear refusal. */
 import assert from "node:assert/strict";
 import { createHash, randomUUID } from "node:crypto";
+import { writeFileSync } from "node:fs";
+import { createServer as createHttpsServer } from "node:https";
 import { createServer } from "node:net";
 import { after, before, describe, test } from "node:test";
 import { type Dispatcher, Agent as HttpAgent, request } from "undici";
@@ -10,6 +12,7 @@ import { Closers } from "../../src/lib/closers.ts";
 import { createMetrics } from "../../src/observe/metrics.ts";
 import type { NodeEntry, Placement } from "../../src/ports.ts";
 import { clock, quiet } from "../carry/front.ts";
+import { createCertificates } from "../support/certificates.ts";
 import { type ClusterRig, secrets, startCluster } from "../support/cluster-rig.ts";
 import { deadAddress, faultyAgent } from "../support/faulty-agent.ts";
 import { limitedAgent } from "../support/limited-agent.ts";
@@ -304,6 +307,54 @@ test("an agent with TLS is asked under its region's name, with the gateway's cer
   assert.equal((await client.closed).code, 1000);
   assert.equal(client.output("stdout").toString(), "went\n");
   assert.equal(rig.door.heard().length, before, "nothing goes in the clear");
+});
+
+test("certificates that were renewed are shown to servers and agents from SIGHUP on; unsound ones are not", async () => {
+  using certificates = createCertificates();
+  const { certFile, keyFile } = certificates;
+  certificates.make("ca", { authority: true });
+  const names = ["DNS:server.global.nomad", "DNS:client.global.nomad"];
+  certificates.make("cluster", { by: "ca", names });
+  certificates.make("renewed", { by: "ca" });
+  certificates.make("live", {}); // of an authority that nobody here trusts
+  const files = {
+    ca_file: certFile("ca"),
+    cert_file: certFile("live"),
+    key_file: keyFile("live"),
+  };
+  const { cert, key } = certificates.pair("cluster");
+  const demanding = {
+    ca: certificates.cert("ca"),
+    cert: Buffer.from(cert),
+    key: Buffer.from(key),
+    requestCert: true,
+    rejectUnauthorized: true,
+  };
+  await using rig = await startCluster({
+    workloads,
+    tls: demanding,
+    settings: { nomad: { ...files, through_servers: false }, reach: files },
+  });
+  await using door = await openDoor(
+    createHttpsServer(demanding, (_request, response) => response.end("[]")),
+  );
+  rig.nomad.register({
+    id: rig.agent.nodeId, name: "client-1", status: "ready", address: door.address, tls: true,
+  }); // biome-ignore format: a row
+  const renew = async (part: "cert" | "key"): Promise<void> => {
+    const file = part === "cert" ? certFile : keyFile;
+    writeFileSync(file("live"), certificates.pair("renewed")[part]);
+    await rig.gateway.reload();
+  };
+  assert.equal(await rig.readiness(), 503);
+  await renew("cert");
+  const told = /the certificates of reach cannot be used: .*key values mismatch/;
+  await eventually("it is told", () => told.test(rig.logText()) || undefined);
+  assert.equal(await counted(rig, "config_last_reload_successful"), 0);
+  await renew("key");
+  assert.equal(await counted(rig, "config_last_reload_successful"), 1);
+  await eventually("ready", async () => (await rig.readiness()) === 200 || undefined);
+  assert.equal((await ask(rig, listPath(rig.placement("web").id))).text, "[]");
 });
 
 for (const [name, settings, words] of [

@@ -5,9 +5,11 @@ import { readFileSync } from "node:fs";
 import { createServer, type Server } from "node:https";
 import path from "node:path";
 import { test } from "node:test";
+import type { TLSSocket } from "node:tls";
 import { WebSocket, WebSocketServer } from "ws";
 import type { TlsOptions } from "../../src/reach/connector.ts";
 import { eventually, front, nodeAt, pathOf } from "../carry/front.ts";
+import { createCertificates } from "../support/certificates.ts";
 import { get, rawRequest } from "../support/raw-client.ts";
 
 const pem = (name: string): string =>
@@ -63,6 +65,33 @@ for (const { name, tls, expect } of [
     const answer = await rawRequest(gate.port, get(pathOf("fs.ls")));
     assert.equal(`${answer.status} ${answer.body.toString()}`, expect);
   });
+
+test("a connection shows the certificate of now, and takes up no session of the one before", async (t) => {
+  using certificates = createCertificates();
+  certificates.make("ca", { authority: true });
+  certificates.make("agent", { by: "ca", names: ["DNS:client.global.nomad"] });
+  for (const name of ["before", "after"]) certificates.make(name, { by: "ca" });
+  const ca = certificates.cert("ca");
+  const asks = { ca, requestCert: true, ...certificates.pair("agent") };
+  const server = createServer(asks, ({ socket }, response) => {
+    const { subject } = (socket as TLSSocket).getPeerCertificate(); // an HTTPS server's socket is one
+    response.writeHead(200, { connection: "close" }).end(String(subject.CN));
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  t.after(() => server.close());
+  const at = server.address();
+  const tls = { ca, ...certificates.pair("before"), servername: "client.global.nomad" };
+  const node = nodeAt(`127.0.0.1:${typeof at === "object" && at !== null ? at.port : 0}`, {
+    tls: true,
+  });
+  await using gate = await front({ route: "fs.ls", node, reach: { tls } });
+  const shown = async (): Promise<string> =>
+    (await rawRequest(gate.port, get(pathOf("fs.ls")))).body.toString();
+  assert.equal(await shown(), "before");
+  Object.assign(tls, certificates.pair("after"));
+  assert.equal(await shown(), "after");
+});
 
 test("a node that speaks TLS although it says it does not is a 502", async () => {
   await using agent = await tlsAgent();
