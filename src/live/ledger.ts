@@ -66,9 +66,12 @@ export const upstreamDecides = "upstream decides";
 
 const lasting: ReadonlySet<Carriage> = new Set<Carriage>(["follow", "download", "websocket"]);
 
-/** Whose share an exchange counts on: nobody knows who shares the anonymous name, so there the address decides. */
+/** Of those who showed no credential, and of everybody where none is looked at. */
+const commonNames: ReadonlySet<string> = new Set(["anonymous", "acls-disabled"]);
+
+/** Whose share an exchange counts on: nobody knows who shares such a name, so there the address decides. */
 const ownerOf = ({ client }: Exchange, { accessorId }: Principal): string =>
-  accessorId === "anonymous" ? `anonymous@${client.address}` : accessorId;
+  commonNames.has(accessorId) ? `${accessorId}@${client.address}` : accessorId;
 
 const reasons: Readonly<Partial<Record<ErrorCode, EndReason>>> = {
   client_closed: "client",

@@ -112,16 +112,17 @@ test("one caller holds no more lasting exchanges than its share; short ones are 
   assert.deepEqual(ledger.counts, { unary: 1, download: 0, follow: 2, websocket: 1, registry: 0 });
 });
 
-test("the anonymous are told apart by address", () => {
-  const { ledger, exchange } = bench({ maxLivePerPrincipal: 1 });
-  const anonymous = principal({ accessorId: "anonymous" });
-  ledger.admit(exchange("fs.logs", "", "192.0.2.1"), anonymous, scope);
-  ledger.admit(exchange("fs.logs", "", "192.0.2.2"), anonymous, scope);
-  refuses(
-    () => ledger.admit(exchange("fs.logs", "", "192.0.2.2"), anonymous, scope),
-    "too_many_requests",
-  );
-});
+for (const accessorId of ["anonymous", "acls-disabled"])
+  test(`those who are called ${accessorId} are told apart by address`, () => {
+    const { ledger, exchange } = bench({ maxLivePerPrincipal: 1 });
+    const anyone = principal({ accessorId });
+    ledger.admit(exchange("fs.logs", "", "192.0.2.1"), anyone, scope);
+    ledger.admit(exchange("fs.logs", "", "192.0.2.2"), anyone, scope);
+    refuses(
+      () => ledger.admit(exchange("fs.logs", "", "192.0.2.2"), anyone, scope),
+      "too_many_requests",
+    );
+  });
 
 for (const { code, reason } of [
   { code: undefined, reason: "eof" },
