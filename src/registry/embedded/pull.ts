@@ -89,14 +89,12 @@ export class Pull {
     const { clock, log, pulled } = this.#needs;
     const session = this.#session;
     try {
-      const body = await this.#ask();
-      const started = clock.monotonic();
-      await this.#take(body);
+      const costMs = await this.#take(await this.#ask());
       this.#failures = 0;
       session.synced = true;
       session.lastAnswerMs = clock.monotonic();
       pulled("ok");
-      return Math.max(this.#options.minGapMs, restPerCost * (session.lastAnswerMs - started));
+      return Math.max(this.#options.minGapMs, restPerCost * costMs);
     } catch (error) {
       if (session.signal.aborted) return 0;
       this.#failures++;
@@ -147,7 +145,8 @@ export class Pull {
     return new GatewayError("upstream_invalid", { node: this.#session.name, reason }, { cause });
   }
 
-  async #take(body: Buffer): Promise<void> {
+  /** Answers how many milliseconds it held the loop; what it waited for its turns is not the agent's cost. */
+  async #take(body: Buffer): Promise<number> {
     const taking: Taking = {
       listed: new Set(),
       changed: [],
@@ -155,19 +154,26 @@ export class Pull {
       digestOf: new Map(),
     };
     const { clock } = this.#needs;
-    let until = clock.monotonic() + sliceMs;
+    let costMs = 0;
+    let turnAtMs = clock.monotonic();
     try {
       for (const bytes of splitDocuments(body)) {
         this.#takeOne(bytes, taking);
-        if (clock.monotonic() < until) continue;
+        const heldMs = clock.monotonic() - turnAtMs;
+        if (heldMs < sliceMs) continue;
+        costMs += heldMs;
         await turn();
-        until = clock.monotonic() + sliceMs;
+        turnAtMs = clock.monotonic();
       }
     } catch (error) {
       if (error instanceof SyntaxError) throw this.#invalid(error.message, error);
       throw error;
     }
-    if (this.#session.signal.aborted) return;
+    if (!this.#session.signal.aborted) this.#commit(taking);
+    return costMs + clock.monotonic() - turnAtMs;
+  }
+
+  #commit(taking: Taking): void {
     const taken = this.#needs.commit(this.#session.nodeId, taking);
     for (const { ID: id } of taking.changed)
       if (!taken.has(id)) taking.byDigest.delete(taking.digestOf.get(id) ?? "");

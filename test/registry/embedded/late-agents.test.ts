@@ -4,6 +4,7 @@ import { test } from "node:test";
 import { PackedDirectory } from "../../../src/registry/directory.ts";
 import { AgentUnderTest } from "../agent-under-test.ts";
 import { allocationBody } from "../documents.ts";
+import { FakeTime } from "../fake-time.ts";
 import { never, RegistryUnderTest } from "../registry-under-test.ts";
 import { until } from "../until.ts";
 
@@ -88,6 +89,34 @@ test("an agent that always has something new is asked no more often than allowed
     under.time.advance(1);
     await until("the next is taken", () => under.pulls.length === taken + 1);
   }
+});
+
+/** Each look at the clock is a millisecond of work. */
+class WorkingTime extends FakeTime {
+  #workMs = 0;
+
+  override monotonic(): number {
+    this.#workMs += 1;
+    return super.monotonic() + this.#workMs;
+  }
+}
+
+test("an agent whose answer waited for its turn is asked again as soon as its own cost allows", async () => {
+  await using agent = await AgentUnderTest.start();
+  const time = new WorkingTime();
+  await using under = await RegistryUnderTest.start({}, time);
+  const first = Array.from({ length: 20 }, () => allocationBody(agent.nodeId));
+  agent.list(...first);
+  await under.announce(agent);
+  // between any two turns others have the loop for a second
+  await under.until("it is taken in", () => under.pulls.length === 1, 1_000);
+  const next = allocationBody(agent.nodeId);
+  agent.list(...first, next);
+  const takenAtMs = time.now();
+  const isHeld = (): boolean => under.registry.allocation(next.ID) !== undefined;
+  await under.until("the next is held", isHeld, 50);
+  const restMs = time.now() - takenAtMs;
+  assert.ok(restMs < 1_000, `it rested for ${restMs} ms`);
 });
 
 test("an agent that stops in the middle of its answer is left with its session", async () => {
