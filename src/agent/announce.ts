@@ -192,6 +192,7 @@ export const createAnnouncer = (needs: AnnouncerNeeds, options: AnnouncerOptions
       const signal = AbortSignal.any([closing.signal, turn.signal]);
       const outcome = await beat(signal);
       if (signal.aborted) continue;
+      if (outcome.kind !== "accepted") beganMs = Number.NEGATIVE_INFINITY; // what failed may be begun anew
       apply(outcome);
       await wait(pauseAfter(outcome), undefined, { signal }).catch(() => undefined);
     }

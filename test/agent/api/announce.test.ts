@@ -195,6 +195,19 @@ test("closing does not wait for the next beat", async () => {
   assert.equal(gateway.beats.length, 1);
 });
 
+test("a way that opens just after an announcement has failed is announced through at once", async () => {
+  await using gateway = await scriptedGateway();
+  gateway.script = [{ status: 403, body: "Permission denied" }];
+  await using running = announcing(gateway.origin, []);
+  const { announcer } = running;
+  await eventually(() => announcer.now.state === "refused", "the refusal");
+  gateway.script = [accepted("one")];
+  announcer.soon();
+  await eventually(() => announcer.now.state === "announced", "a beat before the next minute");
+  announcer.soon(); // that one is good and young
+  assert.equal(gateway.beats.length, 2);
+});
+
 test("a gateway that wants to hear more often than the agent would say is told as often", async () => {
   await using gateway = await scriptedGateway();
   gateway.script = [
