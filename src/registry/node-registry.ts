@@ -35,6 +35,9 @@ export interface SavedNodes {
   readonly nodes: readonly NodeDocument[];
 }
 
+/** A disk that is full now may have room by then. */
+const saveAgainMs = 10_000;
+
 const nothingSaved: SavedNodes = { index: 0, nodes: [] };
 
 const savedIndex = (value: Json | undefined): number =>
@@ -169,9 +172,9 @@ export class NodeRegistry {
     this.#saveSoon();
   }
 
-  #saveSoon(): void {
+  #saveSoon(delayMs = this.#options.saveDelayMs): void {
     if (this.#closed || this.#options.file === undefined) return;
-    this.#cancelSave ??= this.#needs.timers.after(this.#options.saveDelayMs, () => {
+    this.#cancelSave ??= this.#needs.timers.after(delayMs, () => {
       this.#cancelSave = undefined;
       this.#save();
     });
@@ -187,6 +190,7 @@ export class NodeRegistry {
         await writeState(file, `${stringifyJson(state)}\n`);
       } catch (error) {
         this.#needs.log.error({ file, err: error }, "the nodes cannot be saved");
+        this.#saveSoon(saveAgainMs);
       }
     });
   }

@@ -1,11 +1,13 @@
 import assert from "node:assert/strict";
-import { readdir, readFile, stat, writeFile } from "node:fs/promises";
+import { existsSync } from "node:fs";
+import { mkdir, readdir, readFile, rmdir, stat, writeFile } from "node:fs/promises";
 import { test } from "node:test";
 import { PackedDirectory } from "../../../src/registry/directory.ts";
 import { AgentUnderTest } from "../agent-under-test.ts";
 import { allocationBody } from "../documents.ts";
 import { FakeTime } from "../fake-time.ts";
 import { never, RegistryUnderTest, TemporaryFolder } from "../registry-under-test.ts";
+import { until } from "../until.ts";
 
 test("a gateway started again knows its nodes, and its index does not run backwards", async () => {
   await using folder = await TemporaryFolder.make();
@@ -50,6 +52,20 @@ test("what is known is in the file soon after each change, without a close", asy
     return text !== "";
   });
   assert.match(text, new RegExp(agent.nodeId));
+});
+
+test("nodes that could not be written down are written when the disk takes them, though nothing changes", async () => {
+  await using folder = await TemporaryFolder.make();
+  await using agent = await AgentUnderTest.start();
+  await using under = await RegistryUnderTest.start({ dataDirectory: folder.path });
+  await mkdir(`${folder.path}/nodes.json.new`); // what is to be replaced cannot be written
+  await under.announce(agent);
+  under.time.advance(20);
+  await until("it is told", () => under.logged.includes("the nodes cannot be saved"));
+  await rmdir(`${folder.path}/nodes.json.new`);
+  under.time.advance(15_000);
+  await until("the file is there", () => existsSync(`${folder.path}/nodes.json`));
+  assert.match(await readFile(`${folder.path}/nodes.json`, "utf8"), new RegExp(agent.nodeId));
 });
 
 for (const [name, text] of [
