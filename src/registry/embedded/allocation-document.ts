@@ -74,10 +74,14 @@ const object = (value: Json | undefined, field: string): JsonObject => {
   return value;
 };
 
+/** For people alone: what is no text or number is left empty. */
+const words = (value: Json | undefined): string =>
+  typeof value === "object" || value === undefined ? "" : String(value);
+
 const details = (value: Json | undefined): Readonly<Record<string, string>> => {
   if (value === null || value === undefined) return {};
   return Object.fromEntries(
-    Object.entries(object(value, "Details")).map(([key, detail]) => [key, String(detail)]),
+    Object.entries(object(value, "Details")).map(([key, detail]) => [key, words(detail)]),
   );
 };
 
@@ -87,8 +91,8 @@ const eventOf = (value: Json): TaskEvent => {
     ...source,
     Type: text(source, "Type"),
     Time: nanoseconds(source, "Time"),
-    Message: String(source["Message"] ?? ""),
-    DisplayMessage: String(source["DisplayMessage"] ?? ""),
+    Message: words(source["Message"]),
+    DisplayMessage: words(source["DisplayMessage"]),
     Details: details(source["Details"]),
   };
 };
@@ -156,9 +160,9 @@ const documentOf = (source: JsonObject, id: string): AllocationDocument => {
     TaskGroup: name(source, "TaskGroup"),
     AllocatedResources: source["AllocatedResources"] ?? null,
     DesiredStatus: desired,
-    DesiredDescription: String(source["DesiredDescription"] ?? ""),
+    DesiredDescription: words(source["DesiredDescription"]),
     ClientStatus: client,
-    ClientDescription: String(source["ClientDescription"] ?? ""),
+    ClientDescription: words(source["ClientDescription"]),
     TaskStates: statesOf(source["TaskStates"]),
     CreateIndex: 0,
     ModifyIndex: 0,

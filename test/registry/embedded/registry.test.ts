@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { test } from "node:test";
-import type { JsonObject } from "../../../src/lib/json.ts";
+import { type JsonObject, stringifyJson } from "../../../src/lib/json.ts";
 import { AgentUnderTest } from "../agent-under-test.ts";
 import { allocationBody, nodeBody } from "../documents.ts";
 import { joinSecret, never, RegistryUnderTest } from "../registry-under-test.ts";
@@ -124,6 +124,31 @@ for (const [name, toText] of broken)
     assert.equal(under.registry.allocation(bad.ID), undefined);
     assert.deepEqual(under.dropped, ["malformed"]);
   });
+
+test("words that are none are left empty, and spoil neither their document nor its neighbours", async () => {
+  await using agent = await AgentUnderTest.start();
+  await using under = await RegistryUnderTest.start();
+  const good = allocationBody(agent.nodeId);
+  const odd = allocationBody(agent.nodeId);
+  const wordless = `{"toString":0,"valueOf":0}`;
+  const text = stringifyJson([odd, good])
+    .replace(`"Message":""`, `"Message":${wordless}`)
+    .replace(`"Details":{}`, `"Details":{"exit_code":7,"signal":${wordless}}`)
+    .replace(`"DesiredStatus"`, `"DesiredDescription":${wordless},"DesiredStatus"`);
+  agent.overrides.set(agent.allocationsPath, (request, response) => {
+    if (request.url?.includes("index=0") !== true) return;
+    response.setHeader("X-Nomad-Index", 5);
+    response.end(text);
+  });
+  await under.announce(agent);
+  await under.until("it was asked", () => under.pulls.length > 0);
+  assert.ok(under.registry.allocation(good.ID));
+  const taken = under.registry.allocation(odd.ID);
+  assert.equal(taken?.DesiredDescription, "");
+  const [event] = taken.TaskStates?.["server"]?.Events ?? [];
+  assert.equal(event?.Message, "");
+  assert.deepEqual(event.Details, { exit_code: "7", signal: "" });
+});
 
 const refusedAnswers: readonly (readonly [name: string, status: number, body: string])[] = [
   ["no list", 200, `{"a":1}`],
