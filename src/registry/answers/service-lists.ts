@@ -30,7 +30,7 @@ const tagsByName = (
     namespaces.set(Namespace, names);
     const known = names.get(ServiceName) ?? new Set<string>();
     names.set(ServiceName, known);
-    for (const tag of tags) known.add(String(tag));
+    for (const tag of tags) known.add(tag);
   }
   return namespaces;
 };

@@ -53,7 +53,7 @@ export interface Registration {
   readonly Datacenter: string;
   readonly JobID: string;
   readonly AllocID: string;
-  readonly Tags: readonly unknown[];
+  readonly Tags: readonly string[];
   readonly Address: string;
   readonly Port: number;
   readonly CreateIndex: number;
@@ -90,7 +90,7 @@ const servicesOf = (
         Datacenter: datacenter,
         JobID: allocation.JobID,
         AllocID: allocation.ID,
-        Tags: listOf(service["Tags"]),
+        Tags: listOf(service["Tags"]).filter((tag) => typeof tag === "string"),
         Address: address,
         Port: port,
         CreateIndex: allocation.CreateIndex,

@@ -131,6 +131,22 @@ test("a service is where its allocations run, in the order of their ids, page by
 const addresses = (document: unknown): readonly string[] =>
   Array.isArray(document) ? document.map(({ AllocID }) => String(AllocID)[0] ?? "") : [];
 
+test("a tag that is no text is left out, and spoils no other service", async () => {
+  const odd = serving(idOf("6"), {
+    Job: {
+      ID: "web",
+      TaskGroups: [
+        { Name: "g", Services: [service("web", [], { Tags: [{ toString: 0, valueOf: 0 }, "c"] })] },
+      ],
+    },
+  });
+  const registry = registryOf([serving(idOf("1")), odd], [node()]);
+  const asked = { route: "services.list", query: "namespace=golden", token: "full" } as const;
+  const { document } = await createAsk(registry)(asked);
+  const web = { ServiceName: "web", Tags: ["a", "b", "c"] };
+  assert.deepEqual(document, [{ Namespace: "golden", Services: [api("1"), web] }]);
+});
+
 test("a key chooses the same service as long as it runs, whatever else comes", async () => {
   const choose = async (digits: string, key: string) => {
     const registry = registryOf([...digits].map((digit) => serving(idOf(digit))));
