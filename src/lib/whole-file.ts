@@ -4,6 +4,9 @@ import path from "node:path";
 
 const mode = 0o600;
 
+/** At once, or in pieces. */
+export type WholeText = string | AsyncIterable<string>;
+
 const isAbsent = (error: unknown): boolean =>
   error instanceof Error && "code" in error && error.code === "ENOENT";
 
@@ -23,7 +26,7 @@ const sync = async (name: string): Promise<void> => {
 };
 
 /** Writes beside the file, then takes its place. Of one file at a time: whoever keeps it sees to that. */
-export const replaceFile = async (file: string, text: string): Promise<void> => {
+export const replaceFile = async (file: string, text: WholeText): Promise<void> => {
   const fresh = `${file}.new`;
   {
     await using handle = await open(fresh, "w", mode);

@@ -35,6 +35,8 @@ export interface SavedNodes {
   readonly nodes: readonly NodeDocument[];
 }
 
+/** Of a large fleet no more is made a text at once. */
+const sliceMs = 8;
 /** A disk that is full now may have room by then. */
 const saveAgainMs = 10_000;
 
@@ -180,18 +182,34 @@ export class NodeRegistry {
     });
   }
 
-  /** One write of the file at a time; each takes what is there when it begins. */
+  /** One write of the file at a time; what changes while it is made is saved again. */
   #save(): void {
     const { file } = this.#options;
     if (file === undefined) return;
     this.#saving = this.#saving.then(async () => {
-      const state = { Index: this.#needs.indexes.last, Nodes: [...this.all()] };
       try {
-        await writeState(file, `${stringifyJson(state)}\n`);
+        await writeState(file, this.#pieces());
       } catch (error) {
         this.#needs.log.error({ file, err: error }, "the nodes cannot be saved");
         this.#saveSoon(saveAgainMs);
       }
     });
+  }
+
+  /** While one is written, others have the loop. */
+  async *#pieces(): AsyncGenerator<string> {
+    const { clock, indexes } = this.#needs;
+    let piece = `{"Nodes":[`;
+    let separator = "";
+    let turnAtMs = clock.monotonic();
+    for (const node of this.all()) {
+      piece += separator + stringifyJson(node);
+      separator = ",";
+      if (clock.monotonic() - turnAtMs < sliceMs) continue;
+      yield piece;
+      piece = "";
+      turnAtMs = clock.monotonic();
+    }
+    yield `${piece}],"Index":${indexes.last}}\n`;
   }
 }

@@ -2,7 +2,7 @@
 import { mkdir, rename } from "node:fs/promises";
 import path from "node:path";
 import { type Json, parseJson } from "../lib/json.ts";
-import { readIfThere, replaceFile } from "../lib/whole-file.ts";
+import { readIfThere, replaceFile, type WholeText } from "../lib/whole-file.ts";
 
 /** Undefined when there is no such file. Throws for one that cannot be read or is no JSON. */
 export const readState = async (file: string): Promise<Json | undefined> => {
@@ -10,7 +10,7 @@ export const readState = async (file: string): Promise<Json | undefined> => {
   return text === undefined ? undefined : parseJson(text);
 };
 
-export const writeState = async (file: string, text: string): Promise<void> => {
+export const writeState = async (file: string, text: WholeText): Promise<void> => {
   await mkdir(path.dirname(file), { recursive: true, mode: 0o700 });
   await replaceFile(file, text);
 };
