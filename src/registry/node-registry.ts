@@ -88,6 +88,7 @@ export class NodeRegistry {
   #writes = 0;
   #cancelSave: Cancel | undefined;
   #saving: Promise<void> = Promise.resolve();
+  #isToSave = false;
   #closed = false;
 
   constructor(needs: NodeRegistryNeeds, options: NodeRegistryOptions, saved: SavedNodes) {
@@ -182,11 +183,13 @@ export class NodeRegistry {
     });
   }
 
-  /** One write of the file at a time; what changes while it is made is saved again. */
+  /** One write of the file at a time; those that come while one is under way share the next. */
   #save(): void {
     const { file } = this.#options;
-    if (file === undefined) return;
+    if (file === undefined || this.#isToSave) return;
+    this.#isToSave = true;
     this.#saving = this.#saving.then(async () => {
+      this.#isToSave = false;
       try {
         await writeState(file, this.#pieces());
       } catch (error) {

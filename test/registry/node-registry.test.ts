@@ -17,13 +17,10 @@ const nodeOf = (id: string): NodeDocument => {
   return checked.value;
 };
 
-test("a large fleet is written down in many turns of the loop, with what changed meanwhile", async () => {
-  await using folder = await TemporaryFolder.make();
-  const file = `${folder.path}/nodes.json`;
-  const time = new FakeTime();
-  const note = (): void => {};
-  const nodes = Array.from({ length: 100 }, () => nodeOf(randomUUID()));
-  const registry = new NodeRegistry(
+const note = (): void => {};
+
+const registryIn = (file: string, time: FakeTime): NodeRegistry =>
+  new NodeRegistry(
     {
       clock: time,
       timers: time,
@@ -35,6 +32,13 @@ test("a large fleet is written down in many turns of the loop, with what changed
     { file, saveDelayMs: 10, maxNodes: 1_000 },
     { index: 1, nodes: [] },
   );
+
+test("a large fleet is written down in many turns of the loop, with what changed meanwhile", async () => {
+  await using folder = await TemporaryFolder.make();
+  const file = `${folder.path}/nodes.json`;
+  const time = new FakeTime();
+  const registry = registryIn(file, time);
+  const nodes = Array.from({ length: 100 }, () => nodeOf(randomUUID()));
   let heldMs = 0;
   let mostMs = 0;
   const costly = (): object => {
@@ -62,4 +66,24 @@ test("a large fleet is written down in many turns of the loop, with what changed
   const { Status, ModifyIndex } = saved.Nodes.find(({ ID }: NodeDocument) => ID === firstId);
   assert.equal(Status, "down");
   assert.ok(ModifyIndex <= saved.Index);
+});
+
+test("changes that come while the nodes are written share the next writing", async () => {
+  await using folder = await TemporaryFolder.make();
+  const time = new FakeTime();
+  const registry = registryIn(`${folder.path}/nodes.json`, time);
+  const node = nodeOf(randomUUID());
+  let written = 0;
+  const counting = (): object => {
+    written += 1;
+    return {};
+  };
+  for (let change = 0; change < 50; change++) {
+    registry.put({ ...node, NodeClass: `class-${change}`, Links: { toJSON: counting } }, "ready");
+    time.advance(10);
+  }
+  await registry.close();
+  assert.ok(written <= 3, `it was written ${written} times`);
+  const { Nodes } = JSON.parse(await readFile(`${folder.path}/nodes.json`, "utf8"));
+  assert.equal(Nodes[0].NodeClass, "class-49");
 });
