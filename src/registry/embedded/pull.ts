@@ -118,7 +118,6 @@ export class Pull {
     const session = this.#session;
     session.hurry = this.#failures > 0 ? () => hurry.abort() : undefined;
     await pause(this.#needs.timers, ms, AbortSignal.any([session.signal, hurry.signal]));
-    session.hurry = undefined;
   }
 
   async #ask(): Promise<Buffer> {

@@ -17,7 +17,7 @@ export interface Session extends AgentAddress {
   digest: string;
   /** True once its allocations were taken in. */
   synced: boolean;
-  /** Ends the pause before the next try early; undefined while none is made. */
+  /** Ends the pause before the next try early; undefined while the last one was good. */
   hurry: (() => void) | undefined;
 }
 

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { test } from "node:test";
+import { stringifyJson } from "../../../src/lib/json.ts";
 import { PackedDirectory } from "../../../src/registry/directory.ts";
 import { AgentUnderTest } from "../agent-under-test.ts";
 import { allocationBody } from "../documents.ts";
@@ -27,6 +28,25 @@ test("an allocation of an agent that could not be asked is found as soon as some
   agent.list(one);
   const found = await directory.find(one.ID, never);
   assert.equal(found?.nodeId, agent.nodeId);
+});
+
+test("an allocation is waited for while its agent, which could not be asked, is being asked again", async () => {
+  await using agent = await AgentUnderTest.start();
+  await using under = await RegistryUnderTest.start();
+  const directory = directoryOf(under);
+  await under.announce(agent);
+  await under.until("its query blocks", () => agent.heardOf(agent.allocationsPath) === 2);
+  const one = allocationBody(agent.nodeId);
+  let answer = (): void => {};
+  agent.overrides.set(agent.allocationsPath, (_request, response) => {
+    answer = () => response.end(stringifyJson([one]));
+  });
+  agent.cut();
+  await under.until("it is asked again", () => agent.heardOf(agent.allocationsPath) === 3);
+  const finding = directory.find(one.ID, never);
+  await until("somebody waits", () => under.registry.waiting === 1);
+  answer();
+  assert.equal((await finding)?.nodeId, agent.nodeId);
 });
 
 test("an unknown allocation is waited for only a little while an agent cannot be asked", async () => {
