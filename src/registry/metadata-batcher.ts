@@ -105,7 +105,8 @@ export class MetadataBatcher {
   }
 
   async #batch(signal: AbortSignal): Promise<void> {
-    const batch = [...this.#dirty];
+    // the youngest first: what could not be asked before may take its whole time again
+    const batch = [...this.#dirty].sort(([, one], [, other]) => other - one);
     this.#dirty.clear();
     if (batch.length === 0) return;
     const queue = batch.values();

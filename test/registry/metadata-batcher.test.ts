@@ -26,8 +26,8 @@ class Fleet {
   writes = 0;
   pending = 0;
   random = 0.5;
-  /** Answers every question at once, while set. */
-  answers: ((nodeId: string) => Meta | Error) | undefined;
+  /** Answers questions at once, while set; undefined leaves one open. */
+  answers: ((nodeId: string) => Meta | Error | undefined) | undefined;
   readonly unknown = new Set<string>();
   readonly batcher: MetadataBatcher;
 
@@ -168,6 +168,23 @@ test("an agent that never answers is given up and asked again", async () => {
   await until("the batch ended", () => fleet.batches.length === 1);
   assert.ok(fleet.questions[0]?.signal.aborted);
   assert.equal(fleet.batcher.pending, 1);
+});
+
+test("agents that do not answer hold up none that was written to later", async () => {
+  const fleet = new Fleet({ concurrency: 2, askTimeoutMs: 5_000 });
+  for (const silent of ["a", "b", "c", "d"]) fleet.batcher.touch(silent);
+  fleet.time.advance(9_500);
+  await fleet.asked(2);
+  fleet.time.advance(5_000);
+  await fleet.asked(4);
+  fleet.time.advance(5_000);
+  await until("the batch ended", () => fleet.batches.length === 1);
+  fleet.answers = (nodeId) => (nodeId === "good" ? { ok: "1" } : undefined);
+  fleet.batcher.touch("good");
+  fleet.time.advance(9_500);
+  await fleet.asked(7); // the good one, and two that are silent
+  assert.deepEqual(fleet.written.get("good"), { ok: "1" });
+  assert.deepEqual(fleet.delays, [9_500]);
 });
 
 test("an answer that is overtaken by a newer one is not written", async () => {
