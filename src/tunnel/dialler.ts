@@ -59,6 +59,17 @@ const retryGrowth = 1.5;
 /** A tunnel that held so long was a good one: the next is dialled soon. */
 const steadyMs = 5_000;
 
+type Dialled = "steady" | "away" | "unanswered" | "refused";
+
+/** Told what came of each dial; true when one gateway after the other has refused, and all have. */
+const refusalsOf = (gateways: number): ((dialled: Dialled) => boolean) => {
+  let refusals = 0;
+  return (dialled) => {
+    refusals = dialled === "refused" ? refusals + 1 : 0;
+    return refusals > 0 && refusals % gateways === 0;
+  };
+};
+
 export const createDialler = (
   { log, accept, opened, random = Math.random }: DiallerNeeds,
   given: DiallerOptions,
@@ -108,7 +119,7 @@ export const createDialler = (
     wait(jittered(ms), undefined, { signal: closing.signal }).catch(() => undefined);
 
   /** One dial and, when it is let in, the tunnel's life. */
-  const dial = async (gateway: string): Promise<"steady" | "away" | "unanswered" | "refused"> => {
+  const dial = async (gateway: string): Promise<Dialled> => {
     const outcome = await hello(gateway, options, closing.signal);
     if (closing.signal.aborted) {
       if (outcome.kind === "open") outcome.socket.destroy();
@@ -126,6 +137,7 @@ export const createDialler = (
   const keep = async (): Promise<void> => {
     let retryMs: number = options.firstRetryMs;
     let openMs = performance.now();
+    const haveAllRefused = refusalsOf(gateways.length);
     for (let turn = 0; !closing.signal.aborted; turn = (turn + 1) % gateways.length) {
       const outcome = await dial(gateways[turn] ?? "");
       if (outcome === "steady") {
@@ -133,9 +145,8 @@ export const createDialler = (
         openMs = performance.now();
       }
       const isSoon = outcome === "unanswered" && performance.now() - openMs < options.soonForMs;
-      const isLast = turn === gateways.length - 1;
       const pauseMs = isSoon ? Math.min(retryMs, options.maxUnansweredRetryMs) : retryMs;
-      await pause(outcome === "refused" && isLast ? options.refusedRetryMs : pauseMs);
+      await pause(haveAllRefused(outcome) ? options.refusedRetryMs : pauseMs);
       retryMs = Math.min(retryMs * retryGrowth, options.maxRetryMs);
     }
   };
