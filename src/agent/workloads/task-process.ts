@@ -81,7 +81,9 @@ const findCommand = (spec: ProcessSpec): string => {
   return own.find(isExecutable) ?? spec.command;
 };
 
-const idleCheckMs = 500;
+const drainLookMs = 500;
+/** Looks at a pipe that others than the task go on writing to. */
+const maxDrainLooks = 10;
 
 /** Moves output into files, one chunk at a time: a slow disk slows the process, nothing piles up. */
 class Pump {
@@ -113,13 +115,20 @@ class Pump {
     }
   }
 
-  /** After the process ended: reads what is left. A pipe that someone still holds open, silently, is let go. */
+  /**
+   * After the process ended: reads what is left. A pipe that someone still holds open, silently or for long, is let go. A
+   * slow disk's time does not count.
+   */
   async drain(): Promise<void> {
     let seen = -1;
+    let looks = 0;
     const timer = setInterval(() => {
-      if (!this.#writing && seen === this.#chunks) this.#source.destroy();
+      const isSilent = seen === this.#chunks;
       seen = this.#chunks;
-    }, idleCheckMs);
+      if (isSilent && this.#writing) return;
+      looks++;
+      if (isSilent || looks >= maxDrainLooks) this.#source.destroy();
+    }, drainLookMs);
     await this.#done;
     clearInterval(timer);
   }

@@ -4,6 +4,7 @@ import { readFileSync, statSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { test } from "node:test";
 import { readStat } from "../../../src/agent/procfs.ts";
+import { sendSignal } from "../../../src/agent/signals.ts";
 import { bench, eventTypes, first, never, processesOf, task, until, workload } from "./support.ts";
 
 const log = (directory: string, name: string): string =>
@@ -162,6 +163,22 @@ test("stop ends the group, kills what ignores it, and leaves no process", async 
   );
   assert.equal(events.at(-3)?.DisplayMessage, "Sent interrupt. Waiting 200ms before force killing");
   assert.equal(events.at(-2)?.DisplayMessage, "Exit Code: 137, Signal: 9");
+});
+
+test("a process that left the task and goes on writing to its output does not hold it", async (t) => {
+  const workloads = await bench(t).start([
+    workload(
+      [task("b", "env -i setsid sh -c 'echo $$; while echo on; do sleep 0.1; done' & sleep 0.3")],
+      { type: "batch" },
+    ),
+  ]);
+  const { directory } = first(workloads);
+  const written = () =>
+    first(workloads).task("b")?.started === true ? log(directory, "b.stdout.0") : "";
+  await until("it writes", () => written().includes("on"));
+  const pid = Number.parseInt(written(), 10);
+  t.after(() => sendSignal(pid, "SIGKILL"));
+  await until("complete", () => first(workloads).clientStatus === "complete");
 });
 
 test("the environment names the allocation and references in the configuration are replaced", async (t) => {
