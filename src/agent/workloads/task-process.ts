@@ -1,7 +1,7 @@
 /** One run of a task: a child process leading its own group, its output in log files. */
 
 import { type ChildProcess, spawn } from "node:child_process";
-import { accessSync, constants } from "node:fs";
+import { accessSync, constants, statSync } from "node:fs";
 import path from "node:path";
 import type { Readable } from "node:stream";
 import { errnoOf } from "../../errors.ts";
@@ -66,7 +66,7 @@ const toStartError = (command: string, error: unknown): StartError => {
 const isExecutable = (file: string): boolean => {
   try {
     accessSync(file, constants.X_OK);
-    return true;
+    return statSync(file).isFile();
   } catch {
     return false;
   }

@@ -80,6 +80,17 @@ test("a command that does not exist is a driver failure and is not tried again",
   assert.equal(first(workloads).task("web")?.started, false);
 });
 
+test("a directory that bears the command's name is not taken for it", async (t) => {
+  const web = task("web", "mkdir -p local/sh; echo up; exec sleep 600", { command: "sh" });
+  const workloads = await bench(t).start([workload([web])]);
+  const allocation = first(workloads);
+  const ups = () =>
+    allocation.task("web")?.started === true ? log(allocation.directory, "web.stdout.0") : "";
+  await until("up", () => ups() === "up\n");
+  await allocation.restart({ taskName: "web", allTasks: false });
+  await until("up again", () => ups() === "up\nup\n");
+});
+
 test("prestart ends before main starts, poststart follows, poststop comes last", async (t) => {
   const note = (word: string) => `echo ${word} >> $NOMAD_ALLOC_DIR/data/order`;
   const hook = (name: "prestart" | "poststart" | "poststop") => ({
