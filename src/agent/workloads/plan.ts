@@ -43,7 +43,8 @@ const wantedOf = (workloads: readonly WorkloadConfig[]): ReadonlyMap<string, Wan
 
 /** Finished work stays finished: batch that ended, and what was stopped. A service that failed is tried again. */
 const staysEnded = (record: AllocationRecord, workload: WorkloadConfig): boolean =>
-  record.desired === "stop" || (isTerminal(record.clientStatus) && workload.type === "batch");
+  record.retired !== true &&
+  (record.desired === "stop" || (isTerminal(record.clientStatus) && workload.type === "batch"));
 
 /** With every task dead, also those that an agent which was killed had not seen end. */
 const buried = (record: AllocationRecord): AllocationRecord => ({
@@ -109,6 +110,7 @@ class Plan {
     return {
       ...buried(record),
       desired: "stop",
+      retired: !staysEnded(record, record.workload),
       modifyIndex: index,
       allocModifyIndex: index,
       modifyTime: toNanoseconds(this.#needs.clock.now()),
@@ -119,15 +121,19 @@ class Plan {
     if (staysEnded(record, workload)) return buried(record);
     const same = isDeepStrictEqual(plain(record.workload), plain(workload));
     const again = isTerminal(record.clientStatus);
+    const index = this.#needs.nextIndex();
     return {
       ...record,
       workload,
+      desired: "run",
+      retired: false,
       version: same ? record.version : record.version + 1,
       clientStatus: "pending",
       collected: false,
       // A service that ended begins anew, with all its tasks.
       tasks: again ? revived(record.tasks) : record.tasks,
-      modifyIndex: this.#needs.nextIndex(),
+      modifyIndex: index,
+      allocModifyIndex: record.retired === true ? index : record.allocModifyIndex,
       modifyTime: toNanoseconds(this.#needs.clock.now()),
     };
   }

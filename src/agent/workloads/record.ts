@@ -14,6 +14,8 @@ export interface AllocationRecord {
   /** Rises when the workload's configuration changes. */
   readonly version: number;
   readonly desired: "run" | "stop";
+  /** It was to run, but its workload left the configuration: it runs again when that is back. */
+  readonly retired?: boolean | undefined;
   readonly clientStatus: ClientStatus;
   readonly collected: boolean;
   readonly ports: Readonly<Record<string, number>>;
@@ -117,6 +119,7 @@ const record = z.object({
   workload,
   version: whole,
   desired: z.enum(["run", "stop"]),
+  retired: z.boolean().optional(),
   clientStatus: z.enum(["pending", "running", "complete", "failed", "lost", "unknown"]),
   collected: z.boolean(),
   ports: z.record(z.string(), whole.min(1).max(65_535)),

@@ -4,6 +4,7 @@ import { once } from "node:events";
 import { readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { test } from "node:test";
+import type { Workloads } from "../../../src/agent/ports.ts";
 import {
   bench,
   first,
@@ -131,6 +132,34 @@ test("an allocation whose workload left the configuration ends, is listed until 
     last.allocations.map(({ id }) => id),
     [first(before).id],
   );
+});
+
+test("a workload that is back in the configuration runs again, what was finished or stopped does not", async (t) => {
+  const place = bench(t);
+  const configuration = [
+    workload([task("web", "exec sleep 600")]),
+    workload([task("web", "exec sleep 600")], { job: "batch", type: "batch" }),
+    workload([task("web", "true")], { job: "finished", type: "batch" }),
+    workload([task("web", "exec sleep 600")], { job: "stopped" }),
+  ];
+  const statuses = ({ allocations }: Workloads) =>
+    allocations.map(({ clientStatus }) => clientStatus).join();
+  const asWanted = "running,running,complete,complete";
+  const before = await place.start(configuration);
+  await until("running", () => statuses(before) === "running,running,complete,running");
+  await before.allocations[3]?.stop();
+  await before.close(never);
+  const without = await place.start([]);
+  assert.equal(statuses(without), "complete,complete,complete,complete");
+  await first(without).collect();
+  await without.close(never);
+  const back = await place.start(configuration);
+  await until("running again", () => statuses(back) === asWanted);
+  const { DesiredStatus, TaskStates } = first(back).document();
+  assert.deepEqual([DesiredStatus, TaskStates?.["web"]?.FinishedAt], ["run", null]);
+  await back.close(never);
+  const last = await place.start(configuration);
+  await until("still running", () => statuses(last) === asWanted);
 });
 
 const agentProgram = `
