@@ -4,6 +4,8 @@ import { GatewayError } from "../../errors.ts";
 
 const maxBufferedBytes = 1024 * 1024;
 export const stalledAfterMs = 60_000;
+/** Tells the pong that is waited for from those of other pings. */
+const mark = Buffer.from("taken");
 
 export class Outbox {
   readonly #socket: WebSocket;
@@ -25,6 +27,16 @@ export class Outbox {
     if (this.#socket.readyState !== this.#socket.OPEN) return;
     this.#socket.send(text, () => this.#wakeAll());
     while (this.#isFull()) await this.#progress();
+  }
+
+  /** Resolves when the reader has taken all that was sent, as its pong behind that tells, or has left. */
+  async taken(): Promise<void> {
+    if (this.#socket.readyState !== this.#socket.OPEN) return;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#socket.on("pong", (data: Buffer) => data.equals(mark) && resolve());
+    this.#socket.once("close", resolve);
+    this.#socket.ping(mark);
+    await promise;
   }
 
   #isFull(): boolean {

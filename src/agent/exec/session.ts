@@ -8,6 +8,7 @@ import { setTimeout as wait } from "node:timers/promises";
 import type { WebSocket } from "ws";
 import { toClose } from "../../answer.ts";
 import { failed, GatewayError, toGatewayError } from "../../errors.ts";
+import { whenAborted } from "../../lib/abort.ts";
 import { GoJsonError } from "../../lib/go-json.ts";
 import { closeFrame, dataFrame, decodeInput, exitFrame, maxFrameBytes } from "./frames.ts";
 import type { Inbox } from "./inbox.ts";
@@ -65,6 +66,8 @@ export class Session {
       const exitCode = await this.#untilEnd(signal);
       this.#inbox.discard();
       await this.#outbox.send(exitFrame(exitCode));
+      // a close waits for its answer only so long, and cuts what a slow reader has not taken by then
+      await Promise.race([this.#outbox.taken(), whenAborted(signal)]);
       this.#socket.close(1000);
       return exitCode;
     } catch (error) {

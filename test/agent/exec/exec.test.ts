@@ -5,7 +5,9 @@ import { once } from "node:events";
 import { chmod, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { after, before, test } from "node:test";
+import { setTimeout as wait } from "node:timers/promises";
 import { processIds, readEnvironment } from "../../../src/agent/procfs.ts";
+import { farewell } from "../../../src/lib/web-socket.ts";
 import {
   allocationId,
   ExecClient,
@@ -390,6 +392,28 @@ test("a reader that stands still holds the command back and is given up", async 
   await eventually(() => !isAlive(pid), "the end of the command");
   assert.ok(process.memoryUsage().external < 512 * 1024 * 1024);
   client.socket.terminate();
+});
+
+test("a reader that is behind when the command ends gets all of it and the exit frame", async () => {
+  const client = new ExecClient(door.port, {
+    command: sh("echo $$; exec head -c 8000000 /dev/zero"),
+  });
+  await client.saw("\n");
+  const pid = Number(client.stdout.split("\n", 1)[0]);
+  const { socket } = client;
+  const slowly = setInterval(() => socket.resume(), 5);
+  socket.on("message", () => socket.pause());
+  await eventually(() => !isAlive(pid), "the end of the command");
+  clearInterval(slowly);
+  socket.removeAllListeners("message");
+  await wait(farewell.closeTimeout + 500); // longer than a close waits for its answer
+  let last = "";
+  socket.on("message", (data) => {
+    last = String(data);
+  });
+  socket.resume();
+  const { code } = await client.ended();
+  assert.deepEqual([last, code], [goodEnd, 1000]);
 });
 
 test("above its limit of sessions the agent says so", async () => {
