@@ -381,6 +381,19 @@ test("a client that is gone without a word is found out by its silence, and its 
   await eventually(() => !isAlive(kept), "the end of the other");
 });
 
+test("a reader that comes late to its ping, behind much output, is not taken for one that has gone", async () => {
+  await using watchful = await testDoor({ pingMs: 200 });
+  const client = await new ExecClient(watchful.port, {
+    command: sh("echo; exec head -c 10000000 /dev/zero"),
+  }).opened();
+  await client.saw("\n");
+  client.socket.pause();
+  await wait(1_000);
+  client.socket.resume();
+  const { code, stdout } = await client.ended();
+  assert.deepEqual([stdout.length, code], [10_000_001, 1000]);
+});
+
 test("a reader that stands still holds the command back and is given up", async () => {
   await using slow = await testDoor({ stalledAfterMs: 300 });
   const client = await new ExecClient(slow.port, {
