@@ -1,5 +1,5 @@
 /** How a listener begins and ends. */
-import type { IncomingMessage } from "node:http";
+import type { IncomingMessage, ServerResponse } from "node:http";
 import type { AddressInfo, Server, Socket } from "node:net";
 import { Server as TlsServer } from "node:tls";
 
@@ -28,15 +28,33 @@ const watchSilent = (server: Server): void => {
   server.on("request", asked);
 };
 
+/** To node an answer is over when its end was called, though its caller may have taken next to nothing of it. */
+const isOnItsWay = ({ writableEnded, writableFinished }: ServerResponse): boolean =>
+  writableEnded && !writableFinished;
+
+/** Until all that was answered has gone out no connection is taken for idle: it might be the one that waits. */
+const spareAnswers = (server: HttpServer): void => {
+  const open = new Set<ServerResponse>();
+  server.on("request", (_request: IncomingMessage, response: ServerResponse) => {
+    open.add(response);
+    response.once("close", () => open.delete(response));
+  });
+  const closeIdle = server.closeIdleConnections.bind(server);
+  server.closeIdleConnections = () => {
+    if (!open.values().some(isOnItsWay)) closeIdle();
+  };
+};
+
 const endSilent = (server: Server): void => {
   for (const [socket, bytes] of silentOf.get(server) ?? [])
     if (socket.bytesRead === bytes) socket.destroy();
 };
 
 /** Listens on TCP; rejects with the system's error (`EADDRINUSE`, ...). The address is the one that was bound. */
-export const listenOn = (server: Server, host: string, port: number): Promise<AddressInfo> =>
+export const listenOn = (server: HttpServer, host: string, port: number): Promise<AddressInfo> =>
   new Promise((resolve, reject) => {
     watchSilent(server);
+    spareAnswers(server);
     server.once("error", reject);
     server.listen(port, host, () => {
       server.off("error", reject);

@@ -9,6 +9,7 @@ import { connect as connectTls } from "node:tls";
 import { closeServer, listenOn } from "../../src/http/serving.ts";
 import { createCertificates } from "../support/certificates.ts";
 import { until } from "../support/processes.ts";
+import { rawClient } from "../support/raw-client.ts";
 
 const patience = (): AbortSignal => AbortSignal.timeout(20_000);
 const request = "GET / HTTP/1.1\r\nHost: gate\r\n\r\n";
@@ -46,3 +47,19 @@ for (const tls of [false, true])
     for (const answer of answers) assert.match(answer, /^HTTP\/1\.1 200 OK/);
     await closed;
   });
+
+test("an answer that its caller has not taken yet is not cut", async () => {
+  const words = Buffer.alloc(12 * 2 ** 20, "x");
+  const server = createServer((_request, response) => void response.end(words));
+  const { port } = await listenOn(server, "127.0.0.1", 0);
+  const reader = rawClient(port, request);
+  await reader.seen("200 OK");
+  reader.socket.pause();
+  const closed = closeServer(server, patience());
+  await new Promise((resolve) => setTimeout(resolve, 200));
+  reader.socket.resume();
+  const { end, body } = await reader.answer();
+  assert.equal(end, "whole");
+  assert.equal(body.length, words.length);
+  await closed;
+});
