@@ -2,6 +2,7 @@
 import { authorize } from "../acl/authorize.ts";
 import { writeEmpty, writeError, writeJson } from "../answer.ts";
 import { createCarry } from "../carry/carry.ts";
+import { delivered } from "../carry/cut.ts";
 import type { Shares } from "../carry/shared/shares.ts";
 import type { ServerConfig } from "../config/server-schema.ts";
 import { GatewayError } from "../errors.ts";
@@ -43,13 +44,20 @@ const countedAuthorize =
     }
   };
 
-const writeAnswer = ({ wire, pretty }: Exchange, answered: Answered): void => {
+/** Resolves when the caller's system has it: a long list takes a while, for which its exchange is live. */
+const writeAnswer = async (
+  { wire, pretty, signal }: Exchange,
+  answered: Answered,
+  stallMs: number,
+): Promise<void> => {
   if (wire.kind !== "http")
     throw new GatewayError("internal", { reason: "a registry answer goes over HTTP" });
+  const { response } = wire;
   const { headers = {} } = answered;
-  if (answered.refusal) writeError(wire.response, answered.refusal, headers);
-  else if (answered.document === undefined) writeEmpty(wire.response, headers);
-  else writeJson(wire.response, answered.document, { pretty, headers });
+  if (answered.refusal) writeError(response, answered.refusal, headers);
+  else if (answered.document === undefined) writeEmpty(response, headers);
+  else writeJson(response, answered.document, { pretty, headers });
+  if (response.socket?.writableLength) await delivered(response, signal, stallMs);
 };
 
 export const createSteps = (needs: StepsNeeds, { timeouts, limits }: ServerConfig): Steps => {
@@ -95,7 +103,7 @@ export const createSteps = (needs: StepsNeeds, { timeouts, limits }: ServerConfi
       const { [exchange.route.name]: answer } = await answers();
       if (answer === undefined)
         throw new GatewayError("internal", { reason: `no answer for ${exchange.route.name}` });
-      writeAnswer(exchange, await answer(exchange, principal, scope));
+      await writeAnswer(exchange, await answer(exchange, principal, scope), timeouts.idleMs);
     },
   };
 };
