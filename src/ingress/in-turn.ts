@@ -4,6 +4,7 @@
  */
 import type { RequestListener, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
+import type { UpgradeListener } from "./upgrade.ts";
 
 /** Requests that may wait behind the one that is being answered; a caller that sends more is cut. */
 const maxWaiting = 16;
@@ -15,11 +16,12 @@ interface Line {
 
 export interface Turns {
   readonly onRequest: RequestListener;
+  readonly onUpgrade: UpgradeListener;
   /** The answer that a connection waits for. */
   answerOn(socket: Socket): ServerResponse | undefined;
 }
 
-export const inTurn = (onRequest: RequestListener): Turns => {
+export const inTurn = (onRequest: RequestListener, onUpgrade: UpgradeListener): Turns => {
   const lines = new WeakMap<Socket, Line>();
 
   const next = (socket: Socket, waiting: Line["waiting"]): void => {
@@ -41,6 +43,18 @@ export const inTurn = (onRequest: RequestListener): Turns => {
       if (line === undefined) begin();
       else if (waiting.length < maxWaiting) waiting.push(begin);
       else socket.destroy();
+    },
+    onUpgrade(request, socket, head) {
+      const line = lines.get(request.socket);
+      if (line === undefined) {
+        onUpgrade(request, socket, head);
+        return;
+      }
+      socket.on("error", () => socket.destroy()); // node has let go of it
+      line.waiting.push(() => {
+        lines.delete(request.socket);
+        onUpgrade(request, socket, head);
+      });
     },
     answerOn: (socket) => lines.get(socket)?.answer,
   };

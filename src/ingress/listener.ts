@@ -171,7 +171,7 @@ export const openListener = async (
   },
   options: ListenerOptions,
 ): Promise<Listener> => {
-  const turns = inTurn(onRequest);
+  const turns = inTurn(onRequest, onUpgrade);
   const server = create(options, turns.onRequest);
   const all = limitSockets(server, options, limited);
   const late = (socket: Socket): void => answerClientError(requestTimeout, socket, undefined);
@@ -181,7 +181,7 @@ export const openListener = async (
     if (error.code === headerOverflow) limited("header");
     answerClientError(error, socket, turns.answerOn(socket));
   });
-  server.on("upgrade", onUpgrade);
+  server.on("upgrade", turns.onUpgrade);
   server.on("tlsClientError", (err: Error) => log.debug({ err }, "TLS handshake failed"));
   const bound = await listenOn(server, options.host, options.port);
   server.on("error", (err) => log.error({ err }, "listener error"));

@@ -4,6 +4,7 @@ import { once } from "node:events";
 import { createServer, type ServerResponse } from "node:http";
 import { type AddressInfo, connect, type Socket } from "node:net";
 import { test } from "node:test";
+import { setImmediate } from "node:timers/promises";
 import { inTurn } from "../../src/ingress/in-turn.ts";
 
 const patient = { timeout: 10_000 };
@@ -22,13 +23,19 @@ interface World extends AsyncDisposable {
 const start = async (): Promise<World> => {
   const begun: string[] = [];
   const responses: ServerResponse[] = [];
-  const server = createServer(
-    inTurn((request, response) => {
+  const turns = inTurn(
+    (request, response) => {
       begun.push(request.url ?? "");
       responses.push(response);
       server.emit("begun");
-    }).onRequest,
+    },
+    (request, socket, head) => {
+      begun.push(request.url ?? "");
+      socket.end(`HTTP/1.1 101 Switching Protocols\r\n\r\nheard ${head.toString()}`);
+    },
   );
+  const server = createServer(turns.onRequest);
+  server.on("upgrade", turns.onUpgrade);
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
   const { port } = server.address() as AddressInfo; // a TCP server's address is one
@@ -110,3 +117,32 @@ test("a caller that sends any number of them is cut", patient, async () => {
   assert.ok(third.destroyed);
   assert.deepEqual(world.begun, ["/0", "/1", "/2"]);
 });
+
+const upgrade = "GET /socket HTTP/1.1\r\nHost: a\r\nUpgrade: it\r\nConnection: Upgrade\r\n\r\n";
+
+test("an upgrade is begun when the answers before it are over", patient, async () => {
+  await using world = await start();
+  world.send("/a", "/b");
+  world.caller.write(`${upgrade}bytes`);
+  (await world.nth(1)).end("first");
+  (await world.nth(2)).end("second");
+  const text = await world.until("heard bytes");
+  assert.deepEqual(text.match(/first|second|101 Switching/g), ["first", "second", "101 Switching"]);
+  assert.deepEqual(world.begun, ["/a", "/b", "/socket"]);
+});
+
+test(
+  "an upgrade is not begun for a caller that has left, and the answer before it hears so",
+  patient,
+  async () => {
+    await using world = await start();
+    world.send("/a");
+    const first = await world.nth(1);
+    world.caller.write(upgrade);
+    await setImmediate();
+    world.caller.resetAndDestroy();
+    await once(first, "close");
+    await setImmediate();
+    assert.deepEqual(world.begun, ["/a"]);
+  },
+);
