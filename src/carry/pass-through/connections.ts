@@ -15,6 +15,8 @@ export interface ConnectionsOptions {
 
 export interface Connections {
   readonly agentFor: (origin: string) => HttpAgent;
+  /** Ends those that nobody uses: where one was dead, they may be. What is asked next goes over one that is alive. */
+  readonly endIdle: (origin: string) => void;
   /** A connection of its own; who asked closes it. Rejects with an `Undialled`. */
   readonly dial: (origin: string, signal: AbortSignal) => Promise<Socket>;
   readonly close: () => void;
@@ -122,6 +124,10 @@ export const createConnections = ({ connectTimeoutMs, tls }: ConnectionsOptions)
       const agent = agents.get(origin) ?? createAgent(origin);
       agents.set(origin, agent);
       return agent;
+    },
+    endIdle: (origin) => {
+      for (const sockets of Object.values(agents.get(origin)?.freeSockets ?? {}))
+        for (const socket of [...(sockets ?? [])]) socket.destroy();
     },
     dial: (origin, signal) =>
       new Promise((resolve, reject) => {

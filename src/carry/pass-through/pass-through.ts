@@ -143,7 +143,9 @@ export const createPassThrough = (
       });
     };
     const first = await once();
-    const outcome = first.kind === "lost" ? await once() : first;
+    if (first.kind !== "lost") return first;
+    connections.endIdle(origin);
+    const outcome = await once();
     if (outcome.kind === "lost") throw new GatewayError("upstream_broke", { peer });
     return outcome;
   };

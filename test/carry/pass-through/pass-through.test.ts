@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import type { Socket } from "node:net";
 import { test } from "node:test";
 import { GatewayError } from "../../../src/errors.ts";
 import { deadAddress, faultyAgent, type Script } from "../../support/faulty-agent.ts";
@@ -178,6 +179,29 @@ test("a kept connection that died meanwhile is asked once more, for reads alone"
     assert.equal((await rawRequest(gate.port, get("/v1/jobs"))).status, 200, `request ${nth}`);
   assert.equal(server.requests.length, 3);
   assert.equal(server.connections, 2);
+});
+
+test("a read is asked once more on a new connection: other kept ones may have died as well", async () => {
+  const kept = 3;
+  const old = new Set<Socket>();
+  let isBack = false;
+  await using server = await faultyAgent(({ socket, nth }) => {
+    if (isBack) {
+      if (old.has(socket)) socket.resetAndDestroy();
+      else socket.write(answer("{}"));
+      return;
+    }
+    old.add(socket);
+    if (nth === kept) for (const one of old) one.write(answer("{}"));
+  });
+  await using gate = await gateTo([server.address]);
+  const ask = () => rawRequest(gate.port, get("/v1/jobs"));
+  await Promise.all(Array.from({ length: kept }, ask));
+  assert.equal(server.open, kept);
+  isBack = true;
+  assert.equal((await ask()).status, 200);
+  assert.equal(server.requests.length, kept + 2);
+  await eventually(() => server.open, 1);
 });
 
 test("a second answer that comes late is never taken for the next one", async () => {
