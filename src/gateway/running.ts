@@ -61,6 +61,9 @@ export const reload = async (parts: Running): Promise<void> => {
   recheck();
 };
 
+/** Milliseconds for what has been asked, but has not come as far as the ledger: it is refused there, and hears why. */
+const lastWordsMs = 1_000;
+
 /** SIGTERM. */
 export const drain = async ({
   config,
@@ -79,7 +82,8 @@ export const drain = async ({
   const cut = new AbortController();
   const closed = door.listener.close(cut.signal);
   await ledger.drain(drainMs);
-  cut.abort();
+  const patience = setTimeout(() => cut.abort(), lastWordsMs);
   await closed;
+  clearTimeout(patience);
   await home.embedded?.flushMetadata(AbortSignal.timeout(firstByteMs));
 };

@@ -12,6 +12,7 @@ import {
   until,
 } from "../support/processes.ts";
 import { get, rawClient, rawRequest } from "../support/raw-client.ts";
+import { startRig } from "../support/rig.ts";
 
 const calm = shellWorkload(
   "calm",
@@ -154,6 +155,23 @@ test("without anything live SIGTERM ends the gateway at once", async () => {
   assert.deepEqual(await gateway.ended, { code: 0, signal: null });
   assert.ok(performance.now() - toldAt < 20_000);
   idle.destroy();
+});
+
+test("a request of which not all has come when nothing is live hears that the gateway is shutting down", async () => {
+  await using rig = await startRig();
+  const body = '{"Prefix":"a","Context":"allocs"}';
+  const asking = rawClient(
+    Number(new URL(rig.url).port),
+    `POST /v1/search HTTP/1.1\r\nHost: gate\r\nExpect: 100-continue\r\n${tokenLine(rig.secret("management"))}Content-Length: ${body.length}\r\n\r\n`,
+  );
+  await asking.seen("100 Continue\r\n\r\n");
+  const drained = rig.gateway.drain();
+  await until("it drains", () => rig.logText().includes("draining live exchanges"));
+  asking.socket.write(body);
+  await asking.seen("HTTP/1.1 503");
+  await asking.seen("X-Serai-Error: draining");
+  asking.socket.destroy();
+  await drained;
 });
 
 test("during the delay for balancers requests are still answered, and connections are not kept", async () => {
