@@ -9,7 +9,7 @@ import { startFault } from "./program.ts";
 const signalBase = 128;
 const unknownExit = -1;
 
-const exitCodeOf = (code: number | null, signal: NodeJS.Signals | null): number => {
+export const exitCodeOf = (code: number | null, signal: NodeJS.Signals | null): number => {
   if (code !== null) return code;
   return signal === null ? unknownExit : signalBase + constants.signals[signal];
 };

@@ -2,50 +2,15 @@
  * A command on a pseudo-terminal of its own. The package's own Terminal drops what was not read 200 ms after the end and
  * blocks the whole process when the terminal's input is full, so its native part is used here with our own streams.
  */
-import { closeSync, constants, openSync, writeSync } from "node:fs";
-import { createRequire } from "node:module";
+import { closeSync, writeSync } from "node:fs";
 import { setTimeout as wait } from "node:timers/promises";
 import { ReadStream } from "node:tty";
 import { errnoOf } from "../../errors.ts";
-import { terminalClosed, terminalOpened } from "./open-terminals.ts";
+import { terminalClosed } from "./open-terminals.ts";
 import type { Command, ExecProcess } from "./process.ts";
 import { startFault } from "./program.ts";
+import { loadNative, type Started, startOnTerminal } from "./terminal-start.ts";
 
-interface NativePty {
-  fork(
-    file: string,
-    args: readonly string[],
-    env: readonly string[],
-    cwd: string,
-    cols: number,
-    rows: number,
-    uid: number,
-    gid: number,
-    utf8: boolean,
-    helperPath: string,
-    onExit: (code: number, signal: number) => void,
-  ): { readonly fd: number; readonly pid: number; readonly pty: string };
-  resize(fd: number, cols: number, rows: number): void;
-}
-
-const require = createRequire(import.meta.url);
-
-const loadNative = (): NativePty => {
-  const { requireBinary } = require("@lydell/node-pty/requireBinary.js") as {
-    requireBinary(file: string): NativePty;
-  }; // the package types its Terminal alone; its version is pinned
-  return requireBinary("pty.node");
-};
-
-const helperPath = (): string =>
-  process.platform === "darwin"
-    ? require.resolve(`@lydell/node-pty-darwin-${process.arch}/spawn-helper`)
-    : "";
-
-const firstCols = 80;
-const firstRows = 24;
-const sameUser = -1;
-const signalBase = 128;
 const maxCells = 65_535;
 const endOfFile = 0x04;
 const newline = 0x0a;
@@ -62,19 +27,11 @@ const tryWrite = (fd: number, data: Buffer): number => {
   }
 };
 
-const openSlave = (name: string): number | undefined => {
-  try {
-    return openSync(name, constants.O_RDONLY | constants.O_NOCTTY);
-  } catch {
-    return undefined; // the process has ended already
-  }
-};
-
 class Terminal implements ExecProcess {
   readonly pid: number;
   readonly outputs: ExecProcess["outputs"];
   readonly exited: Promise<number>;
-  readonly #native: NativePty;
+  readonly #native = loadNative();
   readonly #fd: number;
   readonly #stream: ReadStream;
   /**
@@ -84,33 +41,13 @@ class Terminal implements ExecProcess {
   #slave: number | undefined;
   #lineIsOpen = false;
 
-  constructor(command: Command) {
-    this.#native = loadNative();
-    const { promise, resolve } = Promise.withResolvers<number>();
-    this.exited = promise;
-    const env = { TERM: "xterm", ...command.env, PWD: command.directory };
-    const forked = this.#native.fork(
-      command.program,
-      command.arguments.slice(1),
-      Object.entries(env).map(([name, value]) => `${name}=${value}`),
-      command.directory,
-      firstCols,
-      firstRows,
-      sameUser,
-      sameUser,
-      false,
-      helperPath(),
-      (code, signal) => {
-        this.#closeSlave();
-        resolve(signal > 0 ? signalBase + signal : code);
-      },
-    );
-    this.#slave = openSlave(forked.pty);
-    this.pid = forked.pid;
-    this.#fd = forked.fd;
-    terminalOpened(forked.fd, this);
-    this.#stream = new ReadStream(forked.fd);
-    this.#stream.once("close", () => terminalClosed(forked.fd, this));
+  constructor({ pid, fd, slave, exited }: Started, owner: object) {
+    this.pid = pid;
+    this.#fd = fd;
+    this.#slave = slave;
+    this.exited = exited.finally(() => this.#closeSlave());
+    this.#stream = new ReadStream(fd);
+    this.#stream.once("close", () => terminalClosed(fd, owner));
     this.#stream.on("error", () => undefined); // EIO: the last process let go of the terminal
     this.outputs = [{ name: "stdout", stream: this.#stream }];
   }
@@ -165,9 +102,10 @@ class Terminal implements ExecProcess {
 }
 
 /** Throws `failed` with the driver's words. */
-export const startTerminal = (command: Command): ExecProcess => {
+export const startTerminal = async (command: Command): Promise<ExecProcess> => {
+  const owner = {};
   try {
-    return new Terminal(command);
+    return new Terminal(await startOnTerminal(command, owner), owner);
   } catch (error) {
     throw startFault(command.arguments[0] ?? "", error);
   }

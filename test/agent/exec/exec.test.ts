@@ -219,16 +219,18 @@ for (const typed of ["line\n", "half a line"])
     assert.equal(ended.code, 1000);
   });
 
-test("a command started beside an open terminal holds nothing of it", async () => {
-  const terminal = await new ExecClient(door.port, { command: ["cat"], tty: "true" }).opened();
-  terminal.input("x\n");
-  await terminal.saw("x");
-  const { stdout } = await exec(door.port, { command: sh("ls -l /proc/$$/fd") });
-  assert.match(stdout.toString(), /0 -> /);
-  assert.doesNotMatch(stdout.toString(), /ptmx|pts/);
-  terminal.closeInput();
-  assert.equal((await terminal.ended()).code, 1000);
-});
+for (const tty of ["false", "true"])
+  test(`a command started beside an open terminal holds nothing of it: tty=${tty}`, async () => {
+    const terminal = await new ExecClient(door.port, { command: ["cat"], tty: "true" }).opened();
+    terminal.input("x\n");
+    await terminal.saw("x");
+    const { stdout } = await exec(door.port, { command: sh("ls -l /proc/$$/fd"), tty });
+    assert.match(stdout.toString(), /0 -> /);
+    assert.doesNotMatch(stdout.toString(), /ptmx/);
+    if (tty === "false") assert.doesNotMatch(stdout.toString(), /pts/);
+    terminal.closeInput();
+    assert.equal((await terminal.ended()).code, 1000);
+  });
 
 test("many short commands, ten at a time, each end with their frame and close 1000", async () => {
   const endings: string[] = [];
