@@ -9,6 +9,8 @@ export interface TaskView {
   readonly state: TaskState["State"];
   readonly failed: boolean;
   readonly started: boolean;
+  /** It is being ended to run anew. */
+  readonly restarting: boolean;
   readonly config: TaskConfig;
 }
 
@@ -35,7 +37,7 @@ export const rollUp = (
 
 const prestartAllows = (task: TaskView): boolean =>
   task.config.lifecycle?.sidecar === true
-    ? task.state === "running"
+    ? task.state === "running" && !task.restarting
     : task.state === "dead" && !task.failed;
 
 /** Whether a task's turn has come: prestart, then main, then poststart; poststop once all others have ended. */
@@ -46,7 +48,7 @@ export const mayStart = (task: TaskView, all: readonly TaskView[]): boolean => {
     case "prestart":
       return true;
     case "poststart":
-      return withHook(undefined).every((main) => main.state !== "pending");
+      return withHook(undefined).every((main) => main.state !== "pending" && !main.restarting);
     case "poststop":
       return all.every((other) => isPoststop(other) || other.state === "dead");
     case undefined:

@@ -54,9 +54,10 @@ export const restartTasks = async (
     ? "User requested all tasks to restart"
     : "User requested running tasks to restart";
   const running = tasks.filter((task) => task.state === "running");
-  // The finished ones first: the others wait for their turn behind them.
+  const restarted = all(running, (task) => task.restart(reason), "failed to restart task");
+  // Beside them: each waits for its turn behind those that are being ended, and they behind it.
   if (allTasks) for (const task of tasks) if (!isPoststop(task)) task.revive(reason);
-  await all(running, (task) => task.restart(reason), "failed to restart task");
+  await restarted;
 };
 
 /** `name` is "" for all. */

@@ -88,6 +88,9 @@ export class Task implements AgentTask, TaskView {
   get started(): boolean {
     return this.#status.StartedAt !== null;
   }
+  get restarting(): boolean {
+    return this.#restartAsked;
+  }
   get pid(): number | undefined {
     return this.#process?.alive ? this.#process.pid : undefined;
   }

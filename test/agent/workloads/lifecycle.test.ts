@@ -298,6 +298,38 @@ test("restart and signal answer with Nomad's words", async (t) => {
   await refused(allocation.signal("SIGHUP", "web"), "Task not running");
 });
 
+test("a restart of all tasks keeps their order: what follows the mains waits for them anew", async (t) => {
+  const lifecycle = (hook: "prestart" | "poststart", sidecar: boolean) => ({
+    lifecycle: { hook, sidecar },
+  });
+  const told = (name: string) => `echo ${name} >> $NOMAD_ALLOC_DIR/data/order`;
+  const lingers = (name: string) =>
+    `trap 'sleep 0.5; ${told(`${name}-ended`)}; exit' INT; ${told(name)}; while :; do sleep 0.05; done`;
+  const workloads = await bench(t).start([
+    workload([
+      task("proxy", lingers("proxy"), lifecycle("prestart", true)),
+      task("web", lingers("web")),
+      task("hook", told("hook"), lifecycle("poststart", false)),
+      task("watch", `${told("watch")}; exec sleep 600`, lifecycle("poststart", true)),
+    ]),
+  ]);
+  const allocation = first(workloads);
+  const order = () => {
+    const lines = readFileSync(path.join(allocation.directory, "alloc/data/order"), "utf8");
+    return lines.trim().split("\n");
+  };
+  await until("hook ended", () => allocation.task("hook")?.state === "dead");
+  await until("all told", () => order().length === 4);
+  await allocation.restart({ taskName: "", allTasks: true });
+  await until("all told anew", () => order().length === 10);
+  const anew = order().slice(4);
+  const web = anew.indexOf("web");
+  assert.ok(anew.indexOf("proxy") < web, String(anew));
+  assert.ok(anew.indexOf("web-ended") < web, String(anew));
+  assert.ok(anew.indexOf("hook") > web, String(anew));
+  assert.ok(anew.indexOf("watch") > web, String(anew));
+});
+
 test("what has ended can be collected once, what runs cannot", async (t) => {
   const workloads = await bench(t).start([
     workload([task("b", "true")], { type: "batch", job: "done" }),
