@@ -70,10 +70,13 @@ class Plan {
   readonly #needs: PlanNeeds;
   readonly #options: PlanOptions;
   readonly #takenPorts = new Set<number>();
+  readonly #fixedPorts: ReadonlySet<number>;
 
   constructor(needs: PlanNeeds, options: PlanOptions) {
     this.#needs = needs;
     this.#options = options;
+    const ports = options.workloads.flatMap((workload) => workload.ports);
+    this.#fixedPorts = new Set(ports.flatMap((port) => port.static ?? []));
   }
 
   async records(saved: readonly AllocationRecord[]): Promise<readonly AllocationRecord[]> {
@@ -89,6 +92,7 @@ class Plan {
     }
     const fresh = [...left.values()].map((want) => this.#fresh(want));
     const records = [...kept, ...fresh];
+    for (const port of this.#fixedPorts) this.#takenPorts.add(port);
     for (const record of records)
       for (const port of Object.values(record.ports)) this.#takenPorts.add(port);
     const ready: AllocationRecord[] = [];
@@ -168,9 +172,10 @@ class Plan {
     return { ...record, ports: Object.fromEntries(ports) };
   }
 
-  /** The port it had, unless someone else took it meanwhile. */
+  /** The port it had, unless someone else took it meanwhile, or the configuration gave it away. */
   async #dynamicPort(before: number | undefined): Promise<number> {
-    if (before !== undefined && (await isFree(this.#options.address, before))) return before;
+    const mayKeep = before !== undefined && !this.#fixedPorts.has(before);
+    if (mayKeep && (await isFree(this.#options.address, before))) return before;
     const port = await freePort(this.#options.address, this.#takenPorts, Math.random);
     this.#takenPorts.add(port);
     return port;

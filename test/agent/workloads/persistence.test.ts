@@ -58,6 +58,23 @@ test("allocations keep ids, ports, indexes and what has ended over a restart of 
   assert.equal(stoppedNow?.task("s")?.state, "dead");
 });
 
+test("a dynamic port that the configuration has since given away is not kept", async (t) => {
+  const place = bench(t);
+  const web = workload([task("web", "exec sleep 600")], { ports: port });
+  const portOf = ({ allocations }: Workloads, at: number) =>
+    Number(allocations[at]?.task("web")?.env["NOMAD_PORT_http"]);
+  const before = await place.start([web]);
+  const taken = portOf(before, 0);
+  await before.close(never);
+  const fixed = workload([task("web", "exec sleep 600")], {
+    job: "fixed",
+    ports: [{ label: "http", static: taken }],
+  });
+  const after = await place.start([web, fixed]);
+  assert.equal(portOf(after, 1), taken);
+  assert.notEqual(portOf(after, 0), taken);
+});
+
 test("poststop tasks run when the agent ends, and a finished prestart is not run again", async (t) => {
   const place = bench(t);
   const hook = (name: "prestart" | "poststop") => ({ lifecycle: { hook: name, sidecar: false } });
