@@ -77,7 +77,7 @@ const self = ({ node, workloads }: DoorNeeds): object => ({
   config: {
     Datacenter: node.datacenter,
     NodeName: node.name,
-    Region: "global",
+    Region: node.region,
     Version: { Version: nomadVersion, VersionMetadata: "", VersionPrerelease: "" },
   },
   member: { Name: node.name, Status: "none", Tags: {} },

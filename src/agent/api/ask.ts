@@ -11,7 +11,12 @@ import type { Workloads } from "../ports.ts";
 import type { PullSecrets } from "./secrets.ts";
 
 export interface DoorNeeds {
-  readonly node: { readonly id: string; readonly name: string; readonly datacenter: string };
+  readonly node: {
+    readonly id: string;
+    readonly name: string;
+    readonly datacenter: string;
+    readonly region: string;
+  };
   readonly workloads: Workloads;
   readonly authenticate: Authenticate;
   /** Keyed by route name: `fs.ls`, `fs.logs`, ... */

@@ -299,7 +299,7 @@ test("the agent describes itself truly", async () => {
   const response = await ask({ name: "", path: "/v1/agent/self", token: "full", status: 200 });
   const self: unknown = await response.json();
   assert.partialDeepStrictEqual(self, {
-    config: { Region: "global", NodeName: "n" },
+    config: { Region: "eu", NodeName: "n" },
     stats: { client: { node_id: nodeId, num_allocations: "1" } },
   });
 });

@@ -252,7 +252,7 @@ export const testDoor = async (options: TestDoorOptions = {}): Promise<TestDoor>
   const { handshakeTimeoutMs, maxStrangersPerAddress, stalledAfterMs, pingMs } = options;
   const server = createAgentServer(
     {
-      node: { id: nodeId, name: "n", datacenter: "dc1" },
+      node: { id: nodeId, name: "n", datacenter: "dc1", region: "eu" },
       workloads,
       authenticate,
       files: createFileHandlers(),
