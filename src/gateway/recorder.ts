@@ -162,7 +162,10 @@ export const createRecorder = ({ metrics, audit, log, ledger }: RecorderNeeds): 
   };
 
   return {
-    started: (route) => metrics.requestStarted(route),
+    started: (route) => {
+      metrics.requestStarted(route);
+      ledger().begun();
+    },
     authenticated(exchange, principal) {
       memoryOf(exchange).principal = principal;
     },
@@ -177,11 +180,13 @@ export const createRecorder = ({ metrics, audit, log, ledger }: RecorderNeeds): 
       metrics.requestEnded(route, { method, status, durationMs, waited });
       if (error) countError(metrics, error.code);
       if (exchange === undefined) {
+        ledger().over();
         auditRefused(ending);
         write(ending, undefined);
         return;
       }
       ledger().done(exchange, error);
+      ledger().over();
       const memory = memoryOf(exchange);
       endStream(ending, exchange, memory);
       endAudit(ending, exchange, memory);

@@ -61,9 +61,6 @@ export const reload = async (parts: Running): Promise<void> => {
   recheck();
 };
 
-/** Milliseconds for what has been asked, but has not come as far as the ledger: it is refused there, and hears why. */
-const lastWordsMs = 1_000;
-
 /** SIGTERM. */
 export const drain = async ({
   config,
@@ -82,8 +79,7 @@ export const drain = async ({
   const cut = new AbortController();
   const closed = door.listener.close(cut.signal);
   await ledger.drain(drainMs);
-  const patience = setTimeout(() => cut.abort(), lastWordsMs);
+  cut.abort();
   await closed;
-  clearTimeout(patience);
   await home.embedded?.flushMetadata(AbortSignal.timeout(firstByteMs));
 };

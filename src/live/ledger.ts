@@ -46,6 +46,10 @@ export interface LiveRow {
 }
 
 export interface Ledger extends Closer {
+  /** A request has come that may become an exchange. */
+  begun(): void;
+  /** One that had begun is over, and `done` if it was admitted. */
+  over(): void;
   /** Throws `too_many_requests` and `draining`. */
   admit(exchange: Exchange, principal: Principal, scope: Scope): void;
   /** Enters one whose right the cluster's servers judge: it is never asked for anew here. Throws `draining`. */
@@ -55,7 +59,10 @@ export interface Ledger extends Closer {
   list(): readonly LiveRow[];
   /** Asks anew for every right that lasts; ends what may no longer go on. Never rejects. */
   recheck(): Promise<void>;
-  /** Admits no more, waits for what runs, ends the rest after `graceMs`. Resolves when the ledger is empty or all was told. */
+  /**
+   * Admits only what has begun before, waits for it and what runs, ends the rest after `graceMs`. Resolves when nothing is left
+   * or all was told.
+   */
   drain(graceMs: number): Promise<void>;
   /** Exchanges by carriage. */
   readonly counts: Readonly<Record<Carriage, number>>;
@@ -127,7 +134,9 @@ export const createLedger = (needs: RightsNeeds, given: Partial<LedgerOptions> =
   const counts = emptyCounts();
   const now = (): number => needs.clock.now();
   const monotonic = (): number => needs.clock.monotonic();
-  let draining = false;
+  let requests = 0;
+  /** Exchanges that began from then on are refused. */
+  let drainingFromMs = Number.POSITIVE_INFINITY;
   const emptied = new Set<() => void>();
 
   const end = (entry: Entry, ending: EndReason, error: GatewayError): void => {
@@ -172,6 +181,8 @@ export const createLedger = (needs: RightsNeeds, given: Partial<LedgerOptions> =
 
   /* ---- drain ---- */
 
+  const isEmpty = (): boolean => entries.size === 0 && requests === 0;
+
   const whenEmpty = (waitMs: number): Promise<void> =>
     new Promise((resolve) => {
       const done = (): void => {
@@ -181,11 +192,19 @@ export const createLedger = (needs: RightsNeeds, given: Partial<LedgerOptions> =
       };
       const patience = setTimeout(done, waitMs);
       emptied.add(done);
-      if (entries.size === 0) done();
+      if (isEmpty()) done();
     });
+  const tellEmptied = (): void => {
+    if (emptied.size > 0 && isEmpty()) for (const told of [...emptied]) told();
+  };
 
   const endAll = (): void => {
+    drainingFromMs = Number.NEGATIVE_INFINITY;
     for (const entry of entries) end(entry, "drained", new GatewayError("draining"));
+  };
+
+  const checkDraining = ({ startedAtMs }: Exchange): void => {
+    if (startedAtMs >= drainingFromMs) throw new GatewayError("draining");
   };
 
   const enter = (entry: Entry): void => {
@@ -195,8 +214,15 @@ export const createLedger = (needs: RightsNeeds, given: Partial<LedgerOptions> =
   };
 
   return {
+    begun() {
+      requests += 1;
+    },
+    over() {
+      requests -= 1;
+      tellEmptied();
+    },
     admit(exchange, principal, scope) {
-      if (draining) throw new GatewayError("draining");
+      checkDraining(exchange);
       const owner = lasting.has(exchange.route.carriage) ? ownerOf(exchange, principal) : undefined;
       if (owner !== undefined) take(owner);
       const checkedAtMs = monotonic();
@@ -204,7 +230,7 @@ export const createLedger = (needs: RightsNeeds, given: Partial<LedgerOptions> =
       if (principal.expiresAtMs !== undefined) expiry.by(principal.expiresAtMs);
     },
     host(exchange) {
-      if (draining) throw new GatewayError("draining");
+      checkDraining(exchange);
       enter({
         exchange,
         owner: undefined,
@@ -221,7 +247,7 @@ export const createLedger = (needs: RightsNeeds, given: Partial<LedgerOptions> =
       counts[exchange.route.carriage] -= 1;
       if (entry.owner !== undefined) shares.remove(entry.owner);
       options.onEnd(exchange, entry.ending ?? reasonOf(error));
-      if (entries.size === 0 && emptied.size > 0) for (const told of [...emptied]) told();
+      tellEmptied();
     },
     list() {
       const nowMs = monotonic();
@@ -229,14 +255,13 @@ export const createLedger = (needs: RightsNeeds, given: Partial<LedgerOptions> =
     },
     recheck: rechecks.recheck,
     async drain(graceMs) {
-      draining = true;
+      drainingFromMs = monotonic();
       needs.log.info({ ...counts, graceMs }, "draining live exchanges");
       await whenEmpty(graceMs);
       endAll();
       await whenEmpty(goodbyeMs);
     },
     async close(_signal) {
-      draining = true;
       rechecks.stop();
       expiry.stop();
       endAll();

@@ -3,7 +3,9 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import { connect } from "node:net";
 import { test } from "node:test";
+import { request } from "undici";
 import { WebSocket } from "ws";
+import { secrets, startCluster } from "../support/cluster-rig.ts";
 import {
   createHome,
   type GatewayProgram,
@@ -12,7 +14,7 @@ import {
   until,
 } from "../support/processes.ts";
 import { get, rawClient, rawRequest } from "../support/raw-client.ts";
-import { startRig } from "../support/rig.ts";
+import { eventually, startRig } from "../support/rig.ts";
 
 const calm = shellWorkload(
   "calm",
@@ -157,7 +159,7 @@ test("without anything live SIGTERM ends the gateway at once", async () => {
   idle.destroy();
 });
 
-test("a request of which not all has come when nothing is live hears that the gateway is shutting down", async () => {
+test("a request of which not all has come when a drain begins is answered", async () => {
   await using rig = await startRig();
   const body = '{"Prefix":"a","Context":"allocs"}';
   const asking = rawClient(
@@ -168,8 +170,7 @@ test("a request of which not all has come when nothing is live hears that the ga
   const drained = rig.gateway.drain();
   await until("it drains", () => rig.logText().includes("draining live exchanges"));
   asking.socket.write(body);
-  await asking.seen("HTTP/1.1 503");
-  await asking.seen("X-Serai-Error: draining");
+  await asking.seen("HTTP/1.1 200");
   asking.socket.destroy();
   await drained;
 });
@@ -212,4 +213,39 @@ test("a second SIGTERM ends the process at once", async () => {
   const ended = await scene.gateway.ended;
   assert.notEqual(ended.code, 0);
   assert.notEqual((await follow.answer()).end, "whole");
+});
+
+test("a request whose token is still being checked when the drain begins is answered", async () => {
+  let asked = 0;
+  let slow = false;
+  await using rig = await startCluster({
+    workloads: [shellWorkload("web", "sleep 1000")],
+    settings: { timeouts: { drain_delay: "0s", drain: "5s" } },
+    prepare: (nomad) => {
+      const before = nomad.overrides.get("/v1/acl/token/self");
+      nomad.overrides.set("/v1/acl/token/self", (request, response) => {
+        if (!slow) return before?.(request, response);
+        asked += 1;
+        setTimeout(() => before?.(request, response), 500);
+      });
+    },
+  });
+  await eventually("ready", async () => (await rig.readiness()) === 200 || undefined);
+  await eventually("the task runs", () =>
+    rig.agent.workloads.allocations.every(({ tasks }) =>
+      tasks.every(({ pid }) => pid !== undefined),
+    ),
+  );
+  slow = true;
+  const path = `/v1/client/fs/ls/${rig.placement("web").id}?path=/`;
+  const answer = request(`${rig.url}${path}`, {
+    headers: { "x-nomad-token": secrets.reader },
+  }).then(
+    async ({ statusCode, body }) => `${statusCode} ${await body.text()}`,
+    (error: unknown) => String(error),
+  );
+  await eventually("it is being checked", () => asked > 0 || undefined);
+  const drained = rig.gateway.drain();
+  assert.match(await answer, /^200 /);
+  await drained;
 });

@@ -318,6 +318,21 @@ test("a drain admits no more, waits for what ends by itself, and ends the rest a
   ]);
 });
 
+test("a drain admits and waits for what had begun before it, as long as the grace lasts", async () => {
+  const { ledger, ends, exchange } = bench();
+  const [early, late] = [exchange("fs.ls"), exchange("fs.ls")];
+  for (const _one of [early, late]) ledger.begun();
+  const drained = ledger.drain(60);
+  ledger.admit(early, principal(), scope);
+  ledger.done(early);
+  ledger.over();
+  await new Promise((resolve) => setTimeout(resolve, 80));
+  refuses(() => ledger.admit(late, principal(), scope), "draining");
+  ledger.over();
+  await drained;
+  assert.deepEqual(ends, [{ id: early.id, reason: "eof" }]);
+});
+
 test("a drain with nothing left is over at once", async () => {
   const { ledger, exchange } = bench();
   const one = exchange();
