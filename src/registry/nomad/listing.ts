@@ -120,8 +120,8 @@ export class Listing {
   }
 
   /**
-   * Asks until the page is there, with fewer items where it is too large; its items told, and what came meanwhile after
-   * them. Answers the next page's token.
+   * Asks until the page is there, with fewer items while it is too large and with more again behind it; its items told, and
+   * what came meanwhile after them. Answers the next page's token.
    */
   async #page(list: List, token: string | undefined): Promise<string | undefined> {
     const next = token === undefined ? "" : `&next_token=${encodeURIComponent(token)}`;
@@ -132,6 +132,7 @@ export class Listing {
         this.#checkIndex(list, answer.index);
         await this.#tellItems(answer.body, list.read);
         this.#tellPending(answer.index);
+        this.#perPage = Math.min(this.#perPage * 2, this.#bounds.perPage);
         return answer.nextToken;
       } catch (error) {
         this.#signal.throwIfAborted();

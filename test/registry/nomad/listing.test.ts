@@ -250,19 +250,25 @@ test("an answer larger than the bound is not taken in", async () => {
   assert.equal(under.record.completes, 0);
 });
 
-test("a page that is too large is asked for with fewer items until it fits", async () => {
-  await using under = await FeedUnderTest.start({ perPage: 16, maxPageBytes: 8_000 });
+test("a page that is too large is asked for with fewer items until it fits, those behind it with more", async () => {
+  await using under = await FeedUnderTest.start({ perPage: 16, maxPageBytes: 40_000 });
   const { nomad, record, time } = under;
-  const long = some(9).map((one) => ({ ...one, jobId: "j".repeat(2_000) }));
+  const long = some(9).map((one) => ({
+    ...one,
+    jobId: "j".repeat(4_000),
+    taskGroup: "g".repeat(4_000),
+  }));
   nomad.know(...long);
+  nomad.know(...some(60));
   under.feed.follow(record);
   await until("everything is listed", () => {
     if (time.delays.some((ms) => ms < 1_000)) time.advance(1_000);
     return record.completes === 1;
   });
-  assert.equal(record.allocations.size, 9);
+  assert.equal(record.allocations.size, 69);
   const sizes = nomad.asked("/v1/allocations").map(({ query }) => query.get("per_page"));
-  assert.deepEqual([...new Set(sizes)], ["16", "8", "4", "2"]);
+  assert.deepEqual([...new Set(sizes)], ["16", "8", "4"]);
+  assert.equal(sizes.at(-1), "16");
 });
 
 test("a list that never ends, or does not go on, is given up", async () => {
