@@ -159,6 +159,7 @@ class ServersFeed implements NomadFeed {
         this.#random,
         this.#bounds.relistMs,
         () => {
+          if (this.#schedule.isListing) return; // it would be ended, and no list that takes this long ever be whole
           this.#isPeriodDue = true;
           this.#stream.reopen(); // which is how namespaces made since are heard of
         },

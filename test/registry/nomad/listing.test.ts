@@ -92,6 +92,30 @@ test("until a new picture is whole the old one stays, and changes are told meanw
   assert.equal(record.allocations.size, 4);
 });
 
+test("a list that takes longer than the period is not ended by it", async () => {
+  await using under = await FeedUnderTest.start({
+    perPage: 2,
+    relistMs: 1_000,
+    answerTimeoutMs: 1_000_000,
+    silenceMs: 1_000_000,
+  });
+  const { nomad, record, time } = under;
+  nomad.put(...some(3));
+  const page = holdSecondPage(under);
+  under.feed.follow(record);
+  await until("the second page is on its way", page.isHeld);
+  for (let periods = 0; periods < 4; periods++) {
+    time.advance(1_200);
+    await under.beat();
+  }
+  page.release();
+  await under.completed(1);
+  assert.deepEqual(record.begins, ["start"]);
+  time.advance(10_000);
+  await under.completed(2);
+  assert.deepEqual(record.begins, ["start", "periodic"]);
+});
+
 test("more changes during a page than may be remembered: everything is listed again", async () => {
   await using under = await FeedUnderTest.start({ perPage: 2, maxPending: 5 });
   const { nomad, record, time } = under;
