@@ -3,7 +3,8 @@ import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { test } from "node:test";
 import { GatewayError } from "../../../src/errors.ts";
-import { answers } from "../../support/scripted-nomad.ts";
+import { stringifyJson } from "../../../src/lib/json.ts";
+import { answers, nodeDocument } from "../../support/scripted-nomad.ts";
 import { until } from "../until.ts";
 import { nodeEntry, patience } from "./feed-harness.ts";
 import { FeedUnderTest } from "./feed-under-test.ts";
@@ -103,6 +104,37 @@ test("an address that does not work is asked for again, and not more often than 
   under.nomad.overrides.set(`/v1/node/${node.id}`, answers.refuse(500, "No cluster leader"));
   assert.deepEqual(await nodes.find(node.id, patience()), moved, "the old one, when nobody knows");
 });
+
+for (const [what, type, now] of [
+  ["has moved", "NodeRegistration", { address: "127.0.0.80:4646" }],
+  ["is gone", "NodeDeregistration", undefined],
+] as const)
+  test(`a node that ${what} while it is asked for is as its event told, not as the older answer does`, async () => {
+    await using under = await FeedUnderTest.start();
+    const { nomad, record, feed } = under;
+    const [node, other] = [nodeEntry(), nodeEntry()];
+    nomad.register(node);
+    await under.synced();
+    await until("it is told", () => record.nodes.has(node.id));
+    under.time.advance(6_000);
+    const { promise: sent, resolve: send } = Promise.withResolvers<void>();
+    const path = `/v1/node/${node.id}`;
+    nomad.overrides.set(path, (request, response) => {
+      const answer = answers.json(stringifyJson(nodeDocument(node)));
+      void sent.then(() => answer(request, response));
+    });
+    feed.nodes.unreachable(node.id);
+    const found = feed.nodes.find(node.id, patience());
+    await until("it is asked for", () => asked(under, node.id) === 1);
+    const after = now && { ...node, ...now };
+    nomad.register(after ?? node, type);
+    nomad.register(other);
+    await until("the events are told", () => record.nodes.has(other.id));
+    send();
+    assert.deepEqual(await found, after);
+    nomad.overrides.set(path, answers.refuse(404, "node not found"));
+    assert.deepEqual(await feed.nodes.find(node.id, patience()), after);
+  });
 
 test("an address that no event told for minutes is refreshed behind the request's back", async () => {
   await using under = await FeedUnderTest.start({ silenceMs: 1_000_000 });
