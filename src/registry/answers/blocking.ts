@@ -2,6 +2,7 @@
  * Blocking queries (nomad-http.md §1.8): a query with an index waits until its own result passes that index. Every
  * change of its table runs it again; when the time is over it answers what is there, with the index unchanged.
  */
+import { setImmediate } from "node:timers/promises";
 import { whenAborted } from "../../lib/abort.ts";
 import type { CommonParameters } from "../../parameters.ts";
 import type { Answered, Registry, Table } from "../../ports.ts";
@@ -72,6 +73,12 @@ export const createBlock = (
   { registry, clock }: Pick<AnswerNeeds, "registry" | "clock">,
   { random = Math.random, isEnding = () => false }: Pick<AnswerOptions, "random" | "isEnding">,
 ): Block => {
+  let last: Promise<unknown> = Promise.resolve();
+  /** A change wakes all that wait for its table: they go on one by one, and everything else between them. */
+  const turn = (): Promise<unknown> => {
+    last = last.then(() => setImmediate());
+    return last;
+  };
   return async (table, common, signal, query) => {
     const endsAt = clock.monotonic() + waitMsOf(common.waitMs, random);
     for (;;) {
@@ -82,6 +89,8 @@ export const createBlock = (
       if (leftMs <= 0 || isEnding()) return answered;
       await changedWithin(registry, table, seen, leftMs, signal);
       if (clock.monotonic() < endsAt) await within(Math.min(restMs, leftMs), signal, whenAborted);
+      await turn();
+      signal.throwIfAborted();
     }
   };
 };

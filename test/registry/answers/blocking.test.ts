@@ -53,6 +53,31 @@ test("a change of another allocation does not end the wait for one", async () =>
   assert.equal(headers["X-Nomad-Index"], "102");
 });
 
+test("a change that many lists wait for makes one of them after the other, with time for others between", async () => {
+  const registry = registryOf([allocation(id)]);
+  const ask = createAsk(registry);
+  const query = "namespace=golden&index=100&wait=20s";
+  const asked = Array.from({ length: 100 }, () =>
+    ask({ route: "allocs.list", query, token: "management" }),
+  );
+  while (registry.waiting < asked.length) await untilWaiting(registry);
+  let made = 0;
+  const { allocations } = registry;
+  registry.allocations = () => {
+    made++;
+    return allocations.call(registry);
+  };
+  registry.put(allocation(id, { ClientStatus: "complete", ModifyIndex: 101 }));
+  let most = 0;
+  while (made < asked.length) {
+    const before = made;
+    await new Promise((resolve) => setImmediate(resolve));
+    most = Math.max(most, made - before);
+  }
+  for (const { status } of await Promise.all(asked)) assert.equal(status, 200);
+  assert.ok(most <= 2, `${most} in one turn`);
+});
+
 test("the end of the time is no error: what is there, with the index unchanged", async () => {
   const registry = registryOf([allocation(id)]);
   const query = "index=99999999&wait=30ms";
