@@ -47,13 +47,18 @@ const parse = <T>(file: string, text: string, schema: z.ZodType<T>): T => {
   throw new JoinTokensError(`${file}: ${faults.join("; ")}`);
 };
 
-const readTokens = (file: string): readonly JoinToken[] =>
-  parse(file, readIfThere(file) ?? "", joinFile).tokens ?? [];
+type TokensByHash = ReadonlyMap<string, JoinToken>;
+
+/** Of two with one secret the first counts. */
+const readTokens = (file: string): TokensByHash => {
+  const tokens = parse(file, readIfThere(file) ?? "", joinFile).tokens ?? [];
+  return new Map(tokens.toReversed().map((token) => [token.SecretHash, token]));
+};
 
 /** Reads the file again only when it has changed: announcements come often. */
-const createReader = (file: string): (() => readonly JoinToken[]) => {
+const createReader = (file: string): (() => TokensByHash) => {
   let stamp = "";
-  let tokens: readonly JoinToken[] = [];
+  let tokens: TokensByHash = new Map();
   return () => {
     const found = statSync(file, { bigint: true, throwIfNoEntry: false });
     const now = found ? `${found.mtimeNs} ${found.size} ${found.ino}` : "none";
@@ -99,7 +104,7 @@ export const createJoinTokens = (
   const claims = new ClaimsFile({
     file: claimsPath(file),
     claims: readClaims(file),
-    known: () => new Set(currentTokens().map(({ SecretHash }) => SecretHash)),
+    known: () => new Set(currentTokens().keys()),
   });
 
   const inForce = ({ ExpirationTime }: JoinToken): boolean =>
@@ -109,8 +114,9 @@ export const createJoinTokens = (
   const tokenFor = (secret: string, id: string): JoinToken | undefined => {
     if (secret === "" || secret.length > maxSecretBytes) return undefined;
     const presented = hashSecret(secret);
-    const token = currentTokens().find(({ SecretHash }) => sameHash(SecretHash, presented));
-    return token && inForce(token) && globMatcher(token.NodeID)(id) ? token : undefined;
+    const token = currentTokens().get(presented);
+    if (token === undefined || !sameHash(token.SecretHash, presented)) return undefined;
+    return inForce(token) && globMatcher(token.NodeID)(id) ? token : undefined;
   };
 
   const holds = (secret: string, nodeId: string): boolean => {

@@ -58,6 +58,24 @@ test("unknown, empty, huge and changed secrets are refused", async () => {
   assert.equal(await tokens.claim(secret, a), true);
 });
 
+test("a token is found as soon among thousands as if it were the first", async () => {
+  using setting = setUp();
+  const minted = Array.from({ length: 2_000 }, () =>
+    mintJoinToken({ node: "*", uses: 1, createdAtMs: Date.now(), expiresAtMs: undefined }),
+  );
+  writeFileSync(setting.file, JSON.stringify({ tokens: minted.map(({ entry }) => entry) }));
+  const tokens = createJoinTokens({ clock: movedClock() }, setting);
+  const costMs = async (secret: string | undefined): Promise<number> => {
+    assert.ok(secret !== undefined && (await tokens.claim(secret, a)));
+    const startedMs = performance.now();
+    for (let beat = 0; beat < 200; beat++) assert.ok(tokens.holds(secret, a));
+    return performance.now() - startedMs;
+  };
+  const firstMs = await costMs(minted[0]?.secret);
+  const lastMs = await costMs(minted.at(-1)?.secret);
+  assert.ok(lastMs < 5 * firstMs + 20, `${lastMs} ms and not ${firstMs} ms`);
+});
+
 test("a token for a node, or for a pattern, is refused for others and not used up by them", async () => {
   using setting = setUp();
   const exact = mint(setting.file, { node: a });
