@@ -55,18 +55,29 @@ const readTokens = (file: string): TokensByHash => {
   return new Map(tokens.toReversed().map((token) => [token.SecretHash, token]));
 };
 
-/** Reads the file again only when it has changed: announcements come often. */
+/** Any other error may pass by itself. */
+const orFault = <T>(read: () => T): T | JoinTokensError => {
+  try {
+    return read();
+  } catch (error) {
+    if (error instanceof JoinTokensError) return error;
+    throw error;
+  }
+};
+
+/** Reads the file again only when it has changed: announcements come often. One that does not parse is refused until then. */
 const createReader = (file: string): (() => TokensByHash) => {
   let stamp = "";
-  let tokens: TokensByHash = new Map();
+  let read: TokensByHash | JoinTokensError = new Map();
   return () => {
     const found = statSync(file, { bigint: true, throwIfNoEntry: false });
     const now = found ? `${found.mtimeNs} ${found.size} ${found.ino}` : "none";
     if (now !== stamp) {
-      tokens = readTokens(file);
+      read = orFault(() => readTokens(file));
       stamp = now;
     }
-    return tokens;
+    if (read instanceof JoinTokensError) throw read;
+    return read;
   };
 };
 

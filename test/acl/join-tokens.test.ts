@@ -76,6 +76,26 @@ test("a token is found as soon among thousands as if it were the first", async (
   assert.ok(lastMs < 5 * firstMs + 20, `${lastMs} ms and not ${firstMs} ms`);
 });
 
+test("a file that does not parse is read once, and again when it has changed", async () => {
+  using setting = setUp();
+  const secret = mint(setting.file);
+  const tokens = createJoinTokens({ clock: movedClock() }, setting);
+  assert.equal(await tokens.claim(secret, a), true);
+  const sound = readFileSync(setting.file, "utf8");
+  writeFileSync(setting.file, `${sound}${"# a line of many\n".repeat(5_000)}tokens: [`);
+  const costMs = (times: number): number => {
+    const startedMs = performance.now();
+    for (let beat = 0; beat < times; beat++)
+      assert.throws(() => tokens.holds(secret, a), /join\.yaml/);
+    return performance.now() - startedMs;
+  };
+  const onceMs = costMs(1);
+  const oftenMs = costMs(50);
+  assert.ok(oftenMs < 5 * onceMs + 20, `${oftenMs} ms, ${onceMs} ms the first time`);
+  writeFileSync(setting.file, sound);
+  assert.equal(tokens.holds(secret, a), true);
+});
+
 test("a token for a node, or for a pattern, is refused for others and not used up by them", async () => {
   using setting = setUp();
   const exact = mint(setting.file, { node: a });
