@@ -56,6 +56,15 @@ export interface CertifiedNode {
 const refused = (words: string): GatewayError =>
   new GatewayError("permission_denied", { reason: `the node's certificate ${words}` });
 
+/** Asked again and again of each tunnel: a signature is verified only against authorities that are not those of last time. */
+const issuedTest = (certificate: X509Certificate) => {
+  let last: { readonly by: readonly X509Certificate[]; readonly isIssued: boolean } | undefined;
+  return (by: readonly X509Certificate[]): boolean => {
+    if (last?.by !== by) last = { by, isIssued: isIssuedBy(certificate, by) };
+    return last.isIssued;
+  };
+};
+
 /** The node that a connection's certificate stands for; undefined when it has shown none. */
 export type CertifiedBy = (socket: Duplex) => CertifiedNode | undefined;
 
@@ -67,8 +76,9 @@ export const certifiedBy =
     if (!(socket instanceof TLSSocket) || certificate === undefined) return undefined;
     const fault = faultOf(certificate, clock.now());
     if (fault !== undefined) throw refused(fault);
-    const mayStay = (): boolean =>
-      certificate.validToDate.getTime() >= clock.now() && isIssuedBy(certificate, authorities());
+    const isIssued = issuedTest(certificate);
+    const endsAtMs = certificate.validToDate.getTime();
+    const mayStay = (): boolean => endsAtMs >= clock.now() && isIssued(authorities());
     if (!mayStay()) throw refused("is not issued by an authority in tunnel.client_ca_file");
     if (!socket.authorized) throw refused(`was not verified: ${String(socket.authorizationError)}`);
     return { nodeId: namedNodes(certificate)[0] ?? "", mayStay };

@@ -1,6 +1,7 @@
 /** Certificates of nodes: made as the documentation says, and seen through intermediates. */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
+import type { X509Certificate } from "node:crypto";
 import { once } from "node:events";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -56,6 +57,44 @@ test("the commands of docs/tunnel.md make a node's certificate", async () => {
   } finally {
     rmSync(directory, { recursive: true, force: true });
   }
+});
+
+test("whether its authority counts is looked at anew when the authorities have changed, and only then", async () => {
+  using certificates = createCertificates();
+  const { make, pair, cert } = certificates;
+  make("ca", { authority: true });
+  make("other", { authority: true });
+  make("node", { by: "ca", names: [`URI:urn:uuid:${node}`], purpose: "clientAuth" });
+  const server = createServer({ ...pair("node"), ca: cert("ca"), requestCert: true });
+  await using open = await openDoor(server);
+  const secured: Promise<[TLSSocket]> = once(server, "secureConnection") as Promise<[TLSSocket]>; // node's own event
+  const port = Number(open.address.split(":")[1]);
+  const caller = connect({ port, host: "127.0.0.1", rejectUnauthorized: false, ...pair("node") });
+  caller.on("error", () => undefined);
+  const [socket] = await secured;
+  let looks = 0;
+  const authoritiesOf = (name: string): readonly X509Certificate[] => {
+    const [authority] = readAuthorities(cert(name));
+    assert.ok(authority);
+    return Object.defineProperty([], "0", {
+      get: () => {
+        looks += 1;
+        return authority;
+      },
+    });
+  };
+  let current = authoritiesOf("ca");
+  const certified = certifiedBy(systemClock, () => current)(socket);
+  const first = looks;
+  assert.ok(certified);
+  assert.ok(certified.mayStay() && certified.mayStay());
+  assert.equal(looks, first);
+  current = authoritiesOf("other");
+  assert.ok(!certified.mayStay() && !certified.mayStay());
+  assert.equal(looks, 2 * first);
+  current = authoritiesOf("ca");
+  assert.ok(certified.mayStay());
+  caller.destroy();
 });
 
 test("an intermediate authority counts when it is in the file itself, and no node is one", async () => {
