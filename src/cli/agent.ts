@@ -92,8 +92,11 @@ export const agentCommand = (): Command =>
         : await createAgent({ log, clock: systemClock }, agentOptions(config));
       await life.live({
         reload: async () => {
-          log.reopen();
-          if (agent) await reload(agent, file);
+          try {
+            if (agent) await reload(agent, file);
+          } finally {
+            log.reopen(); // also when a certificate is refused
+          }
         },
         stop: async () => {
           await agent?.close(AbortSignal.timeout(closePatienceMs));

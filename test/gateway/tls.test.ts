@@ -2,13 +2,22 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { once } from "node:events";
-import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { createConnection } from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, test } from "node:test";
 import { connect, type TLSSocket } from "node:tls";
 import { Agent, request } from "undici";
+import { freePort } from "../support/free-port.ts";
 import {
   createHome,
   type GatewayProgram,
@@ -46,6 +55,11 @@ const pem = (home: Home, file: string): string => readFileSync(inHome(home, file
 const use = (home: Home, name: string): void => {
   writeFileSync(inHome(home, "live.pem"), pem(home, `${name}.pem`));
   writeFileSync(inHome(home, "live.key"), pem(home, `${name}.key`));
+};
+
+const settings = (home: Home, name: string, content: object): string => {
+  writeFileSync(inHome(home, name), JSON.stringify(content), { mode: 0o600 });
+  return inHome(home, name);
 };
 
 const tlsSettings = (home: Home): object => ({
@@ -136,6 +150,37 @@ test("a new certificate is taken at SIGHUP while a follow lives on; a broken pai
   );
   assert.equal(await shown(home, gateway.port), "one");
   live.destroy();
+});
+
+test("an agent takes a new certificate at SIGHUP, though its log cannot be opened again", async () => {
+  await using home = createHome();
+  authorities(home);
+  use(home, "one");
+  const gateway = await home.gateway();
+  const port = await freePort();
+  const logs = inHome(home, "agent-logs");
+  mkdirSync(logs);
+  const file = path.join(logs, "agent.json");
+  const { child } = home.spawn([
+    "agent",
+    "--config",
+    settings(home, "agent.json", {
+      data_dir: inHome(home, "agents/n1"),
+      listen: `127.0.0.1:${port}`,
+      tls: tlsSettings(home),
+      gateway: { address: gateway.url, join_token: home.secrets.join },
+      log: { file },
+    }),
+  ]);
+  await until(
+    "it listens",
+    () => existsSync(file) && readFileSync(file, "utf8").includes("announced"),
+  );
+  assert.equal(await shown(home, port), "one");
+  rmSync(logs, { recursive: true });
+  use(home, "two");
+  child.kill("SIGHUP");
+  await until("the new one is shown", async () => (await shown(home, port)) === "two");
 });
 
 test("with a client authority only callers with its certificate get in", async () => {
