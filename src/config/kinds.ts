@@ -202,7 +202,12 @@ export const argumentList: Kind<readonly string[]> = {
       : undefined,
 };
 export const networks = textListKind('a list of networks like "10.0.0.0/8"', isCidr);
-export const origins = textListKind('a list of origins like "https://ui.example.com"', isOrigin);
+const originList = textListKind('a list of origins like "https://ui.example.com"', isOrigin);
+/** As browsers write them: they are compared with what those send. */
+export const origins: Kind<readonly string[]> = {
+  ...originList,
+  parse: (value) => originList.parse(value)?.map((origin) => origin.toLowerCase()),
+};
 
 const parseTextMap = (value: unknown): Readonly<Record<string, string>> | undefined => {
   if (typeof value !== "object" || value === null || Array.isArray(value)) return undefined;

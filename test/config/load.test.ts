@@ -79,6 +79,12 @@ test("lists come from a variable with commas", () => {
   assert.deepEqual(loadServerConfig({ env }).config.http.trustProxy, ["10.0.0.0/8", "::1"]);
 });
 
+test("origins are what browsers call them, however they are written", () => {
+  const env = { SERAI_HTTP_ALLOWED_ORIGINS: "https://UI.Example.com, HTTP://ui.example.com:8080" };
+  const { allowedOrigins } = loadServerConfig({ env }).config.http;
+  assert.deepEqual(allowedOrigins, ["https://ui.example.com", "http://ui.example.com:8080"]);
+});
+
 test("all mistakes of all layers are told at once, each with its origin", () => {
   const name = file(
     "http:\n  listen: nowhere\n  lisen: x\nlimits:\n  max_body: 10 megs\nregoin: x\n",
