@@ -50,6 +50,8 @@ const maxHeaderBytes = 8192;
 const headersMs = 5000;
 const requestMs = 10_000;
 const keepAliveMs = 15_000;
+/** Without a byte either way: there are few sockets, and whoever takes nothing must not hold one. */
+const stallMs = 5_000;
 const checkMs = 2000;
 const maxRequestsPerSocket = 1000;
 
@@ -183,6 +185,7 @@ export const createAdmin = async (needs: AdminNeeds, options: AdminOptions): Pro
     },
     answerWith(pagesOf(needs, options.token), needs.log),
   );
+  server.timeout = stallMs;
   server.maxConnections = maxSockets;
   server.maxRequestsPerSocket = maxRequestsPerSocket;
   server.on("connection", (socket) => socket.on("error", () => socket.destroy()));

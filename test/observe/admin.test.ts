@@ -176,6 +176,25 @@ test("figures that cannot be had are a 500 without words of the error", async ()
   assert.deepEqual([status, text], [500, "internal error\n"]);
 });
 
+test("a reader that takes nothing of its figures does not hold its connection for ever", {
+  timeout: 30_000,
+}, async () => {
+  const figures = "a 1\n".repeat(3 * 2 ** 20);
+  await using admin = await started({ exposition: () => Promise.resolve(figures) });
+  const reader = net.connect(admin.address.port, "127.0.0.1");
+  reader.write("GET /metrics HTTP/1.1\r\nHost: gate\r\nConnection: close\r\n\r\n");
+  const [first] = await once(reader, "data");
+  reader.pause();
+  let bytes = first.length;
+  await new Promise((resolve) => setTimeout(resolve, 11_000));
+  reader.on("error", () => undefined);
+  reader.resume().on("data", (chunk) => {
+    bytes += chunk.length;
+  });
+  await once(reader, "close");
+  assert.ok(bytes < figures.length, `${bytes}`);
+});
+
 test("closing ends idle connections at once and silent ones when patience ends", async () => {
   const admin = await started();
   const socket = net.connect(admin.address.port, "127.0.0.1");
