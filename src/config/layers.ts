@@ -160,12 +160,15 @@ const known = (settings: readonly Named[]): ReadonlySet<string> =>
     ]),
   );
 
+/** The gateway's own prefix begins theirs as well. */
+const ofAnotherCommand = /^SERAI_(?:AGENT|CONNECT)_/;
+
 /** Variables with our prefix that set nothing: a slip of the pen must not go unseen. */
 const strays = (document: Outline, sources: Sources, settings: readonly Named[]) => {
   const names = known(settings);
   return Object.keys(sources.env)
     .filter((name) => name.startsWith(`${document.prefix}_`) && !names.has(name))
-    .filter((name) => document.kind === "agent" || !name.startsWith("SERAI_AGENT_"))
+    .filter((name) => document.kind !== "server" || !ofAnotherCommand.test(name))
     .map((name) => `env ${name}: sets nothing that ${document.kind} knows`);
 };
 

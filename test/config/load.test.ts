@@ -202,6 +202,15 @@ test("no mistake repeats a secret", () => {
   assert.ok(!mistakes.join().includes("s3cret"));
 });
 
+test("a variable of another command is none that sets nothing", () => {
+  const env = { SERAI_AGENT_NAME: "x", SERAI_CONNECT_NAME: "x" };
+  const { warnings } = loadServerConfig({ env });
+  assert.deepEqual(
+    warnings.filter((words) => words.startsWith("env ")),
+    [],
+  );
+});
+
 test("a variable with our prefix that sets nothing is warned of", () => {
   const { warnings } = loadServerConfig({
     env: { SERAI_HTPP_LISTEN: "a:1", SERAI_AGENT_NAME: "x" },
