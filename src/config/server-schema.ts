@@ -92,7 +92,7 @@ export const serverRows = section("The gateway", {
     connect: setting(duration, "2s", "connecting to an agent"),
     first_byte: setting(duration, "10s", "an agent's first byte of an answer"),
     action: setting(duration, "330s", "the answer to a restart or gc, which waits for processes to end"),
-    idle: setting(duration, "60s", "a download or exec that makes no progress: its caller takes nothing of what waits for it, or its agent sends or takes nothing"),
+    idle: setting(duration, "60s", "a download, a list or an exec that makes no progress: its caller takes nothing of what waits for it, or its agent sends or takes nothing"),
     follow_idle: setting(duration, "10m", "a viewer of a followed log or file that takes nothing of what waits for it"),
     drain: setting(duration, "30s", "what is live at SIGTERM may go on for this long"),
     drain_delay: setting(durationOrZero, "5s", "not ready, but still accepting, after SIGTERM: time for balancers to notice"),
