@@ -5,9 +5,14 @@ import { sendSignal } from "../signals.ts";
 
 const tickMs = 25;
 
-/** Living processes of the session that `leader` led, zombies left out. */
+/** Whether it lives, and is of the session of `leader`: a child of ours that was started just now may not lead it yet. */
+const belongs = (pid: number, leader: number): boolean => {
+  const stat = readStat(pid);
+  return stat?.session === leader || (pid === leader && stat?.parent === process.pid);
+};
+
 const processesOf = (leader: number): readonly number[] =>
-  processIds().filter((pid) => readStat(pid)?.session === leader);
+  processIds().filter((pid) => belongs(pid, leader));
 
 const hasProc = (): boolean => readStat(process.pid) !== undefined;
 
@@ -23,7 +28,7 @@ export const endSession = async (leader: number, graceMs: number): Promise<void>
   const found = targetsOf(leader);
   for (const pid of found) sendSignal(pid, "SIGHUP");
   for (const pid of found) sendSignal(pid, "SIGCONT"); // a stopped job hears the hang-up only then
-  const isLiving = (pid: number): boolean => pid < 0 || readStat(pid)?.session === leader;
+  const isLiving = (pid: number): boolean => pid < 0 || belongs(pid, leader);
   for (let passedMs = 0; passedMs < graceMs && found.some(isLiving); passedMs += tickMs)
     await wait(tickMs);
   for (const pid of targetsOf(leader)) sendSignal(pid, "SIGKILL");

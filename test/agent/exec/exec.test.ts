@@ -1,11 +1,13 @@
 /** Commands over the exec socket: frames, exit codes, input, and the end of things. */
 import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { chmod, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { after, before, test } from "node:test";
 import { setTimeout as wait } from "node:timers/promises";
+import { endSession } from "../../../src/agent/exec/session-processes.ts";
 import { processIds, readEnvironment } from "../../../src/agent/procfs.ts";
 import { farewell } from "../../../src/lib/web-socket.ts";
 import {
@@ -327,6 +329,13 @@ for (const tty of ["false", "true"])
     const isLeft = (pid: number) => readEnvironment(pid)?.get("GREETING")?.includes(door.directory);
     await eventually(() => !processIds().some(isLeft), "the command's end");
   });
+
+test("a command that does not lead its session yet is ended as well", async () => {
+  const child = spawn("sleep", ["60"]); // as setsid is, before it makes the terminal its own
+  const gone = once(child, "exit");
+  await endSession(child.pid ?? 0, 0);
+  assert.match(String((await gone)[1]), /^SIG(?:HUP|KILL)$/);
+});
 
 test("a client that closes before the end gets its close answered and its command ended", async () => {
   const client = await new ExecClient(door.port, {
