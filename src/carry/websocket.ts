@@ -31,8 +31,9 @@ interface Fault {
 
 /** Rounds without a sign of life after which a peer is gone. */
 const maxSilentRounds = 2;
-/** An agent that was given input may wait until its command takes it, and hear no ping so long. */
-const maxSilentRoundsWithInput = 10;
+/** A ping may lie behind megabytes of output, or input that an agent's command does not take yet. Pumps give up who takes none. */
+const maxSilentRoundsBehind = 10;
+const boundOf = (isBehind: boolean): number => (isBehind ? maxSilentRoundsBehind : maxSilentRounds);
 /** Not more than the `{}` that clients send now and then. */
 const heartbeatBytes = 2;
 
@@ -45,6 +46,8 @@ class Session {
   readonly #settle: (error: GatewayError | undefined) => void;
   readonly #ping: NodeJS.Timeout;
   #silentRounds = 0;
+  /** Output has waited for the caller since its last sign of life. */
+  #isBehind = false;
   #agentSilentRounds = 0;
   /** Since the agent's last sign of life. */
   #gaveInput = false;
@@ -90,12 +93,17 @@ class Session {
 
   /** A message of the caller, in its order. */
   fromClient(data: RawData, isBinary: boolean): void {
-    this.#silentRounds = 0;
+    this.#clientLives();
     if (bytesOf(data) > heartbeatBytes) this.#gaveInput = true;
     if (this.#state !== "open") return;
     this.#parts.exchange.tally.bytesIn += bytesOf(data);
     this.#toAgent.push(data, isBinary);
   }
+
+  readonly #clientLives = (): void => {
+    this.#silentRounds = 0;
+    this.#isBehind = false;
+  };
 
   readonly #agentLives = (): void => {
     this.#agentSilentRounds = 0;
@@ -104,9 +112,7 @@ class Session {
 
   #listen(): void {
     const { reach, limits } = this.#parts;
-    this.#client.on("pong", () => {
-      this.#silentRounds = 0;
-    });
+    this.#client.on("pong", this.#clientLives);
     this.#client.once("close", () => this.#clientGone());
     this.#agent.on("ping", this.#agentLives);
     this.#agent.on("pong", this.#agentLives);
@@ -171,10 +177,10 @@ class Session {
 
   /** A peer that we do not read from now (the other one is slow) cannot give a sign. */
   #beat(): void {
-    if (this.#silentRounds >= maxSilentRounds) this.#client.terminate();
+    this.#isBehind ||= this.#client.bufferedAmount > 0;
+    if (this.#silentRounds >= boundOf(this.#isBehind)) this.#client.terminate();
     if (!this.#client.isPaused) this.#silentRounds += 1;
-    const bound = this.#gaveInput ? maxSilentRoundsWithInput : maxSilentRounds;
-    if (this.#agentSilentRounds >= bound) this.#agentLost("it answered no ping");
+    if (this.#agentSilentRounds >= boundOf(this.#gaveInput)) this.#agentLost("it answered no ping");
     if (!this.#agent.isPaused) this.#agentSilentRounds += 1;
     for (const socket of [this.#client, this.#agent])
       if (socket.readyState === socket.OPEN) socket.ping();

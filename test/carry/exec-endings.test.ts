@@ -127,6 +127,21 @@ const throughTunnel = async (address: string) => {
   };
 };
 
+test("a caller that comes late to its ping, behind much output, is not taken for one that has gone", async () => {
+  await using agent = await execAgent((socket) => {
+    say(socket, 400);
+    socket.send(exitFrame(0));
+  });
+  await using gate = await gateTo(agent.address, { pingMs: 100 });
+  const { socket, messages, closed } = caller(gate);
+  await once(socket, "message");
+  socket.pause();
+  await wait(600); // six rounds
+  socket.resume();
+  assert.deepEqual(await closed, { code: 1000, reason: "" });
+  assert.equal(messages.length, 401);
+});
+
 test("a caller whose first input was held is held back again by an agent that takes none", async () => {
   await using agent = await execAgent((socket) => socket.pause(), 300);
   await using tunnel = await throughTunnel(agent.address);
