@@ -6,7 +6,7 @@ import { after, before, test } from "node:test";
 import { get } from "../support/raw-client.ts";
 import { eventually, type Rig, startRig } from "../support/rig.ts";
 
-const limitMs = 1_000;
+const limitMs = 3_000;
 const metaBytes = 900_000;
 const agents = 3;
 const jobs = 4;
@@ -71,7 +71,7 @@ test("a list that is on its way when the gateway is told to stop arrives whole",
     "it drains",
     () => rig.logText().includes("draining live exchanges") || undefined,
   );
-  await new Promise((resolve) => setTimeout(resolve, limitMs / 4)); // idle connections are looked for meanwhile
+  await new Promise((resolve) => setTimeout(resolve, limitMs / 2)); // longer than what is not live is waited for
   socket.resume();
   await once(socket, "close");
   assert.ok(taken() > leastBytes, `${taken()}`);
