@@ -33,10 +33,11 @@ test("a batch that succeeds completes with Nomad's events and keeps its output",
 });
 
 test("a task that has ended is not to be run in, though a process that got away holds its output open", async (t) => {
-  const leftovers = "setsid env -i /bin/sleep 3 & exec sleep 600";
+  const leftovers = "setsid env -i /bin/sh -c 'echo away; exec sleep 3' & exec sleep 600";
   const workloads = await bench(t).start([workload([task("web", leftovers)])]);
   const web = first(workloads).task("web");
   await until("running", () => web?.pid !== undefined);
+  await until("away", () => log(first(workloads).directory, "web.stdout.0") === "away\n");
   const pid = web?.pid ?? 0;
   process.kill(pid, "SIGKILL");
   await until("gone", () => readStat(pid) === undefined);
