@@ -321,11 +321,11 @@ describe("requests that mean one thing", () => {
 
 describe("what is authorised is what is sent", () => {
   /** A half-close is a client that left, so it comes only after a silence: for requests that are not whole. */
-  const send = (bytes: Buffer): Promise<string> =>
+  const send = (bytes: Buffer, patienceMs = 300): Promise<string> =>
     new Promise((resolve) => {
       const socket = connect(port, "127.0.0.1");
       const chunks: Buffer[] = [];
-      const giveUp = setTimeout(() => socket.end(), 300);
+      const giveUp = setTimeout(() => socket.end(), patienceMs);
       socket.on("data", (chunk: Buffer) => chunks.push(chunk));
       socket.on("error", () => undefined); // a reset after the answer is the gateway's right
       socket.on("close", () => {
@@ -373,6 +373,7 @@ describe("what is authorised is what is sent", () => {
                 ...headers.map(([name, value]) => `x-z${name}: ${value}`),
               ),
             ),
+            10_000, // it is whole
           );
           assert.match(answer, /^HTTP\/1\.1 200 /);
           assert.deepEqual(heardTargets(), [sent(asked)]);
