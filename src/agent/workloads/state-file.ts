@@ -16,6 +16,8 @@ export interface StateFile {
 }
 
 const soonMs = 50;
+/** A disk that is full now may have room by then. */
+const againMs = 10_000;
 
 /** What an earlier agent left; undefined at the first start. A file that is not sound is moved aside. */
 export const readState = async (
@@ -51,12 +53,7 @@ class WrittenState implements StateFile {
   }
 
   soon(): void {
-    if (this.#closed || this.#timer !== undefined) return;
-    this.#timer = setTimeout(() => {
-      this.save().catch((error: unknown) =>
-        this.#log.error({ err: error, file: this.#file }, "the state cannot be saved"),
-      );
-    }, soonMs);
+    this.#saveAfter(soonMs);
   }
 
   save(): Promise<void> {
@@ -66,6 +63,16 @@ class WrittenState implements StateFile {
     const written = this.#writing.then(write, write);
     this.#writing = written.catch(() => undefined); // told to who asked; the next write goes ahead
     return written;
+  }
+
+  #saveAfter(delayMs: number): void {
+    if (this.#closed || this.#timer !== undefined) return;
+    this.#timer = setTimeout(() => {
+      this.save().catch((error: unknown) => {
+        this.#log.error({ err: error, file: this.#file }, "the state cannot be saved");
+        this.#saveAfter(againMs);
+      });
+    }, delayMs);
   }
 
   close(): void {

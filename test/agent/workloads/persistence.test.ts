@@ -1,10 +1,19 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmdirSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import path from "node:path";
 import { test } from "node:test";
 import type { Workloads } from "../../../src/agent/ports.ts";
+import { createStateFile } from "../../../src/agent/workloads/state-file.ts";
 import {
   bench,
   first,
@@ -112,6 +121,27 @@ test("when patience ends, tasks that ignore their signal are killed at once", as
   patience.abort();
   await closing;
   assert.deepEqual(processesOf(place.dataDirectory), []);
+});
+
+test("a state that could not be saved is saved when the disk takes it, though nothing changes", async (t) => {
+  const { dataDirectory } = bench(t);
+  const file = path.join(dataDirectory, "state.json");
+  const log = recordingLog();
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  const state = createStateFile(log, dataDirectory, () => ({ index: 7, allocations: [] }));
+  const turnsUntil = async (fact: () => boolean): Promise<void> => {
+    for (const deadline = Date.now() + 15_000; !fact(); await new Promise(setImmediate))
+      assert.ok(Date.now() < deadline);
+  };
+  mkdirSync(`${file}.new`); // stands where it is to be written
+  state.soon();
+  t.mock.timers.tick(50);
+  await turnsUntil(() => log.lines.includes("the state cannot be saved"));
+  rmdirSync(`${file}.new`);
+  t.mock.timers.tick(10_000);
+  await turnsUntil(() => existsSync(file));
+  assert.equal(JSON.parse(readFileSync(file, "utf8")).index, 7);
+  state.close();
 });
 
 test("a state file that is not sound is moved aside with a log line", async (t) => {
