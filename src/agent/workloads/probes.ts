@@ -44,8 +44,7 @@ export const probeTcp = (target: ProbeTarget): Promise<ProbeResult> =>
       socket.destroy();
       resolve(result);
     };
-    const fail = (words: string): void =>
-      finish({ ok: false, statusCode: 0, output: `nomad: ${words}` });
+    const fail = (words: string): void => finish({ ok: false, statusCode: 0, output: words });
     const leave = (): void => fail("ended");
     target.signal.addEventListener("abort", leave, { once: true });
     socket.on("error", (error) => fail(dialFailure(target, error)));
@@ -75,13 +74,9 @@ const exchange = async (
   const answer = await request(url, { dispatcher, signal, reset: true });
   answer.body.on("error", () => undefined); // destroyed below; what was read counts
   try {
-    if (answer.statusCode < 400)
-      return { ok: true, statusCode: answer.statusCode, output: "nomad: http ok" };
-    return {
-      ok: false,
-      statusCode: answer.statusCode,
-      output: await readSome(answer.body),
-    };
+    const { statusCode } = answer;
+    const output = statusCode === 200 ? "nomad: http ok" : await readSome(answer.body);
+    return { ok: statusCode < 400, statusCode, output };
   } finally {
     answer.body.destroy();
   }
@@ -96,9 +91,7 @@ export const probeHttp = async (target: ProbeTarget, path: string): Promise<Prob
   try {
     return await exchange(url, dispatcher, signal);
   } catch (error) {
-    const words = ending.signal.aborted
-      ? "context deadline exceeded (Client.Timeout exceeded while awaiting headers)"
-      : dialFailure(target, error);
+    const words = ending.signal.aborted ? "context deadline exceeded" : dialFailure(target, error);
     return { ok: false, statusCode: 0, output: `nomad: Get ${JSON.stringify(url)}: ${words}` };
   } finally {
     clearTimeout(timer);

@@ -96,8 +96,9 @@ const portOf = (address: string | AddressInfo | null): number => {
 const serve = async (t: TestContext): Promise<number> => {
   const server = createServer((request, response) => {
     if (request.url === "/hangs") return;
-    response.statusCode = request.url === "/ok" ? 200 : 404;
-    response.end("x".repeat(10_000));
+    if (request.url === "/nothing") response.writeHead(204).end();
+    else if (request.url === "/elsewhere") response.writeHead(302).end("over there");
+    else response.writeHead(request.url === "/ok" ? 200 : 404).end("x".repeat(10_000));
   });
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
@@ -122,6 +123,8 @@ test("checks run on real sockets and give Nomad's results", async (t) => {
   const checks = [
     check("tcp-ok", "tcp", ""),
     check("http-ok", "http", "/ok"),
+    check("http-204", "http", "/nothing"),
+    check("http-302", "http", "/elsewhere"),
     check("http-404", "http", "/missing"),
     check("hangs", "http", "/hangs"),
     check("refused", "tcp", "", "dead"),
@@ -140,7 +143,7 @@ test("checks run on real sockets and give Nomad's results", async (t) => {
   const results = () => Object.values(object(allocation.checks() ?? {})).map(object);
   await until("all ran", () => {
     const all = allocation.checks() === null ? [] : results();
-    return all.length === 6 && all.every((result) => result["Status"] !== "pending");
+    return all.length === 8 && all.every((result) => result["Status"] !== "pending");
   });
   const found = Object.fromEntries(
     results().map((result) => [
@@ -151,13 +154,11 @@ test("checks run on real sockets and give Nomad's results", async (t) => {
   assert.deepEqual(found, {
     "tcp-ok": ["success", 0, "nomad: tcp ok"],
     "http-ok": ["success", 200, "nomad: http ok"],
+    "http-204": ["success", 204, ""],
+    "http-302": ["success", 302, "over there"],
     "http-404": ["failure", 404, "x".repeat(3 * 1024)],
-    hangs: [
-      "failure",
-      0,
-      `nomad: Get "http://127.0.0.1:${live}/hangs": context deadline exceeded (Client.Timeout exceeded while awaiting headers)`,
-    ],
-    refused: ["failure", 0, `nomad: dial tcp 127.0.0.1:${dead}: connect: connection refused`],
+    hangs: ["failure", 0, `nomad: Get "http://127.0.0.1:${live}/hangs": context deadline exceeded`],
+    refused: ["failure", 0, `dial tcp 127.0.0.1:${dead}: connect: connection refused`],
     "http-refused": [
       "failure",
       0,
