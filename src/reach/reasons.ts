@@ -1,5 +1,5 @@
 /** Why an agent could not be dialled, as one word of a closed set. Pure. */
-import { errnoOf, type GatewayError } from "../errors.ts";
+import { errnoOf, GatewayError } from "../errors.ts";
 
 export type Obstacle =
   | "refused"
@@ -14,6 +14,10 @@ const tlsCode =
   /^(?:CERT_|ERR_TLS_|ERR_SSL_|DEPTH_ZERO_|SELF_SIGNED_|UNABLE_TO_|HOSTNAME_MISMATCH$|EPROTO$)/;
 
 export const isTlsFault = (error: unknown): boolean => tlsCode.test(errnoOf(error) ?? "");
+
+/** A bound of connections or streams is reached; it is no fault of the node's. */
+export const isFull = (error: unknown): error is GatewayError =>
+  error instanceof GatewayError && error.code === "overloaded";
 
 const byCode: Readonly<Record<string, Obstacle>> = {
   ECONNREFUSED: "refused",

@@ -9,7 +9,7 @@ import { closedCircuit } from "./circuit.ts";
 import { createConnector } from "./connector.ts";
 import { createWays, type NodeWays } from "./node-ways.ts";
 import { kindOf, type Ways } from "./reach.ts";
-import { type Obstacle, obstacleOf } from "./reasons.ts";
+import { isFull, type Obstacle, obstacleOf } from "./reasons.ts";
 import { serverReport } from "./report.ts";
 import { seldom } from "./seldom.ts";
 import { createTrails } from "./trail.ts";
@@ -70,6 +70,8 @@ interface Detour {
   readonly obstacle: Obstacle;
   /** Servers not asked yet. */
   readonly turns: Iterator<string, void>;
+  /** What the last of those said that have no room. */
+  readonly full?: GatewayError;
 }
 
 const isUnreachable = (error: unknown): error is GatewayError =>
@@ -97,13 +99,20 @@ export const throughServers = (
   const byServer = (detour: Detour): Reach => {
     const { value: origin } = detour.turns.next();
     const way = origin === undefined ? undefined : opened.get(origin);
-    if (origin === undefined || way === undefined) throw noneLeft(detour);
+    if (origin === undefined || way === undefined) throw detour.full ?? noneLeft(detour);
     const { node, exchange, obstacle } = detour;
     const trail = trails(node.id);
+    let pool: Reach["pool"];
+    try {
+      pool = way.pool(kindOf(exchange));
+    } catch (error) {
+      if (isFull(error)) return byServer({ ...detour, full: error });
+      throw error;
+    }
     return {
       node,
       origin: way.origin,
-      pool: way.pool(kindOf(exchange)),
+      pool,
       connect: way.connect,
       headers: { "X-Serai-Reach": `servers; reason=${obstacle}` },
       failed: (error) => {
@@ -111,7 +120,8 @@ export const throughServers = (
       },
       succeeded: () => trail.answered(),
       next: async (error) => {
-        if (!isUnreachable(error)) return undefined;
+        if (error.code === "overloaded") return byServer({ ...detour, full: error });
+        if (error.code !== "node_unreachable") return undefined;
         trail.failed("dial", error.facts.reason ?? error.words);
         servers.failed(origin);
         log.warn({ origin, err: error }, "a Nomad server cannot be reached");

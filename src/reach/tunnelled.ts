@@ -15,6 +15,7 @@ import {
   unreachable,
   whenConnected,
 } from "./connector.ts";
+import { isFull } from "./reasons.ts";
 import { createSecure } from "./secure.ts";
 import type { Step, Trail } from "./trail.ts";
 
@@ -56,9 +57,6 @@ const inTurn = (
     };
   };
 };
-
-const isFull = (error: unknown): error is GatewayError =>
-  error instanceof GatewayError && error.code === "overloaded";
 
 export const tunnelled = (needs: TunnelledNeeds): Connector => {
   const { tunnels, nodeId, peer, direct, waits, tls, trail } = needs;

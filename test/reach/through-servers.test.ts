@@ -17,7 +17,7 @@ import {
   quiet,
 } from "../carry/front.ts";
 import { deadAddress, faultyAgent, freeAddress, type Script } from "../support/faulty-agent.ts";
-import { get, rawRequest } from "../support/raw-client.ts";
+import { get, rawClient, rawRequest } from "../support/raw-client.ts";
 
 const ok: Script = ({ socket }) => socket.write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
 
@@ -141,6 +141,26 @@ test("while a circuit is open the agent is left alone but for a try now and then
   back.close();
   back.closeAllConnections();
   await closed;
+});
+
+test("a server that has as many streams as may be gives way to the next; when all have, it is 503", async () => {
+  const following: Script = ({ socket }) =>
+    socket.write("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n");
+  await using one = await faultyAgent(following);
+  await using other = await faultyAgent(following);
+  await using cluster = await through([one.address, other.address], {
+    route: "fs.logs",
+    node: nodeAt(await deadAddress()),
+  });
+  const clients = Array.from({ length: 48 }, () =>
+    rawClient(cluster.gate.port, get(pathOf("fs.logs"))),
+  );
+  for (const client of clients) await client.seen("{}");
+  assert.deepEqual([one.requests.length, other.requests.length], [24, 24]);
+  assert.equal(cluster.current(), `http://${one.address}`);
+  const { status, headers } = await rawRequest(cluster.gate.port, get(pathOf("fs.logs")));
+  assert.equal(`${status} ${headers.get("x-serai-error")}`, "503 overloaded");
+  for (const { socket } of clients) socket.destroy();
 });
 
 test("a full pool is 503 and no reason to go through a server", async () => {
