@@ -50,7 +50,7 @@ const maxHeaderBytes = 8192;
 const headersMs = 5000;
 const requestMs = 10_000;
 const keepAliveMs = 15_000;
-/** Without a byte either way: there are few sockets, and whoever takes nothing must not hold one. */
+/** For an answer of which nothing is taken: there are few sockets. */
 const stallMs = 5_000;
 const checkMs = 2000;
 const maxRequestsPerSocket = 1000;
@@ -159,6 +159,7 @@ const answerWith = (pages: Readonly<Record<string, Answering>>, log: Log): Reque
         "Content-Type": type,
         "Content-Length": Buffer.byteLength(body),
       });
+      response.setTimeout(stallMs); // from here: a busy gateway may take its time to make an answer
       response.end(body);
     };
     if (request.method === "GET" || request.method === "HEAD") {
@@ -185,7 +186,6 @@ export const createAdmin = async (needs: AdminNeeds, options: AdminOptions): Pro
     },
     answerWith(pagesOf(needs, options.token), needs.log),
   );
-  server.timeout = stallMs;
   server.maxConnections = maxSockets;
   server.maxRequestsPerSocket = maxRequestsPerSocket;
   server.on("connection", (socket) => socket.on("error", () => socket.destroy()));

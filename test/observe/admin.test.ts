@@ -195,6 +195,13 @@ test("a reader that takes nothing of its figures does not hold its connection fo
   assert.ok(bytes < figures.length, `${bytes}`);
 });
 
+test("figures that take their time are waited for", async () => {
+  const slow = new Promise<string>((resolve) => setTimeout(resolve, 6_000, "a 1\n"));
+  await using admin = await started({ exposition: () => slow });
+  const { status, text } = await get(`${admin.url}/metrics`);
+  assert.deepEqual([status, text], [200, "a 1\n"]);
+});
+
 test("closing ends idle connections at once and silent ones when patience ends", async () => {
   const admin = await started();
   const socket = net.connect(admin.address.port, "127.0.0.1");
