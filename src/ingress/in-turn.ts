@@ -45,16 +45,9 @@ export const inTurn = (onRequest: RequestListener, onUpgrade: UpgradeListener): 
       else socket.destroy();
     },
     onUpgrade(request, socket, head) {
-      const line = lines.get(request.socket);
-      if (line === undefined) {
-        onUpgrade(request, socket, head);
-        return;
-      }
-      socket.on("error", () => socket.destroy()); // node has let go of it
-      line.waiting.push(() => {
-        lines.delete(request.socket);
-        onUpgrade(request, socket, head);
-      });
+      // it cannot wait: node reads the connection no more, and tells the answer before it neither of room nor of the caller's end
+      if (lines.has(request.socket)) socket.destroy();
+      else onUpgrade(request, socket, head);
     },
     answerOn: (socket) => lines.get(socket)?.answer,
   };
