@@ -34,14 +34,19 @@ const isOnItsWay = ({ writableEnded, writableFinished }: ServerResponse): boolea
 
 /** Until all that was answered has gone out no connection is taken for idle: it might be the one that waits. */
 const spareAnswers = (server: HttpServer): void => {
-  const open = new Set<ServerResponse>();
-  server.on("request", (_request: IncomingMessage, response: ServerResponse) => {
-    open.add(response);
-    response.once("close", () => open.delete(response));
+  const open = new Map<Socket, Set<ServerResponse>>();
+  server.on("request", ({ socket }: IncomingMessage, response: ServerResponse) => {
+    const answers = open.get(socket) ?? new Set();
+    if (!open.has(socket)) {
+      open.set(socket, answers);
+      socket.once("close", () => open.delete(socket)); // those that waited for their turn are told of nothing
+    }
+    answers.add(response);
+    response.once("close", () => answers.delete(response));
   });
   const closeIdle = server.closeIdleConnections.bind(server);
   server.closeIdleConnections = () => {
-    if (!open.values().some(isOnItsWay)) closeIdle();
+    if (!open.values().some((answers) => answers.values().some(isOnItsWay))) closeIdle();
   };
 };
 

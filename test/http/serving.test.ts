@@ -6,6 +6,8 @@ import { createServer as createTlsServer } from "node:https";
 import { connect } from "node:net";
 import { test } from "node:test";
 import { connect as connectTls } from "node:tls";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import { closeServer, listenOn } from "../../src/http/serving.ts";
 import { createCertificates } from "../support/certificates.ts";
 import { until } from "../support/processes.ts";
@@ -13,6 +15,7 @@ import { rawClient } from "../support/raw-client.ts";
 
 const patience = (): AbortSignal => AbortSignal.timeout(20_000);
 const request = "GET / HTTP/1.1\r\nHost: gate\r\n\r\n";
+const upgrade = "GET / HTTP/1.1\r\nHost: gate\r\nUpgrade: it\r\nConnection: Upgrade\r\n\r\n";
 
 for (const tls of [false, true])
   test(`a connection that has asked for nothing is ended, one in the midst of a request is not${tls ? ", over TLS" : ""}`, async () => {
@@ -47,6 +50,23 @@ for (const tls of [false, true])
     for (const answer of answers) assert.match(answer, /^HTTP\/1\.1 200 OK/);
     await closed;
   });
+
+test("answers that waited for their turn on a connection that was upgraded are let go with it", async () => {
+  setFlagsFromString("--expose-gc");
+  const collect: unknown = runInNewContext("gc");
+  assert.ok(typeof collect === "function");
+  const begun: WeakRef<ServerResponse>[] = [];
+  const server = createServer((_request, response) => void begun.push(new WeakRef(response)));
+  server.on("upgrade", (_request, socket) => void socket.destroy());
+  const { port } = await listenOn(server, "127.0.0.1", 0);
+  const caller = rawClient(port, `${request.repeat(10)}${upgrade}`);
+  await once(caller.socket, "close");
+  await until("they are let go", () => {
+    collect();
+    return begun.length === 10 && begun.every((one) => one.deref() === undefined);
+  });
+  await closeServer(server, patience());
+});
 
 test("an answer that its caller has not taken yet is not cut", async () => {
   const words = Buffer.alloc(12 * 2 ** 20, "x");
