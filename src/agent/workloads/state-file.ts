@@ -61,17 +61,16 @@ class WrittenState implements StateFile {
     this.#timer = undefined;
     const write = () => replaceFile(this.#file, stringifyJson(this.#current()));
     const written = this.#writing.then(write, write);
-    this.#writing = written.catch(() => undefined); // told to who asked; the next write goes ahead
+    this.#writing = written.catch(() => this.#saveAfter(againMs)); // told to who asked; the next write goes ahead
     return written;
   }
 
   #saveAfter(delayMs: number): void {
     if (this.#closed || this.#timer !== undefined) return;
     this.#timer = setTimeout(() => {
-      this.save().catch((error: unknown) => {
-        this.#log.error({ err: error, file: this.#file }, "the state cannot be saved");
-        this.#saveAfter(againMs);
-      });
+      this.save().catch((error: unknown) =>
+        this.#log.error({ err: error, file: this.#file }, "the state cannot be saved"),
+      );
     }, delayMs);
   }
 

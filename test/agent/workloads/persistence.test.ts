@@ -133,11 +133,13 @@ test("a state that could not be saved is saved when the disk takes it, though no
     for (const deadline = Date.now() + 15_000; !fact(); await new Promise(setImmediate))
       assert.ok(Date.now() < deadline);
   };
-  mkdirSync(`${file}.new`); // stands where it is to be written
+  const blocks = `${file}.new`; // stands where it is to be written
+  mkdirSync(blocks);
   state.soon();
   t.mock.timers.tick(50);
   await turnsUntil(() => log.lines.includes("the state cannot be saved"));
-  rmdirSync(`${file}.new`);
+  await assert.rejects(state.save(), { code: "EISDIR" });
+  rmdirSync(blocks);
   t.mock.timers.tick(10_000);
   await turnsUntil(() => existsSync(file));
   assert.equal(JSON.parse(readFileSync(file, "utf8")).index, 7);
