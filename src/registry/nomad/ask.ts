@@ -157,8 +157,8 @@ const askInTurn = async (
       signal.throwIfAborted();
       failure = toUnavailable(error);
     }
+    if (failure instanceof AnswerTooLarge) break; // no fault of the server's: whoever asks is to ask for less
     servers.failed(origin);
-    if (failure instanceof AnswerTooLarge) break; // it is for whoever asks to ask for less
   }
   throw failure;
 };

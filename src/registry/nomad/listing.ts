@@ -72,6 +72,8 @@ const idOf = (told: Told): string => {
 };
 
 const maxTokenLength = 256;
+/** Pages that fit, before the next one has more items again: a page that is too large costs as much as it may have bytes. */
+const fittingBeforeMore = 4;
 
 export class Listing {
   readonly #needs: ListingNeeds;
@@ -81,6 +83,8 @@ export class Listing {
   readonly #pending = new Map<string, { readonly index: number; readonly told: Told }>();
   #index: number | undefined;
   #perPage: number;
+  /** Pages that have fitted since one was too large. */
+  #fitting = 0;
   #pages = 0;
   #overflowed = false;
 
@@ -132,12 +136,16 @@ export class Listing {
         this.#checkIndex(list, answer.index);
         await this.#tellItems(answer.body, list.read);
         this.#tellPending(answer.index);
-        this.#perPage = Math.min(this.#perPage * 2, this.#bounds.perPage);
+        if (++this.#fitting % fittingBeforeMore === 0)
+          this.#perPage = Math.min(this.#perPage * 2, this.#bounds.perPage);
         return answer.nextToken;
       } catch (error) {
         this.#signal.throwIfAborted();
         if (error instanceof ListingBroken) throw error;
-        if (error instanceof AnswerTooLarge) this.#perPage = Math.ceil(this.#perPage / 2);
+        if (error instanceof AnswerTooLarge) {
+          this.#perPage = Math.ceil(this.#perPage / 2);
+          this.#fitting = 0;
+        }
         this.#needs.failed(error);
         await pause(this.#needs.timers, this.#needs.backoffMs(failures), this.#signal);
         this.#signal.throwIfAborted();
