@@ -88,7 +88,8 @@ export const createBlock = (
       const leftMs = endsAt - clock.monotonic();
       if (leftMs <= 0 || isEnding()) return answered;
       await changedWithin(registry, table, seen, leftMs, signal);
-      if (clock.monotonic() < endsAt) await within(Math.min(restMs, leftMs), signal, whenAborted);
+      if (clock.monotonic() >= endsAt) continue;
+      await within(Math.min(restMs, leftMs), signal, whenAborted);
       await turn();
       signal.throwIfAborted();
     }
