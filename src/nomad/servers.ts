@@ -49,20 +49,26 @@ const given = <T extends object>(options: T): { [K in keyof T]?: NonNullable<T[K
     [K in keyof T]?: NonNullable<T[K]>;
   };
 
+/** It keeps sessions of TLS, which end with the certificates that they began with. */
+const dialler = (tls: NonNullable<ServersOptions["tls"]>, timeout: number) => {
+  let connect: buildConnector.connector | undefined;
+  let [ca, cert]: readonly (string | undefined)[] = [];
+  return (...asked: Parameters<buildConnector.connector>): void => {
+    if (connect === undefined || tls.ca !== ca || tls.cert !== cert) {
+      connect = buildConnector({ allowH2: false, timeout, ...given(tls) });
+      [ca, cert] = [tls.ca, tls.cert];
+    }
+    connect(...asked);
+  };
+};
+
 export const createServers = ({ addresses, connectTimeoutMs, tls }: ServersOptions): Servers => {
   const [first] = addresses;
   if (first === undefined) throw new RangeError("no address of a Nomad server");
   let at = 0;
   const dispatcher = new Agent({
     allowH2: false,
-    connect:
-      tls === undefined
-        ? { timeout: connectTimeoutMs }
-        : (asked, connected) =>
-            buildConnector({ allowH2: false, timeout: connectTimeoutMs, ...given(tls) })(
-              asked,
-              connected,
-            ),
+    connect: tls === undefined ? { timeout: connectTimeoutMs } : dialler(tls, connectTimeoutMs),
   });
   const current = (): string => addresses[at] ?? first;
   return {
