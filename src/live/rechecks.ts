@@ -57,8 +57,8 @@ export const createRechecks = (
   const monotonic = (): number => clock.monotonic();
   let rechecking: Promise<void> | undefined;
   let following: Promise<void> | undefined;
-  /** The last question could not be answered. */
-  let isAway = false;
+  /** Since when no question could be answered. */
+  let silentSinceMs: number | undefined;
 
   const unchecked = (entry: Entry): void => {
     if (monotonic() - entry.checkedAtMs > options.uncheckedMs)
@@ -75,7 +75,7 @@ export const createRechecks = (
       return;
     }
     options.onRecheck("kept");
-    isAway = false;
+    silentSinceMs = undefined;
     entry.principal = principal;
     entry.checkedAtMs = monotonic();
     if (principal.expiresAtMs !== undefined) expiresAt(principal.expiresAtMs);
@@ -83,7 +83,7 @@ export const createRechecks = (
 
   const refused = (group: readonly Entry[], error: unknown): void => {
     const gone = error instanceof GatewayError && error.code === "permission_denied";
-    isAway = !gone;
+    silentSinceMs = gone ? undefined : (silentSinceMs ?? monotonic());
     for (const entry of group) {
       options.onRecheck(gone ? "ended" : "failed");
       if (gone) end(entry, "revoked", ended("the token was revoked"));
@@ -135,7 +135,8 @@ export const createRechecks = (
   const look = (): void => {
     if (rechecking === undefined)
       recheck().catch((error: unknown) => log.error({ err: error }, "recheck of rights failed"));
-    else if (isAway) for (const entry of entries()) if (lasts(entry)) unchecked(entry);
+    else if (monotonic() - (silentSinceMs ?? monotonic()) > options.recheckMs)
+      for (const entry of entries()) if (lasts(entry)) unchecked(entry);
   };
   const timer = options.recheckMs > 0 ? setInterval(look, options.recheckMs) : undefined;
   timer?.unref();
