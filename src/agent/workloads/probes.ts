@@ -55,13 +55,18 @@ export const probeTcp = (target: ProbeTarget): Promise<ProbeResult> =>
     );
   });
 
+/** The answer's status counts, also when its body breaks off. */
 const readSome = async (body: AsyncIterable<Buffer>): Promise<string> => {
   const parts: Buffer[] = [];
   let bytes = 0;
-  for await (const part of body) {
-    parts.push(part);
-    bytes += part.length;
-    if (bytes >= maxOutputBytes) break;
+  try {
+    for await (const part of body) {
+      parts.push(part);
+      bytes += part.length;
+      if (bytes >= maxOutputBytes) break;
+    }
+  } catch {
+    return "nomad: the body breaks off";
   }
   return Buffer.concat(parts).subarray(0, maxOutputBytes).toString("utf8");
 };

@@ -96,7 +96,10 @@ const portOf = (address: string | AddressInfo | null): number => {
 const serve = async (t: TestContext): Promise<number> => {
   const server = createServer((request, response) => {
     if (request.url === "/hangs") return;
-    if (request.url === "/nothing") response.writeHead(204).end();
+    if (request.url === "/torn") {
+      response.writeHead(201, { "Content-Length": 100 }).write("torn");
+      setTimeout(() => response.destroy(), 20);
+    } else if (request.url === "/nothing") response.writeHead(204).end();
     else if (request.url === "/elsewhere") response.writeHead(302).end("over there");
     else response.writeHead(request.url === "/ok" ? 200 : 404).end("x".repeat(10_000));
   });
@@ -124,6 +127,7 @@ test("checks run on real sockets and give Nomad's results", async (t) => {
     check("tcp-ok", "tcp", ""),
     check("http-ok", "http", "/ok"),
     check("http-204", "http", "/nothing"),
+    check("http-201", "http", "/torn"),
     check("http-302", "http", "/elsewhere"),
     check("http-404", "http", "/missing"),
     check("hangs", "http", "/hangs"),
@@ -143,7 +147,7 @@ test("checks run on real sockets and give Nomad's results", async (t) => {
   const results = () => Object.values(object(allocation.checks() ?? {})).map(object);
   await until("all ran", () => {
     const all = allocation.checks() === null ? [] : results();
-    return all.length === 8 && all.every((result) => result["Status"] !== "pending");
+    return all.length === 9 && all.every((result) => result["Status"] !== "pending");
   });
   const found = Object.fromEntries(
     results().map((result) => [
@@ -155,6 +159,7 @@ test("checks run on real sockets and give Nomad's results", async (t) => {
     "tcp-ok": ["success", 0, "nomad: tcp ok"],
     "http-ok": ["success", 200, "nomad: http ok"],
     "http-204": ["success", 204, ""],
+    "http-201": ["success", 201, "nomad: the body breaks off"],
     "http-302": ["success", 302, "over there"],
     "http-404": ["failure", 404, "x".repeat(3 * 1024)],
     hangs: ["failure", 0, `nomad: Get "http://127.0.0.1:${live}/hangs": context deadline exceeded`],
