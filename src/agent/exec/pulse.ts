@@ -3,7 +3,7 @@ import type { WebSocket } from "ws";
 
 const periodMs = 30_000;
 const maxSilentRounds = 2;
-/** A ping may lie behind megabytes of output. Whoever takes none of it is given up by the outbox. */
+/** A ping may lie behind megabytes of output. Whoever takes none of much is given up by the outbox before. */
 const maxSilentRoundsBehind = 10;
 
 /** Ended by the answer. A socket that is not read from now gives no sign, and is not asked for one. */
