@@ -32,7 +32,7 @@ const read = (section: string, { caFile, certFile, keyFile }: Files, servername:
   try {
     const tls = { ca: textOf(caFile), cert: textOf(certFile), key: textOf(keyFile), servername };
     if (tls.ca !== undefined) readAuthorities(tls.ca);
-    createSecureContext(tlsOptions(tls));
+    if (caFile ?? certFile ?? keyFile) createSecureContext(tlsOptions(tls)); // takes a while: the system's authorities
     return tls;
   } catch (error) {
     const why = error instanceof Error ? error.message : String(error);
