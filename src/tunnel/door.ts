@@ -1,6 +1,7 @@
 /** The gateway's side of the hello: an upgrade on the public listener that becomes a tunnel, or a plain refusal. */
 import type { IncomingMessage } from "node:http";
 import type { Duplex } from "node:stream";
+import { setImmediate as turn } from "node:timers/promises";
 import { GatewayError, toGatewayError } from "../errors.ts";
 import { hasBody } from "../http/body.ts";
 import { bearerOf, readCredential } from "../http/credential.ts";
@@ -56,6 +57,14 @@ const refuse = (socket: Duplex, status: number, words: string): void => {
   socket.once("close", () => clearTimeout(linger));
   socket.resume();
   socket.end(`${head.join("\r\n")}\r\n\r\n${body}`);
+};
+
+/** An agent gives up a hello that is not answered in time. Its end lies behind the hello in the socket's queue, and is seen a turn later. */
+const hasLeft = async (socket: Duplex): Promise<boolean> => {
+  await turn();
+  socket.read(0); // an end that has come is told
+  await turn();
+  return socket.readableEnded || socket.destroyed;
 };
 
 /** A hello in a version that this gateway does not speak. */
@@ -168,6 +177,11 @@ export const createTunnelDoor = ({
     const from = addressOf(request);
     const proof = await admit(request, socket, from);
     const { nodeId } = proof;
+    if (await hasLeft(socket)) {
+      log.debug({ node: nodeId, from }, "an agent has left before its hello was answered");
+      socket.destroy();
+      return;
+    }
     const begin = (): void => {
       try {
         hub.admit(nodeId); // again: time has passed

@@ -2,7 +2,10 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
+import { createServer as createHttpServer } from "node:http";
 import { createServer } from "node:https";
+import { connect as connectTcp } from "node:net";
+import type { Duplex } from "node:stream";
 import { test } from "node:test";
 import { connect } from "node:tls";
 import { systemClock } from "../../src/lib/clock.ts";
@@ -57,3 +60,47 @@ test("a tunnel opens over TLS though its 101 is still being written", async () =
   assert.equal(words, "open");
   await hub.close(AbortSignal.abort());
 });
+
+for (const leaves of ["end", "resetAndDestroy"] as const)
+  test(`an agent that has left before its hello is answered is not let in (${leaves})`, async () => {
+    const events: string[] = [];
+    const hub = createHub({ clock: systemClock, told: ({ kind }) => void events.push(kind) });
+    const asked = Promise.withResolvers<void>();
+    const answer = Promise.withResolvers<boolean>();
+    const door = createTunnelDoor({
+      log: { debug: ignored, info: ignored, warn: ignored, error: ignored },
+      hub,
+      joinTokens: {
+        claim: () => {
+          asked.resolve();
+          return answer.promise;
+        },
+        holds: () => true,
+      },
+      told: ({ kind }) => void events.push(kind),
+      observe: silentObserver,
+      addressOf: () => "127.0.0.1",
+    });
+    const server = createHttpServer();
+    const taken = Promise.withResolvers<Duplex>();
+    server.on("upgrade", (request, socket, head) => {
+      taken.resolve(socket);
+      door.take(request, socket, head);
+    });
+    await using open = await openDoor(server);
+    const agent = connectTcp(Number(open.address.split(":")[1]), "127.0.0.1");
+    agent.write(hello);
+    await asked.promise;
+    agent[leaves]();
+    await once(agent, "close", {
+      signal: AbortSignal.timeout(leaves === "end" ? 200 : 5_000),
+    }).catch(
+      ignored, // the gateway's end is still open
+    );
+    answer.resolve(true);
+    const socket = await taken.promise;
+    await eventually("it is given up", () => socket.destroyed || undefined);
+    assert.deepEqual([hub.isOpen(nodeId), events], [false, []]);
+    agent.destroy();
+    await hub.close(AbortSignal.abort());
+  });
