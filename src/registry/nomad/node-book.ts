@@ -152,16 +152,18 @@ export class NodeBook implements NomadNodes {
   }
 
   async #ask(id: string, signal: AbortSignal): Promise<NodeEntry | undefined> {
-    const before = this.#known.get(id)?.entry;
+    const before = this.#known.get(id);
     try {
       const answer = await this.#needs.ask(
         `/v1/node/${id}`,
         { timeoutMs: this.#bounds.questionTimeoutMs, maxBytes: this.#bounds.maxNodeBytes },
         signal,
       );
-      // what was told meanwhile may be newer than the answer, and what is newer yet will be told
-      const now = this.#known.get(id)?.entry;
-      if (now !== before && now?.address !== "") return now;
+      // what an event told meanwhile may be newer than the answer, and what is newer yet will be told; a list tells no address
+      const now = this.#known.get(id);
+      if (now === undefined && before !== undefined) return undefined;
+      if (now && now.freshUntilMs !== before?.freshUntilMs && now.entry.address !== "")
+        return now.entry;
       if (answer.status === 404) return undefined;
       if (answer.status !== 200)
         throw unavailable(`the servers refuse a node: ${answer.status} ${wordsOf(answer.body)}`);

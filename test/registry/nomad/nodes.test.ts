@@ -3,7 +3,11 @@ import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { test } from "node:test";
 import { GatewayError } from "../../../src/errors.ts";
+import { systemClock } from "../../../src/lib/clock.ts";
 import { stringifyJson } from "../../../src/lib/json.ts";
+import { NodeBook } from "../../../src/registry/nomad/node-book.ts";
+import { defaultBounds } from "../../../src/registry/nomad/options.ts";
+import { realTimers } from "../../../src/registry/timers.ts";
 import { answers, nodeDocument } from "../../support/scripted-nomad.ts";
 import { until } from "../until.ts";
 import { nodeEntry, patience } from "./feed-harness.ts";
@@ -135,6 +139,21 @@ for (const [what, type, now] of [
     nomad.overrides.set(path, answers.refuse(404, "node not found"));
     assert.deepEqual(await feed.nodes.find(node.id, patience()), after);
   });
+
+test("an answer about a node counts though a list told its new name meanwhile", async () => {
+  const node = nodeEntry();
+  const moved = { ...node, name: "renamed", address: "127.0.0.81:4646" };
+  const { promise: body, resolve: answer } = Promise.withResolvers<Buffer>();
+  const ask = async () => ({ status: 200, index: 1, nextToken: undefined, body: await body });
+  const book = new NodeBook({ clock: systemClock, timers: realTimers, ask }, defaultBounds);
+  book.tell(node);
+  book.unreachable(node.id);
+  const found = book.find(node.id, patience());
+  const { id, name, status } = moved;
+  book.tell({ id, name, status, address: undefined, tls: false });
+  answer(Buffer.from(stringifyJson(nodeDocument(moved))));
+  assert.deepEqual(await found, moved);
+});
 
 test("an address that no event told for minutes is refreshed behind the request's back", async () => {
   await using under = await FeedUnderTest.start({ silenceMs: 1_000_000 });
