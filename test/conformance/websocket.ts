@@ -204,7 +204,7 @@ class Caller {
     for (let next = decode(this.#pending); next !== undefined; next = decode(this.#pending)) {
       this.received.push(next.frame);
       this.#pending = this.#pending.subarray(next.length);
-      if (next.frame.op === "ping") this.send(encode({ ...next.frame, op: "pong" })); // as any client must
+      if (next.frame.op === "ping") this.send(encode({ ...next.frame, op: "pong" })); // RFC 6455 §5.5.2
     }
   }
 }
