@@ -15,7 +15,7 @@ import { type Identity, openIdentity } from "./gateway/identity.ts";
 import { readGauges } from "./gateway/observing.ts";
 import { createReadiness } from "./gateway/readiness.ts";
 import { createRecorder } from "./gateway/recorder.ts";
-import { type HomeNeeds, openEmbedded } from "./gateway/registry.ts";
+import { type HomeNeeds, openEmbedded, type ServerTokens } from "./gateway/registry.ts";
 import { drain, type Running, reload } from "./gateway/running.ts";
 import { type Answers, createSteps } from "./gateway/steps.ts";
 import { openTunnels, type TunnelParts } from "./gateway/tunnels.ts";
@@ -41,8 +41,11 @@ export interface Gateway extends Closer {
   readonly adminUrl: string;
   /** The embedded registry. Throws in front of a Nomad cluster, whose servers have the documents. */
   readonly registry: EmbeddedRegistry;
-  /** SIGHUP: policies, tokens, certificates and log files are read or opened again; what is not sound stays as it was. */
-  reload(): Promise<void>;
+  /**
+   * SIGHUP: policies, tokens, certificates and log files are read or opened again; what is not sound stays as it was.
+   * `tokens` reads those that the servers of a cluster are shown, and throws when it cannot.
+   */
+  reload(tokens?: () => Readonly<ServerTokens>): Promise<void>;
   /** SIGTERM: not ready at once, unary requests finish, live exchanges are cut when their grace is over. */
   drain(): Promise<void>;
   /** An error that nobody caught, for the metrics; audit records that wait are written before the process ends. */
@@ -92,7 +95,20 @@ const assemble = async (
   );
   const nextId = requestIds(randomBytes(requestIdPrefixBytes).toString("hex"));
   const { servers: tls } = clientTls;
-  const parts = { clock, log, metrics, audit, agents, joinTokens, closers, tls, nextId };
+  const { token: own, serviceToken } = config.nomad;
+  const serverTokens: ServerTokens = { token: own, serviceToken };
+  const parts = {
+    clock,
+    log,
+    metrics,
+    audit,
+    agents,
+    joinTokens,
+    closers,
+    tls,
+    serverTokens,
+    nextId,
+  };
   const { home, identity, passing } =
     config.registry === "nomad" ? await openNomad(parts, config) : await openOwn(parts, config);
 
@@ -188,6 +204,7 @@ const assemble = async (
     tunnels,
     callers,
     clientTls,
+    serverTokens,
   };
   return {
     url: door.url,
@@ -197,7 +214,7 @@ const assemble = async (
         throw new Error("the documents are with the cluster's servers");
       return home.embedded;
     },
-    reload: () => reload(running),
+    reload: (tokens) => reload(running, tokens),
     drain: () => drain(running),
     suppressed: metrics.linesSuppressed,
     uncaught: (kind) => {

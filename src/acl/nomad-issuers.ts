@@ -62,8 +62,8 @@ export const withIssuers = (
  * for one that was not, because ACLs are off; any other one as it is.
  */
 export const shownUpstream =
-  (ofIssuer: (secret: string) => boolean, serviceToken: string) =>
+  (ofIssuer: (secret: string) => boolean, serviceToken: () => string) =>
   (credential: Credential, { upstream }: Principal): Credential => {
-    if (upstream === "service") return { secret: serviceToken, source: "header" };
+    if (upstream === "service") return { secret: serviceToken(), source: "header" };
     return ofIssuer(credential.secret ?? "") ? { secret: undefined, source: "none" } : credential;
   };

@@ -15,8 +15,8 @@ export interface NomadPoliciesNeeds {
   readonly clock: Clock;
   readonly log: Log;
   readonly servers: Servers;
-  /** The service token: a manager's, or one that holds the policies itself. */
-  readonly token: string;
+  /** The service token: a manager's, or one that holds the policies itself. Asked before each look. */
+  readonly token: () => string;
 }
 
 export interface NomadPoliciesOptions {
@@ -72,7 +72,7 @@ class ServerPolicies implements NomadPolicies {
     const servers = createNomadAsking(needs.servers, asking);
     const wanted = [...new Set(names)];
     this.#read = () =>
-      servers.ask(needs.token, async (ask) => {
+      servers.ask(needs.token(), async (ask) => {
         const read = await Promise.all(wanted.map((name) => readPolicy(ask, name)));
         return new Policies(read.flat());
       });

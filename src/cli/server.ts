@@ -78,14 +78,16 @@ export const serverCommand = (): Command =>
         "nomad.addresses": given.nomadAddress?.join(","),
         "nomad.token_file": given.nomadTokenFile,
       };
-      const { config, warnings } = loadServerConfig({ file, env: process.env, flags });
+      const load = () => loadServerConfig({ file, env: process.env, flags });
+      const { config, warnings } = load();
       for (const warning of warnings) say(`warning: ${warning}`);
       const { stopping } = life;
       const release = await holdDirectory(config.dataDir, { onWait: say, stopping });
       try {
         if (stopping.aborted) return;
         const { gateway, stop } = await startGateway(config);
-        await life.live({ reload: gateway.reload, stop });
+        const reload = () => gateway.reload(() => load().config.nomad);
+        await life.live({ reload, stop });
       } finally {
         release();
       }

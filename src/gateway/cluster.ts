@@ -89,13 +89,12 @@ const openIdentity = (
 };
 
 export const openCluster = async (needs: HomeNeeds, config: ServerConfig): Promise<Opened> => {
-  const { clock, log, metrics, closers, tls } = needs;
+  const { clock, log, metrics, closers, tls, serverTokens } = needs;
   const servers = openServers(needs, config);
-  const { token } = config.nomad;
   const issuers = await openIssuers(needs, servers, config);
   const { identity, changed } = openIdentity(needs, servers, issuers, config.acl.enabled);
-  const own = { token: () => token, region: config.region };
-  const ownRights = () => ownRightsOf(servers, token);
+  const own = { token: () => serverTokens.token, region: config.region };
+  const ownRights = () => ownRightsOf(servers, own.token());
   const feed = closers.own(
     createNomadFeed(
       {

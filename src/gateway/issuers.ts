@@ -26,13 +26,13 @@ const maxPrincipalAgeMs = 5_000;
 
 /** Undefined without issuers. */
 export const openIssuers = async (
-  { clock, log, closers }: Pick<HomeNeeds, "clock" | "log" | "closers">,
+  { clock, log, closers, serverTokens }: HomeNeeds,
   servers: Servers,
-  { acl, nomad }: ServerConfig,
+  { acl }: ServerConfig,
 ): Promise<Issuers | undefined> => {
   const issuers = acl.jwt.issuers.map(issuerOf);
-  const { serviceToken: token } = nomad;
-  if (issuers.length === 0 || token === undefined) return undefined;
+  if (issuers.length === 0 || serverTokens.serviceToken === undefined) return undefined;
+  const token = (): string => serverTokens.serviceToken ?? "";
   const policies = closers.own(
     await createNomadPolicies(
       { clock, log, servers, token },

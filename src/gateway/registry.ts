@@ -28,6 +28,11 @@ export interface Home {
   readonly embedded: EmbeddedRegistry | undefined;
 }
 
+/** What the gateway shows the servers of a cluster: looked at with each question, since SIGHUP reads their files again. */
+export type ServerTokens = {
+  -readonly [Name in "token" | "serviceToken"]: ServerConfig["nomad"][Name];
+};
+
 export interface HomeNeeds {
   readonly clock: Clock;
   readonly log: Log;
@@ -38,6 +43,7 @@ export interface HomeNeeds {
   readonly closers: Closers;
   /** To the servers of a cluster. */
   readonly tls: ServersOptions["tls"];
+  readonly serverTokens: Readonly<ServerTokens>;
   /** Ids of requests. */
   readonly nextId: () => string;
 }

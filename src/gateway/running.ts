@@ -9,7 +9,7 @@ import type { Callers } from "./callers.ts";
 import type { ClientTls } from "./client-tls.ts";
 import type { Door } from "./doors.ts";
 import type { Identity } from "./identity.ts";
-import type { Home } from "./registry.ts";
+import type { Home, ServerTokens } from "./registry.ts";
 import type { TunnelParts } from "./tunnels.ts";
 
 /** What a running gateway is made of, for whoever reads its settings again or ends it. */
@@ -26,6 +26,7 @@ export interface Running {
   readonly tunnels: TunnelParts;
   readonly callers: Callers;
   readonly clientTls: Pick<ClientTls, "reload">;
+  readonly serverTokens: ServerTokens;
   /** `is`: not ready; `isClosing`: nothing new is taken. */
   readonly draining: { is: boolean; isClosing: boolean };
 }
@@ -41,13 +42,31 @@ const reopened = (file: Pick<OpenLog, "reopen">, what: "log" | "audit log", log:
   }
 };
 
+/** False (told in the log) when the settings are not sound any more: what the servers are shown stays. */
+const renewed = (
+  { serverTokens, log }: Running,
+  read: (() => Readonly<ServerTokens>) | undefined,
+): boolean => {
+  try {
+    const { token, serviceToken } = read?.() ?? serverTokens;
+    Object.assign(serverTokens, { token, serviceToken });
+    return true;
+  } catch (err) {
+    log.error({ err }, "settings refused, the tokens for Nomad's servers stay");
+    return false;
+  }
+};
+
 /** SIGHUP. */
-export const reload = async (parts: Running): Promise<void> => {
+export const reload = async (
+  parts: Running,
+  tokens?: () => Readonly<ServerTokens>,
+): Promise<void> => {
   const { identity, door, log, audit, metrics, recheck, tunnels, callers, clientTls } = parts;
-  const isRenewed = clientTls.reload(); // first: what is read next may be read over it
+  const isRenewed = [clientTls.reload(), renewed(parts, tokens)]; // first: what is read next is read with these
   const read = await identity.reload();
   const taken = [
-    isRenewed,
+    ...isRenewed,
     read.ok,
     door.context?.reload() ?? true,
     tunnels.reload(),

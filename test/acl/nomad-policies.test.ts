@@ -61,7 +61,10 @@ const rig = async ({
     connectTimeoutMs: 1_000,
     tls: undefined,
   });
-  const policies = await createNomadPolicies({ clock, log, servers, token }, { names, pollMs });
+  const policies = await createNomadPolicies(
+    { clock, log, servers, token: () => token },
+    { names, pollMs },
+  );
   const jwts = createJwtSource({ clock, log, policies }, { issuers: [issuer] });
   const nomad = createNomadSource({ clock, log, servers });
   const ofIssuer = issuerTest([issuer]);
@@ -216,7 +219,7 @@ test("with ACLs off a JWT of a configured issuer passes as everything else does"
 
 test("agents and servers are shown the service token for such a JWT alone, and for one that was verified", async () => {
   await using here = await rig();
-  const shown = shownUpstream(issuerTest([issuer]), here.token);
+  const shown = shownUpstream(issuerTest([issuer]), () => here.token);
   const shownFor = async (secret: string): Promise<string | undefined> => {
     const principal = await here.resolve(secret);
     assert.ok(principal);
@@ -245,7 +248,7 @@ test("a binding to what is no policy's name is refused at the start", async () =
     connectTimeoutMs: 1_000,
     tls: undefined,
   });
-  const needs = { clock: movedClock(), log: readLog(), servers, token: "" };
+  const needs = { clock: movedClock(), log: readLog(), servers, token: () => "" };
   const names = ["../token/self"];
   await assert.rejects(() => createNomadPolicies(needs, { names }), RangeError);
   await servers.close(never);

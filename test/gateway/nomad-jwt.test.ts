@@ -170,6 +170,15 @@ describe("a JWT of a configured issuer in front of a Nomad cluster", { timeout: 
     assert.equal(reply.status, 200);
   });
 
+  test("reads with another service token as soon as there is one", async () => {
+    const next = "5e4d0000-1111-4222-8333-444444444444";
+    const tokens = { token: secrets.gateway, serviceToken };
+    await world.rig.gateway.reload(() => ({ ...tokens, serviceToken: next }));
+    await world.ask(listPath(world.web), signed(["viewer"]));
+    await world.rig.gateway.reload(() => tokens);
+    assert.ok(world.rig.door.heard().includes(`X-Nomad-Token: ${next}`));
+  });
+
   test("downloads with it too, and the audit log says who it was and with what", async () => {
     const path = `/v1/client/fs/cat/${world.web}?path=alloc/logs/main.stdout.0`;
     const { status, text } = await world.ask(path, signed(["viewer"], { sub: "carol" }));
