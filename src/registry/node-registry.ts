@@ -8,7 +8,7 @@ import type { Clock, Log } from "../ports.ts";
 import type { Indexes } from "./indexes.ts";
 import { isSameMeta, type Meta } from "./meta.ts";
 import { checkNode } from "./node-document.ts";
-import { readState, setAside, writeState } from "./state-file.ts";
+import { readState, writeState } from "./state-file.ts";
 import type { Cancel, Timers } from "./timers.ts";
 
 export type NodeStatus = NodeDocument["Status"];
@@ -58,26 +58,11 @@ const savedNode = (value: Json): NodeDocument | undefined => {
   };
 };
 
-/** What a state file holds. One that cannot be read is set aside and the gateway starts without it. */
+/** What a state file holds. Throws when it cannot be read. */
 export const loadNodes = async (file: string | undefined, log: Log): Promise<SavedNodes> => {
   if (file === undefined) return nothingSaved;
-  try {
-    const state = await readState(file);
-    if (state === undefined) return nothingSaved;
-    if (!isJsonObject(state) || !Array.isArray(state["Nodes"]))
-      throw new SyntaxError("it holds no list of nodes");
-    const all: readonly Json[] = state["Nodes"];
-    const nodes = all.map(savedNode).filter((node) => node !== undefined);
-    if (nodes.length < all.length)
-      log.warn({ file, dropped: all.length - nodes.length }, "saved nodes are not valid");
-    return { index: savedIndex(state["Index"]), nodes };
-  } catch (error) {
-    log.error({ file, err: error }, "the saved nodes cannot be read; starting without them");
-    await setAside(file).catch((cause: unknown) =>
-      log.error({ file, err: cause }, "the unreadable file cannot be set aside"),
-    );
-    return nothingSaved;
-  }
+  const saved = await readState({ file, log }, "Nodes", savedNode);
+  return saved ? { index: savedIndex(saved.state["Index"]), nodes: saved.items } : nothingSaved;
 };
 
 export class NodeRegistry {

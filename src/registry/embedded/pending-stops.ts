@@ -6,7 +6,7 @@ import { GatewayError } from "../../errors.ts";
 import { isJsonObject, type Json, stringifyJson } from "../../lib/json.ts";
 import { isUuid } from "../../lib/uuid.ts";
 import type { Log } from "../../ports.ts";
-import { readState, setAside, writeState } from "../state-file.ts";
+import { readState, writeState } from "../state-file.ts";
 
 export interface PendingStop {
   readonly allocationId: string;
@@ -32,29 +32,14 @@ const savedStop = (value: Json): PendingStop | undefined => {
   return typeof nodeId === "string" && isUuid(nodeId) ? { allocationId, nodeId } : undefined;
 };
 
-/** What a state file holds. One that cannot be read is set aside and the gateway starts without it. */
+/** What a state file holds. Throws when it cannot be read. */
 export const loadStops = async (
   file: string | undefined,
   log: Log,
 ): Promise<readonly PendingStop[]> => {
   if (file === undefined) return [];
-  try {
-    const state = await readState(file);
-    if (state === undefined) return [];
-    if (!isJsonObject(state) || !Array.isArray(state["Stops"]))
-      throw new SyntaxError("it holds no list of stops");
-    const all: readonly Json[] = state["Stops"];
-    const stops = all.map(savedStop).filter((stop) => stop !== undefined);
-    if (stops.length < all.length)
-      log.warn({ file, dropped: all.length - stops.length }, "saved stops are not valid");
-    return stops;
-  } catch (error) {
-    log.error({ file, err: error }, "the saved stops cannot be read; starting without them");
-    await setAside(file).catch((cause: unknown) =>
-      log.error({ file, err: cause }, "the unreadable file cannot be set aside"),
-    );
-    return [];
-  }
+  const saved = await readState({ file, log }, "Stops", savedStop);
+  return saved?.items ?? [];
 };
 
 export class PendingStops {

@@ -383,7 +383,7 @@ test("saved stops that are not valid, or more than may wait, are left out", asyn
   const options = { dataDirectory: folder.path, maxPendingStops: 2 };
   await using under = await RegistryUnderTest.start(options);
   assert.equal(under.registry.pendingStops, 2);
-  assert.ok(under.logged.includes("saved stops are not valid"));
+  assert.ok(under.logged.includes("saved items are not valid"));
 });
 
 test("a gateway that closes waits for no stop", async () => {

@@ -78,7 +78,20 @@ for (const [name, text] of [
     await using under = await RegistryUnderTest.start({ dataDirectory: folder.path });
     assert.deepEqual([...under.registry.nodes()], []);
     assert.equal(await readFile(`${folder.path}/nodes.json.unreadable`, "utf8"), text);
-    assert.ok(under.logged.some((line) => line.includes("cannot be read")));
+    assert.ok(under.logged.includes("a state file is not sound and was set aside"));
+  });
+
+for (const [name, file] of [
+  ["nodes", "nodes.json"],
+  ["stops", "stops.json"],
+] as const)
+  test(`${name} that the disk does not give now keep a gateway from starting without them`, async () => {
+    await using folder = await TemporaryFolder.make();
+    await mkdir(`${folder.path}/${file}`); // reading it fails, as from a disk that fails
+    await assert.rejects(() => RegistryUnderTest.start({ dataDirectory: folder.path }), {
+      message: `the state file ${folder.path}/${file} cannot be read: EISDIR: illegal operation on a directory, read`,
+    });
+    assert.deepEqual(await readdir(folder.path), [file]);
   });
 
 test("saved nodes that are not valid are left out, the others are known", async () => {
