@@ -2,6 +2,7 @@
 import { readFileSync, statfsSync } from "node:fs";
 import { arch, constants, cpus, hostname, platform, release, totalmem } from "node:os";
 import type { MetadataDocument, NodeDocument } from "../documents.ts";
+import { hostOf } from "../lib/addresses.ts";
 import type { JsonObject } from "../lib/json.ts";
 import { totalComputeMhz } from "./node-stats.ts";
 
@@ -31,8 +32,6 @@ const osRelease = (): { readonly name: string; readonly version: string } => {
     return { name: platform(), version: release() };
   }
 };
-
-const hostOf = (address: string): string => address.slice(0, address.lastIndexOf(":"));
 
 const attributes = (address: string, diskBytes: number): Readonly<Record<string, string>> => {
   const { name, version } = osRelease();

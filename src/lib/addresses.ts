@@ -5,6 +5,10 @@ import { BlockList, isIP } from "node:net";
 export const authorityOf = (host: string, port: number): string =>
   host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
 
+/** The host of `host:port`, without the brackets of IPv6. */
+export const hostOf = (authority: string): string =>
+  authority.replace(/:\d*$/, "").replace(/^\[(.*)\]$/, "$1");
+
 const familyOf = (address: string): "ipv4" | "ipv6" => (isIP(address) === 6 ? "ipv6" : "ipv4");
 
 /** A predicate for `10.0.0.0/8`, `fd00::/8` or single addresses. Throws RangeError for a range that is none. */

@@ -4,10 +4,10 @@
  */
 import os from "node:os";
 import { failed, GatewayError } from "../../errors.ts";
+import { hostOf } from "../../lib/addresses.ts";
 import { stringifyJson } from "../../lib/json.ts";
 import type { Answer } from "../../ports.ts";
 import type { Answering, AnswerNeeds, AnswerOptions, Self } from "./needs.ts";
-import { hostOf } from "./node-shape.ts";
 
 const portOf = ({ address }: Self): number => Number(/:(\d+)$/.exec(address)?.[1] ?? 0);
 

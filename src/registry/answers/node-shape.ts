@@ -1,11 +1,8 @@
 /** A node as lists give it and as a read gives it: complete, without secret, its address the caller's way to us. */
 import type { NodeDocument } from "../../documents.ts";
+import { hostOf } from "../../lib/addresses.ts";
 import { fieldsOf, textOf } from "./documents.ts";
 import type { NodeFields } from "./parameter-check.ts";
-
-/** The host of `host:port`, without the brackets of IPv6. */
-export const hostOf = (authority: string): string =>
-  authority.replace(/:\d*$/, "").replace(/^\[(.*)\]$/, "$1");
 
 const isDraining = (node: NodeDocument): boolean =>
   typeof node["Drain"] === "boolean" ? node["Drain"] : (node["DrainStrategy"] ?? null) !== null;

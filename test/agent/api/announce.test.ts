@@ -61,16 +61,27 @@ const scriptedGateway = async (port = 0): Promise<Gateway> => {
   return gateway;
 };
 
-const document = createNodeDocument(
-  { metadata: { read: () => ({ Meta: { rack: "r3" }, Dynamic: {}, Static: {} }) } },
-  {
-    node: { id: nodeId, name: "n", datacenter: "dc1", nodePool: "default", nodeClass: "" },
-    dataDirectory: "/",
-    address: "127.0.0.1:4656",
-    tls: false,
-    startedAtMs: 1_700_000_000_000,
-  },
-);
+const documentAt = (address: string) =>
+  createNodeDocument(
+    { metadata: { read: () => ({ Meta: { rack: "r3" }, Dynamic: {}, Static: {} }) } },
+    {
+      node: { id: nodeId, name: "n", datacenter: "dc1", nodePool: "default", nodeClass: "" },
+      dataDirectory: "/",
+      address,
+      tls: false,
+      startedAtMs: 1_700_000_000_000,
+    },
+  );
+const document = documentAt("127.0.0.1:4656");
+
+for (const [address, host] of [
+  ["127.0.0.1:4656", "127.0.0.1"],
+  ["[::1]:4656", "::1"],
+] as const)
+  test(`a node at ${address} tells ${host} as its address`, () => {
+    const { Attributes } = documentAt(address)();
+    assert.equal(Attributes["unique.network.ip-address"], host);
+  });
 
 const announcing = (
   gatewayAddress: string,
