@@ -16,7 +16,8 @@ interface Sample {
   readonly keyMs: number;
 }
 
-const sessionsEach = 5;
+/** Starting a process takes longer than all else, and differs by as much from one to the next. */
+const sessionsEach = 20;
 const keysEach = 40;
 const prompt = "ready";
 /** A terminal echoes by itself; without one, cat does. */
@@ -60,22 +61,31 @@ const session = async (
   return { promptMs, keyMs };
 };
 
-const round = async (bench: Bench, url: string, kind: Echo["kind"]): Promise<Sample> => {
-  const samples: Sample[] = [];
-  for (let nth = 0; nth < sessionsEach; nth++) samples.push(await session(bench, url, kind));
-  return {
-    promptMs: median(samples.map(({ promptMs }) => promptMs)),
-    keyMs: median(samples.map(({ keyMs }) => keyMs)),
-  };
-};
+const ways = ["direct", "gateway"] as const;
+type Way = (typeof ways)[number];
 
-const compared = (direct: readonly number[], gateway: readonly number[]) => ({
-  direct: median(direct),
-  gateway: median(gateway),
-  added: median(gateway.map((ms, at) => ms - (direct[at] ?? Number.NaN))),
+const middle = (samples: readonly Sample[]): Sample => ({
+  promptMs: median(samples.map(({ promptMs }) => promptMs)),
+  keyMs: median(samples.map(({ keyMs }) => keyMs)),
 });
 
-/** In rounds, to the agent and through the gateway in turn. */
+/** To the agent and through the gateway in turn, each as often the first of a pair. */
+const round = async (bench: Bench, kind: Echo["kind"]): Promise<Readonly<Record<Way, Sample>>> => {
+  const urls = { direct: bench.agent, gateway: bench.gateway.url };
+  const samples: Record<Way, Sample[]> = { direct: [], gateway: [] };
+  for (let nth = 0; nth < sessionsEach; nth++)
+    for (const way of nth % 2 === 0 ? ways : ways.toReversed())
+      samples[way].push(await session(bench, urls[way], kind));
+  return { direct: middle(samples.direct), gateway: middle(samples.gateway) };
+};
+
+const compared = (rounds: readonly Readonly<Record<Way, Sample>>[], what: keyof Sample) => ({
+  direct: median(rounds.map(({ direct }) => direct[what])),
+  gateway: median(rounds.map(({ gateway }) => gateway[what])),
+  added: median(rounds.map(({ direct, gateway }) => gateway[what] - direct[what])),
+});
+
+/** In rounds; the first warms up. */
 export const echoes = async (
   { rounds, node }: { readonly rounds: number; readonly node: readonly string[] },
   say: (words: string) => void,
@@ -83,27 +93,17 @@ export const echoes = async (
   await using bench = await openBench(node);
   const all: Echo[] = [];
   for (const kind of ["tty", "cat"] as const) {
-    const direct: Sample[] = [];
-    const gateway: Sample[] = [];
+    const measured: Readonly<Record<Way, Sample>>[] = [];
     for (let nth = 0; nth <= rounds; nth++) {
       say(nth === 0 ? `exec, ${kind}: warming up` : `exec, ${kind}: round ${nth} of ${rounds}`);
-      const one = await round(bench, bench.agent, kind);
-      const other = await round(bench, bench.gateway.url, kind);
-      if (nth === 0) continue;
-      direct.push(one);
-      gateway.push(other);
+      const samples = await round(bench, kind);
+      if (nth > 0) measured.push(samples);
     }
     all.push({
       kind,
       rounds,
-      prompt: compared(
-        direct.map(({ promptMs }) => promptMs),
-        gateway.map(({ promptMs }) => promptMs),
-      ),
-      key: compared(
-        direct.map(({ keyMs }) => keyMs),
-        gateway.map(({ keyMs }) => keyMs),
-      ),
+      prompt: compared(measured, "promptMs"),
+      key: compared(measured, "keyMs"),
     });
   }
   return all;
