@@ -95,19 +95,20 @@ const watchProgress = ({ end, from, stallMs, waits, stalled }: Watch): (() => vo
   };
 };
 
-/** How it ended when nothing of the gateway's ended it. */
+/** How it ended when nothing of the gateway's ended it. Behind an exit frame Nomad ends the connection without a close. */
 const outcomeOf = (
   { caller, server }: Ends,
   first: End | undefined,
-  { close }: Frames,
+  { close, exitCode }: Frames,
 ): GatewayError | undefined => {
   if (close !== undefined) return meaningOf(close);
+  if (exitCode !== undefined) return undefined;
   const isCallers = first === "caller" || (caller.errored !== null && server.errored === null);
   return isCallers ? new GatewayError("client_closed") : upstreamBroke("connection lost");
 };
 
 /**
- * Resolves when both ends have ended in an order that the server's close frame says was good. Rejects with what was not;
+ * Resolves when both ends have ended in an order that the server's exit or close frame says was good. Rejects with what was not;
  * both are destroyed then as well. An abort says goodbye to the caller in a frame of its own where one fits.
  */
 export const bridge = async (
@@ -128,8 +129,8 @@ export const bridge = async (
   };
   const end = (error: GatewayError): void => {
     if (reason !== undefined) return;
-    const isOver = frames.close !== undefined && caller.writableLength === 0; // the server has said how it went
-    if (!isOver) reason = error;
+    const isTold = frames.close !== undefined || frames.exitCode !== undefined; // how it went
+    if (!isTold || caller.writableLength > 0) reason = error;
     if (frames.isBetween && frames.close === undefined && !caller.destroyed)
       caller.write(closeFrame(error));
     destroyBoth();

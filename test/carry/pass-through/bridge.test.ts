@@ -106,6 +106,36 @@ for (const [name, words, code] of ends)
     assert.equal(await gate.ended(), code);
   });
 
+for (const exitCode of [0, 7])
+  test(`a server that ends its connection behind exit code ${exitCode}, as Nomad's do, is told as -`, async () => {
+    const exit = `{"exited":true,"result":{"exit_code":${exitCode}}}`;
+    const frame = `\x81${String.fromCharCode(exit.length)}${exit}`;
+    await using server = await faultyAgent(({ socket, head }) =>
+      socket.end(`${switched(head)}${frame}`, "latin1"),
+    );
+    await using gate = await gateTo([server.address], { lingerMs: 50 });
+    const caller = rawClient(gate.port, upgrade);
+    await caller.seen(exit);
+    assert.equal(await gate.ended(), "-");
+    assert.equal(gate.tallies[0]?.exitCode, exitCode);
+  });
+
+test("a drain behind an exit frame is not how its command ended", async () => {
+  await using caller = await connectedPair();
+  await using server = await connectedPair();
+  const drain = new AbortController();
+  const tally = newTally();
+  const ends = { caller: caller.near, server: server.near };
+  const over = bridge(ends, drain.signal, tally, { lingerMs: 2_000, stallMs: 2_000 });
+  const heard = once(caller.far, "data");
+  const exit = '{"exited":true,"result":{}}';
+  server.far.write(Buffer.concat([Buffer.from([0x81, exit.length]), Buffer.from(exit)]));
+  await heard;
+  drain.abort(new GatewayError("draining"));
+  await over;
+  assert.equal(tally.exitCode, 0);
+});
+
 test("frames are read wherever they are cut, and none of a long one is kept", () => {
   const exit = '{"exited":true,"result":{"exit_code":4}}';
   const long = Buffer.concat([
