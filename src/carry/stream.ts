@@ -108,13 +108,22 @@ export const copy = (carrying: Carrying, terms: StreamTerms): Listener => {
   };
 };
 
+/** A way that could not be taken is no refusal any more once the caller has a head: its answer broke, and no other is taken. */
+const brokenOff = (error: unknown, { exchange, reach }: Carrying): unknown => {
+  if (exchange.signal.aborted || !(error instanceof GatewayError) || !error.retryable) return error;
+  const reason = error.facts.reason ?? error.words;
+  return new GatewayError("upstream_broke", { node: reach.node.name, reason }, { cause: error });
+};
+
 /** Once the head was sent every failure cuts the caller's connection. */
-export const orCut = async ({ response }: Carrying, send: () => Promise<void>): Promise<void> => {
+export const orCut = async (carrying: Carrying, send: () => Promise<void>): Promise<void> => {
   try {
     await send();
   } catch (error) {
-    if (response.headersSent) cut(response);
-    throw error;
+    if (!carrying.response.headersSent) throw error;
+    const broken = brokenOff(error, carrying);
+    cut(carrying.response);
+    throw broken;
   }
 };
 

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { faultyAgent, type Heard, type Script } from "../support/faulty-agent.ts";
 import { get, type RawAnswer, rawRequest } from "../support/raw-client.ts";
-import { type Front, front, nodeAt, pathOf } from "./front.ts";
+import { type Front, front, nodeAt, pathOf, scopeOf } from "./front.ts";
 
 interface File {
   bytes: string;
@@ -89,6 +89,36 @@ for (const { name, change, seen } of [
     const { error } = await gate.ended();
     assert.match(error?.words ?? "", /the file changed while it was read/);
   });
+
+test("an agent that is gone before the second look cuts the answer: no other way is taken for the rest", async () => {
+  const agent = await faultyAgent((heard) => {
+    if (!heard.head.includes("/readat/")) return nomad(fresh())(heard);
+    heard.socket.write(`HTTP/1.1 200 OK\r\n${isFile}Content-Length: 4\r\n\r\n234`);
+    setTimeout(() => {
+      heard.socket.write("5");
+      void agent[Symbol.asyncDispose]();
+    }, 50);
+  });
+  await using server = await faultyAgent(nomad(fresh()));
+  await using gate = await front({
+    route: "fs.cat",
+    node: nodeAt(agent.address),
+    over: (direct) => ({
+      ...direct,
+      to: (scope, exchange) => ({
+        ...direct.to(scope, exchange),
+        next: async ({ code }) =>
+          code === "node_unreachable"
+            ? direct.to(scopeOf(exchange.route, nodeAt(server.address)), exchange)
+            : undefined,
+      }),
+    }),
+  });
+  const got = await ask(gate, "Range: bytes=2-5\r\n");
+  assert.equal(`${got.status} ${got.end} ${got.body.toString()}`, "206 cut 234");
+  assert.equal((await gate.ended()).error?.code, "upstream_broke");
+  assert.equal(server.requests.length, 0);
+});
 
 test("a file that has shrunk when its part is read is a refusal, not a shorter part", async () => {
   const file = fresh();

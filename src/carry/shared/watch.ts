@@ -5,9 +5,8 @@
 import { GatewayError } from "../../errors.ts";
 import { ask, type Flow, type Listener, type Terms } from "../ask.ts";
 import { type Carrying, deadlineMsOf } from "../carriage.ts";
-import { cut } from "../cut.ts";
 import { type AgentRequest, agentRequest } from "../request.ts";
-import { handedOver, type StreamTerms, sendHead } from "../stream.ts";
+import { handedOver, orCut, type StreamTerms, sendHead } from "../stream.ts";
 import type { Member } from "./member.ts";
 import { asked, checkGoesOn, isInRecords, recordBody } from "./records.ts";
 import type { Share } from "./share.ts";
@@ -139,33 +138,22 @@ const leave = (watching: Watching): void => {
   watching.share = undefined;
 };
 
-/** A way that could not be taken is no refusal any more once the caller has a head: its answer broke. */
-const brokenOff = (error: unknown, { carrying, viewer }: Watching): unknown => {
-  const isOurs = !viewer.isBegun || carrying.exchange.signal.aborted;
-  if (isOurs || !(error instanceof GatewayError) || !error.retryable) return error;
-  const reason = error.facts.reason ?? error.words;
-  const node = carrying.reach.node.name;
-  return new GatewayError("upstream_broke", { node, reason }, { cause: error });
-};
-
 /** By turns alone and as a member, to the log's end; `other` takes what an agent answers that knows no records. */
-export const watch = async (
+export const watch = (
   carrying: Carrying,
   terms: StreamTerms,
   other: () => Listener,
-): Promise<void> => {
-  const viewer = new Viewer(carrying);
-  const watching: Watching = { carrying, terms, viewer, other, share: undefined };
-  try {
-    let member = await begun(watching);
-    while (member !== undefined && (await member.parting) === "alone")
-      member = await goOn(watching);
-    if (viewer.isBegun) viewer.end();
-    leave(watching);
+): Promise<void> =>
+  orCut(carrying, async () => {
+    const viewer = new Viewer(carrying);
+    const watching: Watching = { carrying, terms, viewer, other, share: undefined };
+    try {
+      let member = await begun(watching);
+      while (member !== undefined && (await member.parting) === "alone")
+        member = await goOn(watching);
+      if (viewer.isBegun) viewer.end();
+    } finally {
+      leave(watching);
+    }
     await handedOver(carrying, terms);
-  } catch (error) {
-    leave(watching);
-    if (carrying.response.headersSent) cut(carrying.response);
-    throw brokenOff(error, watching);
-  }
-};
+  });
