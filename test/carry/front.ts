@@ -95,10 +95,12 @@ export const front = async (options: FrontOptions): Promise<Front> => {
   const { deadlineMs } = options;
   const deadlines =
     deadlineMs === undefined ? {} : { deadlinesMs: { first_byte: deadlineMs, action: deadlineMs } };
-  const carry = createCarry(
-    { clock, agents: options.agents ?? "serai" },
-    { closeMs: 300, ...deadlines, ...options.limits },
-  );
+  const carry =
+    options.carry ??
+    createCarry(
+      { clock, agents: options.agents ?? "serai" },
+      { closeMs: 300, ...deadlines, ...options.limits },
+    );
   const reach = createReach(
     { clock, log: quiet },
     { addresses: { allow: [], deny: [], loopback: true }, failures: 1_000, ...options.reach },

@@ -16,8 +16,10 @@ export interface ShareOptions {
 
 export interface ShareNeeds {
   readonly beats: Wheel;
-  /** The last viewer has left. */
-  readonly emptied: () => void;
+  /** False when there are as many rings as there may be. */
+  readonly takeRing: () => boolean;
+  /** The last viewer has left; `hadRing`: one that was taken is free. */
+  readonly emptied: (hadRing: boolean) => void;
 }
 
 /** Members that are fed in one turn of the loop. */
@@ -37,6 +39,8 @@ export class Share {
   /** Each with what stops its heartbeats. */
   readonly #members = new Map<Member, () => void>();
   #ring: Ring;
+  /** A lone viewer needs none. */
+  #hasRing = false;
   #upstream: Upstream | undefined;
   #isOver = false;
   #strikes = 0;
@@ -67,7 +71,7 @@ export class Share {
   remove(viewer: Viewer): void {
     this.#viewers.delete(viewer);
     if (this.#upstream?.host === viewer) this.#openAnew(viewer);
-    if (this.#viewers.size === 0) this.#needs.emptied();
+    if (this.#viewers.size === 0) this.#needs.emptied(this.#hasRing);
   }
 
   /** Makes a viewer a member when the ring has all behind its stand. Where two are, a shared follow is opened. */
@@ -75,8 +79,7 @@ export class Share {
     const { stand } = viewer;
     if (stand === undefined || viewer.isBlocked || this.#isOver) return undefined;
     if (this.#upstream === undefined) {
-      const isWanted = this.#viewers.size > 1 && performance.now() >= this.#notBeforeMs;
-      if (isWanted) this.#open(viewer);
+      if (this.#mayOpen()) this.#open(viewer);
       return undefined;
     }
     const cursor = this.#ring.find(stand);
@@ -87,6 +90,12 @@ export class Share {
     this.#unreadBytes = 0;
     this.#flowOn(); // all others may stand still
     return member;
+  }
+
+  #mayOpen(): boolean {
+    if (this.#viewers.size < 2 || performance.now() < this.#notBeforeMs) return false;
+    this.#hasRing ||= this.#needs.takeRing();
+    return this.#hasRing;
   }
 
   /* ---- members ---- */

@@ -13,8 +13,8 @@ export interface SharesOptions {
 export interface Shares {
   /** The share of a viewer's log, when one is open now. */
   open(viewer: Viewer): Share | undefined;
-  /** The same, made where there is none; undefined when there are as many as there may be. Who is added is to be removed. */
-  of(viewer: Viewer): Share | undefined;
+  /** The same, made where there is none. Who is added is to be removed. */
+  of(viewer: Viewer): Share;
   readonly stats: {
     /** Follows at agents that are shared. */
     readonly follows: number;
@@ -36,6 +36,12 @@ export const createShares = (given: Partial<SharesOptions> = {}): Shares => {
   const { ringBytes, maxRings } = { ...defaults, ...given };
   const beats = createWheel(beatMs);
   const shares = new Map<string, Share>();
+  let rings = 0;
+  const takeRing = (): boolean => {
+    if (rings >= maxRings) return false;
+    rings += 1;
+    return true;
+  };
   return {
     open(viewer) {
       const known = shares.get(keyOf(viewer));
@@ -44,9 +50,12 @@ export const createShares = (given: Partial<SharesOptions> = {}): Shares => {
     of(viewer) {
       const key = keyOf(viewer);
       const known = shares.get(key);
-      if (known !== undefined || shares.size >= maxRings) return known;
-      const emptied = (): void => void shares.delete(key);
-      const share = new Share({ beats, emptied }, { ringBytes });
+      if (known !== undefined) return known;
+      const emptied = (hadRing: boolean): void => {
+        shares.delete(key);
+        if (hadRing) rings -= 1;
+      };
+      const share = new Share({ beats, takeRing, emptied }, { ringBytes });
       shares.set(key, share);
       return share;
     },

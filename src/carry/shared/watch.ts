@@ -32,7 +32,7 @@ const begin = (
   sendHead(carrying, terms, status, headers);
   viewer.begin();
   watching.share = carrying.shares.of(viewer);
-  watching.share?.add(viewer);
+  watching.share.add(viewer);
 };
 
 const notGoneOn = (node: string, status: number): GatewayError =>
