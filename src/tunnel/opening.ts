@@ -43,22 +43,23 @@ export const createOpening = ({ linkOf, mayWait, waiting, observe }: OpeningNeed
     return () => giveUp();
   };
 
-  return {
-    next,
-    /** Whoever meets a tunnel in the moment of its end has sent nothing through it, and waits for the next one. */
-    now(nodeId, opened) {
-      const link = linkOf(nodeId);
-      let isGivenUp = false;
-      const orNext: Opened = (error, connection) => {
-        const isLost = error !== null && link?.isOver === true;
-        if (isLost && !isGivenUp && mayWait(nodeId)) giveUp = next(nodeId, opened);
-        else opened(error, connection);
-      };
-      let giveUp = open(nodeId, orNext, "no_tunnel");
-      return () => {
-        isGivenUp = true;
-        giveUp();
-      };
-    },
+  /** Whoever meets a tunnel in the moment of its end has sent nothing through it, and takes the next one, be it there already. */
+  const now: Opening["now"] = (nodeId, opened) => {
+    const link = linkOf(nodeId);
+    let isGivenUp = false;
+    const orNext: Opened = (error, connection) => {
+      const isLost = error !== null && link?.isOver === true && !isGivenUp;
+      const another = linkOf(nodeId);
+      if (isLost && another !== undefined && another !== link) giveUp = now(nodeId, opened);
+      else if (isLost && mayWait(nodeId)) giveUp = next(nodeId, opened);
+      else opened(error, connection);
+    };
+    let giveUp = open(nodeId, orNext, "no_tunnel");
+    return () => {
+      isGivenUp = true;
+      giveUp();
+    };
   };
+
+  return { now, next };
 };

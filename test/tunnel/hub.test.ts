@@ -2,9 +2,10 @@
 import assert from "node:assert/strict";
 import type { Duplex } from "node:stream";
 import { test } from "node:test";
+import { setTimeout as wait } from "node:timers/promises";
 import { systemClock } from "../../src/lib/clock.ts";
 import { createHub, type Hub, type HubEvent, type HubOptions } from "../../src/tunnel/hub.ts";
-import type { Served } from "../../src/tunnel/serve.ts";
+import { type Served, serveTunnel } from "../../src/tunnel/serve.ts";
 import { until } from "../support/processes.ts";
 import { behind, connectedPair } from "./support.ts";
 
@@ -78,6 +79,21 @@ for (const [how, leave] of [
     assert.equal(await asked, "open");
     await hub.close(AbortSignal.abort());
   });
+
+test("a request that was being opened through a tunnel whose place another has taken goes through that one at once", async () => {
+  await using first = await connectedPair();
+  await using second = await connectedPair();
+  const { hub } = hubWith({ waitMs: 60_000 });
+  const { promise: begun, resolve } = Promise.withResolvers<void>();
+  serveTunnel(first.far, { accept: () => resolve(), draining: () => undefined }); // and answers nothing
+  hub.accept({ nodeId, socket: first.near, from: "a", mayStay: () => true });
+  const asked = opening(hub);
+  await begun;
+  behind(second.far, (_request, response) => response.end());
+  hub.accept({ nodeId, socket: second.near, from: "a", mayStay: () => true });
+  assert.equal(await Promise.race([asked, wait(5_000, "it waits", { ref: false })]), "open");
+  await hub.close(AbortSignal.abort());
+});
 
 test("of an agent that leaves twice with connections open each tunnel's end is told", async () => {
   const { hub, told } = hubWith();
@@ -179,7 +195,6 @@ test("a gateway that drains takes no tunnel, and tells those it has", async () =
   await using pair = await connectedPair();
   const { hub } = hubWith();
   const { promise: told, resolve } = Promise.withResolvers<void>();
-  const { serveTunnel } = await import("../../src/tunnel/serve.ts");
   serveTunnel(pair.far, { accept: () => {}, draining: resolve });
   hub.accept({ nodeId, socket: pair.near, from: "a", mayStay: () => true });
   hub.drain();
