@@ -31,7 +31,7 @@ const passing = (connection: Duplex, resume: () => void): OnReadOpts => ({
 /** Half-closed sides are kept; the first that breaks off breaks the other. */
 const join = (connection: Duplex, socket: Socket): void => {
   const reset = (): void => {
-    if (!connection.readableEnded) socket.resetAndDestroy();
+    if (!connection.readableEnded || !connection.writableFinished) socket.resetAndDestroy();
   };
   for (const broken of ["aborted", "error", "close"]) connection.once(broken, reset); // before `pipeline` hears it, which only closes
   socket.once("end", () => connection.end());

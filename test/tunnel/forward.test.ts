@@ -107,6 +107,20 @@ test("a gateway that gives a connection up resets it at the agent", async () => 
   assert.equal(await endOf(agent), "broken: half");
 });
 
+test("so it does when it has ended its own half before", async () => {
+  await using tunnel = await beside();
+  const [gateway, agent] = await opened(tunnel);
+  gateway.end("question");
+  assert.equal(await endOf(agent), "ended: question");
+  agent.write("half");
+  await once(gateway, "readable");
+  gateway.destroy(new Error("cut"));
+  await until("the agent finds nobody there", () => {
+    agent.write("more");
+    return agent.destroyed;
+  });
+});
+
 test("a tunnel that is lost resets its connections at the agent", async () => {
   await using tunnel = await beside();
   const [, agent] = await opened(tunnel);
