@@ -63,7 +63,9 @@ export const tunnelled = (needs: TunnelledNeeds): Connector => {
   const secure = peer.tls ? createSecure(() => ({ servername, ...tlsOptions(tls) })) : undefined;
 
   const through: Connector["connect"] = (callback, intake) => {
+    let isGivenUp = false;
     const failed = (step: Step, error: unknown): void => {
+      if (isGivenUp) return; // that is no fault of the tunnel
       const refusal = isFull(error)
         ? new GatewayError("overloaded", { ...peer.named, ...error.facts })
         : unreachable(error, peer);
@@ -75,7 +77,7 @@ export const tunnelled = (needs: TunnelledNeeds): Connector => {
       if (intake) feed(socket, intake);
       callback(null, socket);
     };
-    return tunnels.open(nodeId, (error, connection) => {
+    const giveUp = tunnels.open(nodeId, (error, connection) => {
       if (connection === null) return failed("dial", error);
       // undici and ws take any duplex stream; their types know sockets alone
       const raw = connection as Socket;
@@ -88,6 +90,10 @@ export const tunnelled = (needs: TunnelledNeeds): Connector => {
         else failed("TLS", fault);
       });
     });
+    return () => {
+      isGivenUp = true;
+      giveUp();
+    };
   };
 
   return {

@@ -10,6 +10,7 @@ import { tunnelled } from "../../src/reach/tunnelled.ts";
 import { createHub, type Hub } from "../../src/tunnel/hub.ts";
 import { tunnelAddress } from "../../src/tunnel/protocol.ts";
 import { serveTunnel } from "../../src/tunnel/serve.ts";
+import { caller } from "../carry/exec-agent.ts";
 import { front, nodeAt, pathOf, nodeId as placedOn } from "../carry/front.ts";
 import { deadAddress } from "../support/faulty-agent.ts";
 import { until } from "../support/processes.ts";
@@ -114,3 +115,38 @@ test("a tunnel that is full is 503 each time: it says nothing of whether its nod
   follower.socket.destroy();
   await hub.close(AbortSignal.abort());
 });
+
+for (const tls of [false, true])
+  test(`a caller that leaves while ${tls ? "a handshake through the tunnel lasts" : "its connection opens"} is no fault of its node`, async () => {
+    await using pair = await connectedPair();
+    const hub = createHub({ clock: systemClock, told: () => undefined });
+    let begun = 0;
+    const begins = (): void => {
+      begun += 1;
+    };
+    serveTunnel(pair.far, {
+      accept: (incoming) => {
+        if (tls)
+          incoming.take().once("data", begins); // and says nothing to it
+        else begins();
+      },
+      draining: () => undefined,
+    });
+    hub.accept({ nodeId: placedOn, socket: pair.near, from: "a", mayStay: () => true });
+    const node = nodeAt(tunnelAddress(placedOn), { tls });
+    await using gate = await front({
+      route: "alloc.exec",
+      node,
+      reach: { tunnels: hub, failures: 3, openMs: 60_000 },
+    });
+    for (let nth = 1; nth <= 3; nth++) {
+      const { socket } = caller(gate);
+      await until("its connection opens", () => begun === nth);
+      socket.terminate();
+      await gate.ended(nth);
+    }
+    assert.equal(gate.reach.stats.openCircuits, 0);
+    const [{ fared } = assert.fail("no way")] = gate.reach.report(node);
+    assert.equal(fared.fault, undefined);
+    await hub.close(AbortSignal.abort());
+  });
