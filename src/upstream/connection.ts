@@ -165,7 +165,7 @@ export class Connection implements Bagged {
       if (this.#gathered === buffer.length) this.#handOver();
     }
     letGo(at); // that much is a copy now
-    if (at < bytes.length) return this.#take(bytes.subarray(at), "own");
+    if (at < bytes.length) this.#lost(new ConnectionLost("more came than was asked for"));
     if (this.#gathered > 0) this.#turn ??= setImmediate(this.#handOver);
     return !this.#isPaused && !this.#isClosed;
   }

@@ -116,6 +116,37 @@ test("the small pieces of a moment are one to whoever takes a large answer", asy
   connection.destroy();
 });
 
+test("what comes with the end of a large answer is nobody's answer", async () => {
+  const kib = 1_024;
+  const heard: string[] = [];
+  const hears = (name: string): Receiver => ({
+    started: () => void heard.push(`${name} began`),
+    head: () => "bulk",
+    data: (_bytes, done) => {
+      done?.();
+      return true;
+    },
+    end: () => void heard.push(`${name} ended`),
+    failed: (error) => void heard.push(`${name} failed: ${String(error)}`),
+  });
+  const connection = new Connection(options, {
+    idle: () => connection.send("GET /next HTTP/1.1\r\n\r\n", hears("the next")), // which had to wait
+    closed: () => void heard.push("closed"),
+  });
+  connection.open(new PassThrough());
+  connection.send("GET / HTTP/1.1\r\n\r\n", hears("it"));
+  connection.intake.given(Buffer.from(`HTTP/1.1 200 OK\r\nContent-Length: ${384 * kib}\r\n\r\n`));
+  connection.intake.given(Buffer.alloc(128 * kib));
+  const more = Buffer.from("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil");
+  connection.intake.given(Buffer.concat([Buffer.alloc(256 * kib), more]));
+  assert.deepEqual(heard, [
+    "it began",
+    "it ended",
+    "closed",
+    "the next failed: Error: more came than was asked for",
+  ]);
+});
+
 test("a proper answer is read as llhttp reads it, wherever it is cut, and the connection is used again", async () => {
   await fc.assert(
     fc.asyncProperty(proper, cuts, fc.constantFrom(...ways), async (text, shares, way) => {
