@@ -1,5 +1,6 @@
 /** The edge alone, over real sockets: what is refused before anything is looked up. */
 import assert from "node:assert/strict";
+import { createServer } from "node:http";
 import { connect } from "node:net";
 import { after, test } from "node:test";
 import { setImmediate } from "node:timers/promises";
@@ -451,4 +452,23 @@ test("every request that was refused or answered has one ending with a closed ro
     assert.ok(ending.route === undefined || ending.route.name.length > 0);
   assert.ok(endings.length >= answered.length + refused.length);
   assert.equal(started, endings.length);
+});
+
+test("requests that pass on and tell the audit log of themselves are all told of with one row", async () => {
+  const rows: unknown[] = [];
+  const passing = {
+    http: async (_request: unknown, response: { end(): unknown }) => void response.end(),
+    upgrade: async () => 101,
+    isSocketTarget: () => false,
+    isAudited: () => true,
+    admit: () => {},
+  };
+  const passingEdge = createEdge(
+    { ...needs, passing, started: (row) => rows.push(row), ended: ({ route }) => rows.push(route) },
+    options,
+  );
+  const server = createServer(passingEdge.onRequest);
+  for (let nth = 0; nth < 3; nth++) await request(server).put("/v1/jobs").expect(200);
+  assert.equal(rows.length, 6);
+  assert.equal(new Set(rows).size, 1);
 });
