@@ -41,9 +41,17 @@ const nodeOf = (exchange: Exchange, scope: Scope | undefined): string | undefine
   return key === "node" || key === "node_of_path" ? exchange.key : undefined;
 };
 
-/** Of a request that is passed on its path says what it is about; a socket's query says more. */
-const passedSubjectOf = (exchange: Exchange, kind: AuditSubject["kind"]): AuditSubject => {
-  const { route, method, key, raw, client } = exchange;
+/** Of a request that is passed on its path says what it is about; a socket's query says more. Who asks the servers know. */
+export const passedSubjectOf = (
+  {
+    route,
+    method,
+    key,
+    raw,
+    client,
+  }: Pick<Exchange, "route" | "method" | "key" | "raw" | "client">,
+  kind: AuditSubject["kind"],
+): AuditSubject => {
   const given = (name: string): string | undefined => textOf(raw.get(name)?.[0]);
   const isSocket = route.carriage === "websocket";
   return {

@@ -13,6 +13,7 @@ import { isJsonObject, parseJson } from "../lib/json.ts";
 import { type Audit, type AuditEntry, type AuditSubject, auditMembers } from "../observe/audit.ts";
 import type { Clock, Credential, Directory, Log, Principal } from "../ports.ts";
 import { passedRoutes } from "../routes.ts";
+import { passedSubjectOf } from "./audited.ts";
 import type { Identity } from "./identity.ts";
 import { type Asked, createServiceRights, readAsked } from "./service-rights.ts";
 
@@ -124,14 +125,13 @@ export const createVouching = (
   ): AuditEntry | undefined => {
     const kind = auditKind(request, asked);
     if (kind === undefined) return undefined;
-    const { row, key, path } = asked;
-    const onAllocation = row?.key === "allocation_namespace";
+    const { row, key, path, method } = asked;
+    const route = row ?? passedRoutes[kind === "exec" ? "socket" : "read"];
+    const raw = queryOf(request.url ?? "");
     const members = auditMembers({
-      kind,
-      route: (row ?? passedRoutes.read).name,
+      ...passedSubjectOf({ route, method, key: path, raw, client }, kind),
       accessor: principal?.accessorId,
-      address: client.address,
-      ...(onAllocation ? { allocation: key } : { path }),
+      ...(row?.key === "allocation_namespace" ? { allocation: key } : {}),
       upstream: principal?.upstream,
     });
     return audit.begin(requestId, members);
@@ -164,7 +164,7 @@ export const createVouching = (
         return;
       }
       const asked = readAsked(request.method ?? "", request.url ?? "", region);
-      const nothing = { bytesIn: 0, bytesOut: 0 };
+      const { tally } = context;
       let principal: Principal | undefined;
       let entry: AuditEntry | undefined;
       let stop: (() => void) | undefined;
@@ -178,11 +178,11 @@ export const createVouching = (
         const { accessorId: accessor, upstream } = principal;
         log.info({ id: context.requestId, accessor, upstream }, "passed on for a JWT");
         const status = await passOn({ ...context, credential: shown, signal });
-        entry?.end({ ...nothing, result: resultOf(status) });
+        entry?.end({ ...tally, status, result: resultOf(status) });
       } catch (thrown) {
         const { code, status } = toGatewayError(thrown, context.signal);
         entry ??= begin(request, context, asked, principal);
-        entry?.end({ ...nothing, result: status === forbidden ? "denied" : "failed", code });
+        entry?.end({ ...tally, result: status === forbidden ? "denied" : "failed", code, status });
         throw thrown;
       } finally {
         stop?.();

@@ -362,6 +362,44 @@ describe("a JWT of a configured issuer in front of a Nomad cluster", { timeout: 
     }
   });
 
+  test(
+    "the audit log says as much of what is passed on for it as of all else",
+    patient,
+    async () => {
+      const path = "/v1/job/told";
+      world.rig.nomad.overrides.set(path, answers.json('{"some":"answer"}'));
+      await world.ask(path, signed(["admins"], { sub: "deleter" }), "DELETE");
+      const sockets = new WebSocketServer({ noServer: true });
+      world.rig.nomad.upgrades.set(`${path}/action`, (asked, socket, head) =>
+        sockets.handleUpgrade(asked, socket, head, (open) =>
+          open.on("message", () => {
+            open.send('{"exited":true,"result":{"exit_code":4}}');
+            open.close(1000);
+          }),
+        ),
+      );
+      const action = `${path}/action?action=greet&task=main&allocID=a1&group=g&command=%5B%22ls%22%5D`;
+      const socket = new WebSocket(`${world.rig.url.replace("http", "ws")}${action}`, {
+        headers: { "x-nomad-token": signed(["admins"], { sub: "greeter" }) },
+      });
+      await once(socket, "open");
+      socket.send("hello");
+      await once(socket, "close");
+      // biome-ignore format: a table
+      const expected = {
+      deleter: { method: "DELETE", path, template: "/v1/job/:id", status: 200, bytesOut: 17 },
+      greeter: { method: "GET", kind: "exec", allocation: "a1", task: "main", argv: ["ls"], status: 101, exitCode: 4 },
+    };
+      for (const [subject, facts] of Object.entries(expected)) {
+        const record = await endOf(world, subject);
+        for (const [name, value] of Object.entries(facts))
+          assert.deepEqual(record[name], value, name);
+      }
+      const { bytesIn, bytesOut } = await endOf(world, "greeter");
+      assert.ok(Number(bytesIn) > 0 && Number(bytesOut) > 0);
+    },
+  );
+
   test("a job's action is a manager's alone", patient, async () => {
     const path = "/v1/job/web/action?action=greet&task=main&allocID=x&group=main";
     const heads: IncomingHttpHeaders[] = [];
