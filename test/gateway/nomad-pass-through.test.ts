@@ -6,6 +6,7 @@ import type { IncomingHttpHeaders } from "node:http";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, before, describe, test } from "node:test";
+import { setImmediate } from "node:timers/promises";
 import { WebSocket, WebSocketServer } from "ws";
 import { isJsonObject, type JsonObject, parseJson } from "../../src/lib/json.ts";
 import { type ClusterRig, secrets, startCluster } from "../support/cluster-rig.ts";
@@ -86,6 +87,21 @@ describe("what is passed on to the servers", () => {
       assert.deepEqual(pick(ended, "audit", "result", "status"), ["end", result, status]);
       assert.ok(!JSON.stringify([begun, ended]).includes(secrets.reader));
     });
+
+  test("what is passed on has Node write nothing to stderr", async () => {
+    const warnings: string[] = [];
+    const warned = ({ message }: Error): void => void warnings.push(message);
+    process.on("warning", warned);
+    try {
+      answer("/v1/job/quiet", 200);
+      for (const method of ["GET", "PUT"] as const)
+        await world.rig.ask({ path: "/v1/job/quiet", method, token: "reader" });
+      await setImmediate();
+    } finally {
+      process.off("warning", warned);
+    }
+    assert.deepEqual(warnings, []);
+  });
 
   test("a read is in no audit log, and a query that waited is not in the time of requests", async () => {
     answer("/v1/jobs", 200, "[]");

@@ -87,6 +87,9 @@ const watch = (
   };
 };
 
+/** Listener, visit, passage and pipeline all wait for an answer's end; from eleven on Node writes to stderr, for each answer. */
+const maxListeners = 20;
+
 /** Passes a body on as it comes. Rejects after the caller's connection was cut. */
 const stream = async (delivery: Delivery, answer: IncomingMessage, head: Head): Promise<void> => {
   const { response, kind, signal } = delivery;
@@ -108,6 +111,7 @@ const stream = async (delivery: Delivery, answer: IncomingMessage, head: Head): 
   writeHead(response, head, isEvents ? undefined : head.length);
   response.socket?.setNoDelay(true);
   response.flushHeaders();
+  response.setMaxListeners(maxListeners);
   const done = watch(delivery, answer, isEvents, broke);
   signal.addEventListener("abort", onAbort, { once: true });
   try {
