@@ -1,5 +1,5 @@
 /**
- * A process' life: SIGHUP reads again, the first SIGTERM or SIGINT ends in order, a second one at once. It is heard from the
+ * A process' life: SIGHUP reads again, the first SIGTERM or SIGINT ends in order, a second one at once. All are heard from the
  * very start, so that a signal during a slow start is kept and acted on.
  */
 import { readFileSync } from "node:fs";
@@ -64,18 +64,21 @@ export const beginLifetime = (): Lifetime => {
   };
   for (const signal of stopSignals) process.on(signal, end);
   let reload: Living["reload"] | undefined;
-  process.on("SIGHUP", () => {
-    // before there is anything to read again it is heard all the same: unheard, it ends a process
+  let isOutdated = false;
+  const readAgain = (): void => {
+    isOutdated = reload === undefined; // what it has read by then may be what has changed: it is read again once it lives
     reload?.().catch((error: unknown) =>
       say(`reading the settings again failed: ${String(error)}`),
     );
-  });
+  };
+  process.on("SIGHUP", readAgain);
   process.once(parentGone, () => told.abort());
   if (process.connected === false) told.abort(); // it had gone before we could hear of it
   return {
     stopping: told.signal,
     async live(living) {
       reload = living.reload;
+      if (isOutdated) readAgain();
       if (!told.signal.aborted)
         await new Promise((resolve) =>
           told.signal.addEventListener("abort", resolve, { once: true }),

@@ -16,7 +16,7 @@ const hold = (directory: string, pid: number): void => {
   writeFileSync(path.join(directory, "lock"), `${pid} ${start}\n`);
 };
 
-test("SIGHUP while it starts does not end a gateway", {
+test("SIGHUP while a gateway starts does not end it, and is acted on when it lives", {
   skip: process.platform !== "linux",
 }, async () => {
   const directory = mkdtempSync(path.join(tmpdir(), "serai-lifetime-"));
@@ -32,6 +32,7 @@ test("SIGHUP while it starts does not end a gateway", {
     child.kill("SIGHUP");
     holder.kill("SIGKILL");
     await until("it listens", () => stdout().includes("gateway listens"));
+    await until("it has read again", () => stdout().includes("settings read again"));
     child.kill("SIGTERM");
     assert.deepEqual(await ended, { code: 0, signal: null });
   } finally {
