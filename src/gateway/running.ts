@@ -63,18 +63,18 @@ export const reload = async (
   tokens?: () => Readonly<ServerTokens>,
 ): Promise<void> => {
   const { identity, door, log, audit, metrics, recheck, tunnels, callers, clientTls } = parts;
-  const isRenewed = [clientTls.reload(), renewed(parts, tokens)]; // first: what is read next is read with these
-  const read = await identity.reload();
+  // what servers are asked for last: it is read with what is renewed, and those that are silent hold nothing else up
   const taken = [
-    ...isRenewed,
-    read.ok,
+    reopened(log, "log", log),
+    reopened(audit, "audit log", log),
+    clientTls.reload(),
+    renewed(parts, tokens),
     door.context?.reload() ?? true,
     tunnels.reload(),
     callers.reload(),
-    reopened(log, "log", log),
-    reopened(audit, "audit log", log),
   ];
-  const ok = !taken.includes(false);
+  const read = await identity.reload();
+  const ok = read.ok && !taken.includes(false);
   metrics.reloaded(ok);
   log.info({ changed: read.ok && read.changed, ok }, "settings read again");
   recheck();

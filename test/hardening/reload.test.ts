@@ -1,10 +1,22 @@
 /** Files that change while everything runs: what is sound is taken, what is not stays out and is told in the figures. */
 import assert from "node:assert/strict";
-import { mkdirSync, rmdirSync, rmSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  renameSync,
+  rmdirSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
 import path from "node:path";
 import { test } from "node:test";
+import { issuerSettings, scriptService } from "../support/cluster-issuer.ts";
+import { startCluster } from "../support/cluster-rig.ts";
 import { get, rawClient } from "../support/raw-client.ts";
 import { eventually, type Rig, startRig } from "../support/rig.ts";
+import { answers } from "../support/scripted-nomad.ts";
 
 const reloads = async (rig: Rig): Promise<string> => {
   const text = await (await fetch(`${rig.adminUrl}/metrics`)).text();
@@ -92,4 +104,27 @@ test("an audit file that cannot be opened again is written on, and everything el
   rmdirSync(file);
   await rig.gateway.reload();
   assert.equal(await reloads(rig), "1");
+});
+
+test("servers that do not answer keep no file from being opened again", async () => {
+  const directory = mkdtempSync(path.join(tmpdir(), "serai-reload-"));
+  await using stack = new AsyncDisposableStack();
+  stack.defer(() => rmSync(directory, { recursive: true }));
+  const output = path.join(directory, "audit.log");
+  const rig = await startCluster({
+    workloads: [],
+    settings: { ...issuerSettings, audit: { output } },
+    prepare: (nomad) => void scriptService(nomad),
+  });
+  stack.use(rig);
+  for (const target of [...rig.nomad.overrides.keys()].filter((one) => one.startsWith("/v1/acl/")))
+    rig.nomad.overrides.set(target, answers.never);
+  renameSync(output, `${output}.1`);
+  let isRead = false;
+  const reading = rig.gateway.reload().then(() => {
+    isRead = true;
+  });
+  await eventually("the new file", () => existsSync(output));
+  assert.equal(isRead, false, "the servers are still asked");
+  await reading;
 });
