@@ -7,7 +7,6 @@ import {
   closeSync,
   fsyncSync,
   openSync,
-  readFileSync,
   realpathSync,
   renameSync,
   rmSync,
@@ -17,6 +16,7 @@ import {
 import path from "node:path";
 import { isSeq, parseDocument } from "yaml";
 import { errnoOf } from "../errors.ts";
+import { readText } from "../lib/text-file.ts";
 
 const fileMode = 0o600;
 
@@ -60,7 +60,7 @@ export const replaceFile = (file: string, text: string): void => {
 /** The text of a file; undefined when there is none. */
 export const readIfThere = (file: string): string | undefined => {
   try {
-    return readFileSync(file, "utf8");
+    return readText(file);
   } catch (error) {
     if (errnoOf(error) === "ENOENT") return undefined;
     throw error;
@@ -87,6 +87,8 @@ const takeLock = (lock: string): void => {
       closeSync(openSync(lock, "wx", fileMode));
       return;
     } catch (error) {
+      if (errnoOf(error) === "ENOENT")
+        throw new Error(`${path.dirname(lock)}: no such directory (ENOENT)`, { cause: error });
       if (errnoOf(error) !== "EEXIST") throw error;
     }
     if (isStale(lock)) rmSync(lock, { force: true });

@@ -1,6 +1,7 @@
 /** What went wrong at start, in one line for people. */
 import { ConfigError } from "../config/load.ts";
 import { errnoOf } from "../errors.ts";
+import { fileWords } from "../lib/text-file.ts";
 
 const addressWords: Readonly<Record<string, string>> = {
   EADDRINUSE: "is in use by another program; choose another port or stop that program",
@@ -8,15 +9,26 @@ const addressWords: Readonly<Record<string, string>> = {
   EADDRNOTAVAIL: "is no address of this machine",
 };
 
-const addressOf = (error: Error): string =>
+const addressOf = (error: Error): string | undefined =>
   "address" in error && "port" in error
     ? `${String(error.address)}:${String(error.port)}`
-    : "the address";
+    : undefined;
+
+/** The same errno means one thing of an address and another of a file. */
+const ofAddress = (error: Error): string | undefined => {
+  const address = addressOf(error);
+  const words = addressWords[errnoOf(error) ?? ""];
+  return address === undefined || words === undefined ? undefined : `${address} ${words}`;
+};
+
+const ofFile = (error: Error): string | undefined => {
+  const words = fileWords(error);
+  return words === undefined || !("path" in error) ? undefined : `${String(error.path)}: ${words}`;
+};
 
 /** One line, or several for a file with several mistakes. */
 export const toWords = (error: unknown): string => {
   if (error instanceof ConfigError) return error.mistakes.join("\n");
   if (!(error instanceof Error)) return String(error);
-  const words = addressWords[errnoOf(error) ?? ""];
-  return words === undefined ? error.message : `${addressOf(error)} ${words}`;
+  return ofAddress(error) ?? ofFile(error) ?? error.message;
 };

@@ -7,6 +7,7 @@ import { policyNamePattern } from "../acl/policies.ts";
 import { appendEntry } from "../acl/secret-file.ts";
 import { mintJoinToken, mintToken } from "../acl/secrets.ts";
 import { parseGoDurationMs } from "../lib/go.ts";
+import { toWords } from "./failures.ts";
 
 const collect = (value: string, before: readonly string[]): readonly string[] => [...before, value];
 
@@ -44,7 +45,7 @@ const orFail =
     try {
       await action(options);
     } catch (error) {
-      command.error(`error: ${error instanceof Error ? error.message.split("\n")[0] : "failed"}`);
+      command.error(`error: ${toWords(error).split("\n")[0]}`);
     }
   };
 

@@ -1,6 +1,7 @@
 /** A YAML (or JSON) file as a plain tree. What YAML itself finds wrong is told with its line. */
 import { readFileSync } from "node:fs";
 import { isMap, parseDocument } from "yaml";
+import { fileWords } from "../lib/text-file.ts";
 
 const maxFileBytes = 4 * 2 ** 20;
 const maxAliases = 100;
@@ -15,12 +16,10 @@ export interface ReadTree {
 export const isTree = (value: unknown): value is Tree =>
   typeof value === "object" && value !== null && !Array.isArray(value);
 
-const reasonOf = (error: unknown): string =>
-  error instanceof Error && "code" in error && error.code === "ENOENT"
-    ? "no such file"
-    : error instanceof Error
-      ? error.message
-      : String(error);
+const reasonOf = (error: unknown): string => {
+  if (error instanceof Error && "code" in error && error.code === "ENOENT") return "no such file";
+  return fileWords(error) ?? (error instanceof Error ? error.message : String(error));
+};
 
 const parse = (file: string, content: string): ReadTree => {
   const document = parseDocument(content, { prettyErrors: true, uniqueKeys: true });

@@ -1,0 +1,72 @@
+/** What keeps serai from starting is told by what it is about: a file is no address. */
+import assert from "node:assert/strict";
+import { writeFileSync } from "node:fs";
+import path from "node:path";
+import { test } from "node:test";
+import { toWords } from "../../src/cli/failures.ts";
+import { serai, temporaryDirectory } from "./support.ts";
+
+const systemError = (code: string, more: object): Error =>
+  Object.assign(new Error(`${code}: as the system says it`), { code, ...more });
+
+test("a directory that this user may not use is not told as an address", () => {
+  const made = systemError("EACCES", { syscall: "mkdir", path: "/var/lib/serai" });
+  assert.match(toWords(made), /^\/var\/lib\/serai: this user may not use it/);
+});
+
+test("a port that this user may not use is told as one", () => {
+  const listened = systemError("EACCES", { syscall: "listen", address: "127.0.0.1", port: 80 });
+  assert.equal(
+    toWords(listened),
+    "127.0.0.1:80 may not be used by this user; choose a port above 1023",
+  );
+});
+
+for (const [command, ...flags] of [
+  ["server", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"],
+  ["agent", "--listen", "127.0.0.1:0"],
+  ["dev", "--port", "0", "--admin-port", "0"],
+])
+  test(`${command}: a data directory that cannot be is named, with what is wrong with it`, async () => {
+    using directory = temporaryDirectory();
+    const file = path.join(directory.path, "file");
+    writeFileSync(file, "");
+    const started = serai([command ?? "", ...flags, "--data-dir", `${file}/data`]);
+    assert.equal((await started.ended).code, 1);
+    assert.match(
+      started.stderr(),
+      /^serai: \S+\/file\/data: a part of this path is no directory \(ENOTDIR\)$/m,
+    );
+  });
+
+for (const [name, file, words] of [
+  [
+    "in a directory that is not there",
+    "nowhere/tokens.yaml",
+    /^error: \S+\/nowhere: no such directory \(ENOENT\)$/m,
+  ],
+  ["that is a directory", ".", /^error: \S+: is a directory, not a file \(EISDIR\)$/m],
+] as const)
+  test(`token create: a file ${name} is told so`, async () => {
+    using directory = temporaryDirectory();
+    const started = serai([
+      "token",
+      "create",
+      "--policy",
+      "a",
+      "--file",
+      path.join(directory.path, file),
+    ]);
+    assert.equal((await started.ended).code, 1);
+    assert.match(started.stderr(), words);
+  });
+
+test("settings, and a secret's file, that are a directory are told so", async () => {
+  using directory = temporaryDirectory();
+  const started = serai(["config", "check", "--file", directory.path], {
+    env: { SERAI_ADMIN_TOKEN_FILE: directory.path },
+  });
+  assert.equal((await started.ended).code, 1);
+  assert.match(started.stderr(), /^file \S+: is a directory, not a file \(EISDIR\)$/m);
+  assert.match(started.stderr(), /cannot read \S+: is a directory, not a file \(EISDIR\)$/m);
+});
