@@ -76,8 +76,9 @@ const watch = (
   });
   answer.on("pause", () => waits(performance.now())); // by the pipeline, until the caller has taken what waits
   response.on("drain", () => waits(undefined));
+  answer.on("end", () => waits(performance.now())); // for its last bytes, which nobody is told of
   const onStall = (): void => {
-    if (response.writableNeedDrain) broke(tooSlow(stallMs));
+    if (response.writableNeedDrain || response.writableEnded) broke(tooSlow(stallMs));
   };
   response.on("timeout", onStall);
   response.setTimeout(stallMs);
