@@ -1,4 +1,5 @@
 /** A gateway's life after it listens: its settings are read again, and it drains. */
+import { setImmediate as turn, setTimeout as wait } from "node:timers/promises";
 import type { ServerConfig } from "../config/server-schema.ts";
 import type { Ledger } from "../live/ledger.ts";
 import type { Audit } from "../observe/audit.ts";
@@ -80,6 +81,9 @@ export const reload = async (
   recheck();
 };
 
+/** What has begun when a drain begins may still need a connection through a tunnel, which an agent that was told to go refuses. */
+const arriveMs = 2_000;
+
 /** SIGTERM. */
 export const drain = async ({
   config,
@@ -91,13 +95,16 @@ export const drain = async ({
 }: Running): Promise<void> => {
   const { drainDelayMs, drainMs, firstByteMs } = config.timeouts;
   draining.is = true;
-  await new Promise((resolve) => setTimeout(resolve, drainDelayMs));
+  await wait(drainDelayMs);
   draining.isClosing = true;
-  tunnels.hub.drain();
   home.embedded?.release();
   const cut = new AbortController();
   const closed = door.listener.close(cut.signal);
-  await ledger.drain(drainMs);
+  const drained = ledger.drain(drainMs);
+  await ledger.arrived(Math.min(arriveMs, drainMs));
+  await turn(); // by now they have asked for it
+  tunnels.hub.drain();
+  await drained;
   cut.abort();
   await closed;
   await home.embedded?.flushMetadata(AbortSignal.timeout(firstByteMs));

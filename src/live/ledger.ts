@@ -64,6 +64,8 @@ export interface Ledger extends Closer {
    * or all was told.
    */
   drain(graceMs: number): Promise<void>;
+  /** Resolves when what has begun is admitted or over, at the latest after `waitMs`. */
+  arrived(waitMs: number): Promise<void>;
   /** Exchanges by carriage. */
   readonly counts: Readonly<Record<Carriage, number>>;
 }
@@ -137,7 +139,7 @@ export const createLedger = (needs: RightsNeeds, given: Partial<LedgerOptions> =
   let requests = 0;
   /** Exchanges that began from then on are refused. */
   let drainingFromMs = Number.POSITIVE_INFINITY;
-  const emptied = new Set<() => void>();
+  const waits = new Set<{ readonly isOver: () => boolean; readonly done: () => void }>();
 
   const end = (entry: Entry, ending: EndReason, error: GatewayError): void => {
     if (entry.ending !== undefined) return;
@@ -182,20 +184,22 @@ export const createLedger = (needs: RightsNeeds, given: Partial<LedgerOptions> =
   /* ---- drain ---- */
 
   const isEmpty = (): boolean => entries.size === 0 && requests === 0;
+  const haveArrived = (): boolean => requests <= entries.size;
 
-  const whenEmpty = (waitMs: number): Promise<void> =>
+  const until = (isOver: () => boolean, waitMs: number): Promise<void> =>
     new Promise((resolve) => {
       const done = (): void => {
         clearTimeout(patience);
-        emptied.delete(done);
+        waits.delete(wait);
         resolve();
       };
+      const wait = { isOver, done };
       const patience = setTimeout(done, waitMs);
-      emptied.add(done);
-      if (isEmpty()) done();
+      waits.add(wait);
+      if (isOver()) done();
     });
-  const tellEmptied = (): void => {
-    if (emptied.size > 0 && isEmpty()) for (const told of [...emptied]) told();
+  const tellWaits = (): void => {
+    if (waits.size > 0) for (const { isOver, done } of [...waits]) if (isOver()) done();
   };
 
   const endAll = (): void => {
@@ -211,6 +215,7 @@ export const createLedger = (needs: RightsNeeds, given: Partial<LedgerOptions> =
     entries.add(entry);
     entry.exchange.kept.entry = entry;
     counts[entry.exchange.route.carriage] += 1;
+    tellWaits();
   };
 
   return {
@@ -219,7 +224,7 @@ export const createLedger = (needs: RightsNeeds, given: Partial<LedgerOptions> =
     },
     over() {
       requests -= 1;
-      tellEmptied();
+      tellWaits();
     },
     admit(exchange, principal, scope) {
       checkDraining(exchange);
@@ -247,7 +252,7 @@ export const createLedger = (needs: RightsNeeds, given: Partial<LedgerOptions> =
       counts[exchange.route.carriage] -= 1;
       if (entry.owner !== undefined) shares.remove(entry.owner);
       options.onEnd(exchange, entry.ending ?? reasonOf(error));
-      tellEmptied();
+      tellWaits();
     },
     list() {
       const nowMs = monotonic();
@@ -257,10 +262,11 @@ export const createLedger = (needs: RightsNeeds, given: Partial<LedgerOptions> =
     async drain(graceMs) {
       drainingFromMs = monotonic();
       needs.log.info({ ...counts, graceMs }, "draining live exchanges");
-      await whenEmpty(graceMs);
+      await until(isEmpty, graceMs);
       endAll();
-      await whenEmpty(goodbyeMs);
+      await until(isEmpty, goodbyeMs);
     },
+    arrived: (waitMs) => until(haveArrived, waitMs),
     async close(_signal) {
       rechecks.stop();
       expiry.stop();

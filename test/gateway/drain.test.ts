@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import { connect } from "node:net";
 import { test } from "node:test";
+import { setTimeout as wait } from "node:timers/promises";
 import { request } from "undici";
 import { WebSocket } from "ws";
 import { secrets, startCluster } from "../support/cluster-rig.ts";
@@ -169,6 +170,27 @@ test("a request of which not all has come when a drain begins is answered", asyn
   await asking.seen("100 Continue\r\n\r\n");
   const drained = rig.gateway.drain();
   await until("it drains", () => rig.logText().includes("draining live exchanges"));
+  asking.socket.write(body);
+  await asking.seen("HTTP/1.1 200");
+  asking.socket.destroy();
+  await drained;
+});
+
+test("nor does it matter that its node only dials out: the tunnel is there until what had begun has gone through it", async () => {
+  await using rig = await startRig({ settings: { timeouts: { drain_delay: "0s" } } });
+  await rig.startAgent({ settings: { gateway: { tunnel: true } }, workloads: [] });
+  const path = `/v1/client/metadata?node_id=${rig.agent().nodeId}`;
+  const token = rig.secret("management");
+  await until("its tunnel is open", async () => (await rig.get(path, token)).status === 200);
+  const body = '{"Meta":{"a":"b"}}';
+  const asking = rawClient(
+    Number(new URL(rig.url).port),
+    `POST ${path} HTTP/1.1\r\nHost: gate\r\nExpect: 100-continue\r\n${tokenLine(token)}Content-Length: ${body.length}\r\n\r\n`,
+  );
+  await asking.seen("100 Continue\r\n\r\n");
+  const drained = rig.gateway.drain();
+  await until("it drains", () => rig.logText().includes("draining live exchanges"));
+  await wait(100); // the agent would have gone by now
   asking.socket.write(body);
   await asking.seen("HTTP/1.1 200");
   asking.socket.destroy();

@@ -333,6 +333,24 @@ test("a drain admits and waits for what had begun before it, as long as the grac
   assert.deepEqual(ends, [{ id: early.id, reason: "eof" }]);
 });
 
+test("what has begun has arrived when it is admitted or over, and is not waited for without end", async () => {
+  const { ledger, exchange } = bench();
+  await ledger.arrived(60_000);
+  for (let nth = 0; nth < 2; nth++) ledger.begun();
+  let isThere = false;
+  const arrived = ledger.arrived(60_000).then(() => {
+    isThere = true;
+  });
+  ledger.admit(exchange("fs.logs"), principal(), scope);
+  await Promise.resolve();
+  assert.equal(isThere, false);
+  ledger.over();
+  await arrived;
+  ledger.begun();
+  await ledger.arrived(10);
+  await ledger.close(AbortSignal.abort());
+});
+
 test("a drain with nothing left is over at once", async () => {
   const { ledger, exchange } = bench();
   const one = exchange();
