@@ -48,8 +48,10 @@ export interface Gateway extends Closer {
   reload(tokens?: () => Readonly<ServerTokens>): Promise<void>;
   /** SIGTERM: not ready at once, unary requests finish, live exchanges are cut when their grace is over. */
   drain(): Promise<void>;
-  /** An error that nobody caught, for the metrics; audit records that wait are written before the process ends. */
+  /** An error that nobody caught, for the metrics. */
   uncaught(kind: "exception" | "rejection"): void;
+  /** Writes audit records that wait, before the process ends at once. */
+  flush(): void;
   /** Lines that the log left out in a flood, for the metrics. */
   suppressed(lines: number): void;
 }
@@ -217,10 +219,8 @@ const assemble = async (
     reload: (tokens) => reload(running, tokens),
     drain: () => drain(running),
     suppressed: metrics.linesSuppressed,
-    uncaught: (kind) => {
-      metrics.uncaught(kind);
-      audit.flush();
-    },
+    uncaught: metrics.uncaught,
+    flush: audit.flush,
     close: (signal) => closers.close(signal),
   };
 };

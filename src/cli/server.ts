@@ -30,6 +30,7 @@ export const startGateway = async (config: ServerConfig): Promise<Running> => {
     const { createGateway } = await import("../gateway.ts"); // with all its parts: not for help or a mistake in settings
     const gateway = await createGateway({ clock: systemClock, log, version }, config);
     count = gateway.uncaught;
+    process.once("exit", gateway.flush); // for an end at once; one in order has closed it before
     suppressed = gateway.suppressed;
     log.info({ url: gateway.url, admin: gateway.adminUrl, version }, "gateway listens");
     return {

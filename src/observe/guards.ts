@@ -1,4 +1,4 @@
-/** The last line before the process ends: what nobody caught is logged and counted, and the process ends at once. */
+/** The last lines before the process ends at once: what nobody caught is logged and counted, and what waits is written. */
 import type { Log } from "../ports.ts";
 
 export interface GuardNeeds {
@@ -20,7 +20,6 @@ export const createProcessGuards = ({ log, exit, count }: GuardNeeds): (() => vo
         { kind, err: error instanceof Error ? error : new Error(String(error)) },
         "uncaught error, the process ends",
       );
-      log.flush();
     } finally {
       exit(1);
     }
@@ -33,11 +32,13 @@ export const createProcessGuards = ({ log, exit, count }: GuardNeeds): (() => vo
   };
   process.on("uncaughtException", exception);
   process.on("unhandledRejection", rejection);
+  process.on("exit", log.flush);
   process.stdout.on("error", broken);
   process.stderr.on("error", broken);
   return () => {
     process.off("uncaughtException", exception);
     process.off("unhandledRejection", rejection);
+    process.off("exit", log.flush);
     process.stdout.off("error", broken);
     process.stderr.off("error", broken);
   };

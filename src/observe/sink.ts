@@ -131,6 +131,7 @@ export class Sink {
     const rest = this.#writing || this.#batch === undefined ? [] : [this.#batch];
     for (let next = this.#queue.take(); next !== undefined; next = this.#queue.take())
       rest.push(next);
+    if (!this.#writing) this.#batch = undefined;
     let bytes = Buffer.concat(rest);
     for (let tries = 0; bytes.length > 0 && tries < flushTries; tries++) bytes = this.#force(bytes);
   }

@@ -1,4 +1,4 @@
-/** A gateway that is told to stop while the reader of its audit pipe is busy. */
+/** A gateway that is told to stop, or ends at once, while the reader of its audit pipe is busy. */
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { closeSync, constants, openSync, readSync, writeSync } from "node:fs";
@@ -18,35 +18,44 @@ const tried = (io: () => number): number | undefined => {
   }
 };
 
-test("records that wait for a busy reader are written before the gateway ends, with 0", async () => {
-  await using home = createHome();
-  const pipe = path.join(home.directory, "audit.pipe");
-  execFileSync("mkfifo", [pipe]);
-  const reader = openSync(pipe, constants.O_RDONLY | constants.O_NONBLOCK);
-  const filler = openSync(pipe, constants.O_WRONLY | constants.O_NONBLOCK);
-  try {
-    const gateway = await home.gateway({ audit: { output: pipe } });
-    while (tried(() => writeSync(filler, ".".repeat(4096))) !== undefined);
-    const { status } = await fetch(`${gateway.url}/v1/client/fs/ls/${id}?path=/`, {
-      headers: { "x-nomad-token": id },
-    });
-    assert.equal(status, 403);
-    gateway.kill("SIGTERM");
-    await wait(700); // it has two seconds' patience
-    let text = "";
-    const buffer = Buffer.alloc(2 ** 17);
-    const take = (): void => {
-      const bytes = tried(() => readSync(reader, buffer)) ?? 0;
-      text += buffer.toString("utf8", 0, bytes);
-    };
-    const taking = setInterval(take, 10);
-    const { code } = await gateway.ended;
-    clearInterval(taking);
-    take();
-    const records = text.split("\n").filter((line) => line.includes('"audit":"'));
-    assert.deepEqual([code, records.length, gateway.errors], [0, 2, []]);
-  } finally {
-    closeSync(reader);
-    closeSync(filler);
-  }
-});
+/** Less each time than its patience: two seconds when it ends in order, half of one when at once. */
+const ends = [
+  ["a gateway that is told to stop", {}, [700], 0],
+  ["one that is told twice", { timeouts: { drain_delay: "60s" } }, [100, 100], 1],
+] as const;
+
+for (const [whose, settings, waitsMs, expected] of ends)
+  test(`records that wait for a busy reader are written before the process ends: ${whose}`, async () => {
+    await using home = createHome();
+    const pipe = path.join(home.directory, "audit.pipe");
+    execFileSync("mkfifo", [pipe]);
+    const reader = openSync(pipe, constants.O_RDONLY | constants.O_NONBLOCK);
+    const filler = openSync(pipe, constants.O_WRONLY | constants.O_NONBLOCK);
+    try {
+      const gateway = await home.gateway({ audit: { output: pipe }, ...settings });
+      while (tried(() => writeSync(filler, ".".repeat(4096))) !== undefined);
+      const { status } = await fetch(`${gateway.url}/v1/client/fs/ls/${id}?path=/`, {
+        headers: { "x-nomad-token": id },
+      });
+      assert.equal(status, 403);
+      for (const waitMs of waitsMs) {
+        gateway.kill("SIGTERM");
+        await wait(waitMs);
+      }
+      let text = "";
+      const buffer = Buffer.alloc(2 ** 17);
+      const take = (): void => {
+        const bytes = tried(() => readSync(reader, buffer)) ?? 0;
+        text += buffer.toString("utf8", 0, bytes);
+      };
+      const taking = setInterval(take, 10);
+      const { code } = await gateway.ended;
+      clearInterval(taking);
+      take();
+      const records = text.split("\n").filter((line) => line.includes('"audit":"'));
+      assert.deepEqual([code, records.length, gateway.errors], [expected, 2, []]);
+    } finally {
+      closeSync(reader);
+      closeSync(filler);
+    }
+  });
