@@ -61,6 +61,9 @@ const closeQuietly = (fd: number): void => {
 
 const pause = new Int32Array(new SharedArrayBuffer(4));
 
+/** There is one stdout: who has a part of a long line out on its pipe is waited for by the others. */
+let midLine: Sink | undefined;
+
 /** Opened by its constructor, which throws when it cannot be; closed by whoever made it. */
 export class Sink {
   readonly #output: string;
@@ -126,6 +129,7 @@ export class Sink {
 
   /** Writes what waits before the process ends; gives up after half a second of a full pipe. */
   flush(): void {
+    if (midLine !== this) midLine?.flush();
     if (this.#closed) return;
     if (this.#writing) Atomics.wait(pause, 0, 0, fullRetryMs); // the batch in a worker's hands gets its turn first
     const rest = this.#writing || this.#batch === undefined ? [] : [this.#batch];
@@ -149,16 +153,14 @@ export class Sink {
   /** Waits until all is written, or until the signal says that patience ended. */
   async close(signal: AbortSignal): Promise<void> {
     if (this.#closed) return;
-    if (!this.#idle() && !signal.aborted) await this.#drain(signal);
+    const isIdle = this.#batch === undefined && this.#queue.isEmpty;
+    if (!isIdle && !signal.aborted) await this.#drain(signal);
     this.#closed = true;
+    if (midLine === this) midLine = undefined;
     clearTimeout(this.#timer);
     clearTimeout(this.#gathering);
     if (this.#next !== undefined) closeQuietly(this.#next);
     if (this.#fd !== stdoutFd && !this.#writing) closeSync(this.#fd);
-  }
-
-  #idle(): boolean {
-    return this.#batch === undefined && this.#queue.isEmpty;
   }
 
   #drain(signal: AbortSignal): Promise<void> {
@@ -232,6 +234,10 @@ export class Sink {
         this.#hand(batch);
         return;
       }
+      if (midLine !== undefined && midLine !== this) {
+        this.#retry(fullRetryMs);
+        return;
+      }
       if (!this.#writeNow(batch)) return;
     }
   }
@@ -269,6 +275,7 @@ export class Sink {
     this.#failing = undefined;
     this.#queuedBytes -= written;
     this.#batch = written < batch.length ? batch.subarray(written) : undefined;
+    if (this.#isOwnPipe && this.#output === "stdout") midLine = this.#batch && this;
     if (this.#batch !== undefined) return true;
     this.#queue.recycle(batch);
     const isFull = this.#queuedBytes >= this.#maxBatchBytes;

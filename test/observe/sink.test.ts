@@ -255,3 +255,40 @@ test("two sinks on one stdout do not mix their lines, even when its reader is sl
   assert.equal(lines.length, 10_000);
   for (const line of lines) assert.match(line, /^(a* a|b* b)\d+$/);
 });
+
+test("nor do they mix lines that are longer than what a pipe takes whole", async () => {
+  using at = scratch();
+  const fifo = at.file("fifo");
+  execFileSync("mkfifo", [fifo]);
+  const reader = openSync(fifo, constants.O_RDONLY | constants.O_NONBLOCK);
+  const stdout = openSync(fifo, constants.O_WRONLY);
+  const module = path.join(import.meta.dirname, "../../src/observe/sink.ts");
+  const script = `import { Sink } from ${JSON.stringify(module)};
+    const sinks = ["a", "b"].map((name) => [name, new Sink({ output: "stdout" })]);
+    for (let n = 0; n < 300; n++)
+      for (const [name, sink] of sinks) sink.write(name.repeat((n * 97) % 12_000) + " " + name + n + "\\n");
+    const keep = setInterval(() => undefined, 1000);
+    await Promise.all(sinks.map(([, sink]) => sink.close(AbortSignal.timeout(20_000))));
+    clearInterval(keep);`;
+  const child = spawn(process.execPath, ["--input-type=module", "-e", script], {
+    stdio: ["ignore", stdout, "inherit"],
+  });
+  closeSync(stdout);
+  const buffer = Buffer.alloc(20_000);
+  let text = "";
+  const take = (): void => {
+    try {
+      text += buffer.toString("utf8", 0, readSync(reader, buffer));
+    } catch {
+      // nothing in the pipe at this moment
+    }
+  };
+  const taking = setInterval(take, 3);
+  await once(child, "close");
+  await until(() => text.split("\n").length > 600, "all lines");
+  clearInterval(taking);
+  closeSync(reader);
+  const lines = text.split("\n").slice(0, -1);
+  assert.equal(lines.length, 600);
+  for (const line of lines) assert.match(line, /^(a* a|b* b)\d+$/);
+});
