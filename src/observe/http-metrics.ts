@@ -10,8 +10,12 @@ import { Timings } from "./timings.ts";
 
 /** OpenTelemetry's, fewer of the short ones, with what an action that waits for processes may take. */
 const durationBuckets = [0.005, 0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60];
-/** Of one route; beyond it its requests are counted together: a caller can try every method, an agent every status. */
+/**
+ * Of one route; beyond it its requests are counted together: a caller can try every method, an agent every status. Failures
+ * apart, or a caller who has tried enough of them would hide every failure that comes later from the alerts.
+ */
 const maxSeriesOfRoute = 12;
+const firstFailure = 500;
 
 export interface RequestEnd {
   readonly method: string;
@@ -43,16 +47,14 @@ interface RequestLabels {
 /** The cell of a method and status of one route; a bounded number of them. */
 const endedOf = (route: string, cell: (labels: RequestLabels) => Cell<RequestLabels>) => {
   const methods = cached((_method: string) => new Map<string, Cell<RequestLabels>>());
+  const rest = cached((code: "5xx" | "other") => cell({ route, method: "OTHER", code }));
   let count = 0;
-  let rest: Cell<RequestLabels> | undefined;
-  return (method: string, code: string): Cell<RequestLabels> => {
+  return (method: string, status: number): Cell<RequestLabels> => {
     const codes = methods(method);
+    const code = statusLabel(status);
     const known = codes.get(code);
     if (known !== undefined) return known;
-    if (count === maxSeriesOfRoute) {
-      rest ??= cell({ route, method: "OTHER", code: "other" });
-      return rest;
-    }
+    if (count === maxSeriesOfRoute) return rest(status >= firstFailure ? "5xx" : "other");
     count++;
     const fresh = cell({ route, method, code });
     codes.set(code, fresh);
@@ -118,7 +120,7 @@ export const createHttpMetrics = (registry: Registry): HttpMetrics => {
     requestEnded: (route, { method, status, durationMs, waited = false }) => {
       const series = of(route);
       series.flying.value--;
-      series.ended(methodLabel(method), statusLabel(status)).value++;
+      series.ended(methodLabel(method), status).value++;
       if (!waited && !series.isStream) series.duration(resultOf(status))(durationMs / 1000);
     },
     errorSeen: (code) => errorOf(code).inc(),

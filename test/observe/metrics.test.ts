@@ -136,6 +136,21 @@ test("whatever is sent, the exposition stays below 3,000 series and soon stops g
   assert.equal(after, before);
 });
 
+test("a caller who has tried everything hides no failure from the alerts", async () => {
+  using metrics = gateway();
+  const answered = (method: string, status: number): void => {
+    metrics.requestStarted(ls);
+    metrics.requestEnded(ls, { method, status, durationMs: 1 });
+  };
+  for (const method of ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"])
+    for (const status of [400, 403, 404]) answered(method, status);
+  answered("GET", 502);
+  const failures = seriesOf(await metrics.exposition()).filter((line) =>
+    /^serai_http_requests_total\{.*code="5.."\} 1$/.test(line),
+  );
+  assert.equal(failures.length, 1);
+});
+
 test("every series has a unit, a prefix and labels from the closed sets", async () => {
   using metrics = gateway();
   tryEverything(metrics, 3);
