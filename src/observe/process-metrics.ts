@@ -5,6 +5,7 @@ import type { Registry } from "prom-client";
 import Counter from "prom-client/lib/counter.js";
 import Gauge from "prom-client/lib/gauge.js";
 import Histogram from "prom-client/lib/histogram.js";
+import { errnoOf } from "../errors.ts";
 import { openFilesLimit } from "../lib/open-files.ts";
 import type { LoopWatch } from "./loop.ts";
 
@@ -17,11 +18,24 @@ const gcKinds: Readonly<Record<number, string>> = {
   [constants.NODE_PERFORMANCE_GC_WEAKCB]: "weakcb",
 };
 
-const openFds = async (): Promise<number | undefined> => {
+/** With no descriptor left the system tells nothing of a process: then what was last read counts, and the scrape goes on. */
+const lastOf = <T>(read: () => T): (() => T) => {
+  let last = read();
+  return () => {
+    try {
+      last = read();
+    } catch {
+      // read again at the next scrape
+    }
+    return last;
+  };
+};
+
+const openFds = async (most: number): Promise<number> => {
   try {
     return (await readdir("/proc/self/fd")).length - 1;
-  } catch {
-    return undefined; // no such directory outside Linux
+  } catch (error) {
+    return errnoOf(error) === "EMFILE" ? most : 0; // no such directory outside Linux
   }
 };
 
@@ -65,13 +79,15 @@ const addLoop = (registry: Registry, loop: LoopWatch): void => {
 
 /** Metrics are read one by one: each collects its own, none sets another's. */
 const addMemory = (registry: Registry): void => {
+  const memory = lastOf(() => process.memoryUsage());
+  const resident = lastOf(() => process.memoryUsage.rss());
   new Gauge({
     name: "nodejs_memory_bytes",
     help: "Memory by kind",
     labelNames: ["kind"],
     registers: [registry],
     collect() {
-      const usage = process.memoryUsage();
+      const usage = memory();
       this.set({ kind: "heap_used" }, usage.heapUsed);
       this.set({ kind: "heap_total" }, usage.heapTotal);
       this.set({ kind: "external" }, usage.external);
@@ -83,7 +99,7 @@ const addMemory = (registry: Registry): void => {
     help: "Resident memory",
     registers: [registry],
     collect() {
-      this.set(process.memoryUsage.rss());
+      this.set(resident());
     },
   });
 };
@@ -106,12 +122,17 @@ const addProcess = (registry: Registry): void => {
     help: "When the process started",
     registers: [registry],
   }).set(Math.round(performance.timeOrigin / 1000));
+  let lastMax = openFilesLimit() ?? 0;
+  const maxFds = (): number => {
+    lastMax = openFilesLimit() ?? lastMax;
+    return lastMax;
+  };
   new Gauge({
     name: "process_max_fds",
     help: "Descriptors the process may open",
     registers: [registry],
     collect() {
-      this.set(openFilesLimit() ?? 0);
+      this.set(maxFds());
     },
   });
   new Gauge({
@@ -119,7 +140,7 @@ const addProcess = (registry: Registry): void => {
     help: "Open descriptors",
     registers: [registry],
     async collect() {
-      this.set((await openFds()) ?? 0);
+      this.set(await openFds(maxFds()));
     },
   });
 };

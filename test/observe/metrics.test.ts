@@ -1,4 +1,6 @@
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import path from "node:path";
 import { test } from "node:test";
 import { createLoopWatch } from "../../src/observe/loop.ts";
 import { createMetrics, type Metrics } from "../../src/observe/metrics.ts";
@@ -163,6 +165,27 @@ test("every series has a unit, a prefix and labels from the closed sets", async 
         /^(route|method|code|kind|reason|result|direction|capability|limit|quantile|le|version|node|region)$/,
       );
   }
+});
+
+test("with no descriptor left the figures are told, and say so", {
+  skip: process.platform !== "linux",
+}, () => {
+  const module = path.join(import.meta.dirname, "../../src/observe/metrics.ts");
+  const script = `import { openSync } from "node:fs";
+    import { createMetrics } from ${JSON.stringify(module)};
+    const metrics = createMetrics({ version: "1", region: "global" });
+    await metrics.exposition();
+    const { stdout } = process; // opened while there is something left
+    try { for (;;) openSync("/dev/null"); } catch {}
+    const lines = (await metrics.exposition()).split("\\n");
+    stdout.write(lines.filter((line) => /^process_.*_fds /.test(line)).sort().join());
+    process.exit();`;
+  const { stdout, stderr } = spawnSync(
+    "/bin/sh",
+    ["-c", 'ulimit -n 100; exec "$@"', "sh", process.execPath, "--input-type=module", "-e", script],
+    { encoding: "utf8" },
+  );
+  assert.equal(stdout, "process_max_fds 100,process_open_fds 100", stderr);
 });
 
 test("scrapes at the same time share one", async () => {
