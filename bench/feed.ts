@@ -27,6 +27,9 @@ import {
   settledRss,
   verdict,
 } from "./index-workload.ts";
+import { endTidily } from "./lib/tidy.ts";
+
+endTidily();
 
 const aims = { rssMb: 600, stallMs: 50, eventsPerSecond: 10_000, timesSlowerReads: 2 };
 const eventSeconds = 8;

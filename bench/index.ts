@@ -19,6 +19,9 @@ import {
   settledRss,
   verdict,
 } from "./index-workload.ts";
+import { endTidily } from "./lib/tidy.ts";
+
+endTidily();
 
 const rounds = 9;
 const lookups = 50_000;

@@ -13,6 +13,9 @@ import { meter, type Used } from "./lib/cpu.ts";
 import { downloadHash, drivers, load } from "./lib/drive.ts";
 import { figuresOf, type Sample, tableOf } from "./lib/nomad-figures.ts";
 import { bulkBytes, openSetting, type Part, type Setting, type Way } from "./lib/nomad-setting.ts";
+import { endTidily } from "./lib/tidy.ts";
+
+endTidily();
 
 const { values: flags } = parseArgs({
   options: {

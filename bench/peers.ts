@@ -13,7 +13,10 @@ import { quantile } from "./lib/median.ts";
 import { type Behind, openNomadPeer } from "./lib/nomad-peer.ts";
 import { figuresOf, type Gate, type Latency, type Sample, tableOf } from "./lib/peer-figures.ts";
 import { openPeers, type PeerName, peerNames, peerPrograms } from "./lib/peers.ts";
+import { endTidily } from "./lib/tidy.ts";
 import { bulkBytes, openSetting, pathBytes } from "./lib/tunnel-setting.ts";
+
+endTidily();
 
 const { values: flags } = parseArgs({
   options: {

@@ -14,6 +14,9 @@ import { echoes } from "./lib/exec-echo.ts";
 import { readers } from "./lib/readers.ts";
 import { startUps } from "./lib/start-up.ts";
 import { aimsOf, type Measured, tableOf } from "./lib/stream-figures.ts";
+import { endTidily } from "./lib/tidy.ts";
+
+endTidily();
 
 const { values: flags } = parseArgs({
   options: {

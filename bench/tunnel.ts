@@ -13,6 +13,7 @@ import { downloaded, drivers, latencies, load } from "./lib/drive.ts";
 import { quantile } from "./lib/median.ts";
 import { rssKib } from "./lib/memory.ts";
 import { stopReading } from "./lib/stopped-reader.ts";
+import { endTidily } from "./lib/tidy.ts";
 import {
   type Carrier,
   type Figures,
@@ -33,6 +34,8 @@ import {
   type Shape,
   ways,
 } from "./lib/tunnel-setting.ts";
+
+endTidily();
 
 const { values: flags } = parseArgs({
   options: {

@@ -2,10 +2,10 @@
 import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
-import { createReadStream, existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { createReadStream, readFileSync } from "node:fs";
 import path from "node:path";
 import { pipeline } from "node:stream/promises";
+import { memoryDirectory } from "./tidy.ts";
 
 /** Programs they are, and their Debian packages. */
 export const drivers = { h2load: "nghttp2-client", curl: "curl", sha256sum: "coreutils" };
@@ -70,13 +70,12 @@ export const downloadHash = async (url: string, token: string): Promise<string> 
   return said.split(" ")[0] ?? "";
 };
 
-/** A directory of one's own, in memory where that can be had: a disk is no part of what is measured. */
+/** A file in memory, for what comes. */
 const scratch = (): Disposable & { readonly file: string } => {
-  const memory = "/dev/shm";
-  const directory = mkdtempSync(path.join(existsSync(memory) ? memory : tmpdir(), "serai-bench-"));
+  const directory = memoryDirectory();
   return {
-    file: path.join(directory, "came"),
-    [Symbol.dispose]: () => rmSync(directory, { recursive: true, force: true }),
+    file: path.join(directory.path, "came"),
+    [Symbol.dispose]: () => directory[Symbol.dispose](),
   };
 };
 
