@@ -88,13 +88,10 @@ export const createRecorder = ({ metrics, audit, log, ledger }: RecorderNeeds): 
     const kind = exchange.route.audit;
     if (kind === undefined) return;
     const { error, tally, status } = ending;
-    if (memory.entry === undefined) {
-      const members = audited(exchange, kind, memory.principal);
-      audit.denied(exchange.id, members, error?.code ?? "internal");
-      return;
-    }
+    const entry =
+      memory.entry ?? audit.begin(exchange.id, audited(exchange, kind, memory.principal));
     const { bytesIn, bytesOut, exitCode } = tally;
-    memory.entry.end({
+    entry.end({
       result: resultOf(error, status),
       code: error?.code,
       status: isPassed(exchange.route) ? status : undefined,
