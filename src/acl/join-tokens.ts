@@ -47,6 +47,16 @@ const parse = <T>(file: string, text: string, schema: z.ZodType<T>): T => {
   throw new JoinTokensError(`${file}: ${faults.join("; ")}`);
 };
 
+/** What is wrong with the text of a file of join tokens. */
+export const joinTokenFaults = (text: string): readonly string[] => {
+  try {
+    parse("the file's join tokens", text, joinFile);
+    return [];
+  } catch (error) {
+    return [error instanceof Error ? error.message : String(error)];
+  }
+};
+
 type TokensByHash = ReadonlyMap<string, JoinToken>;
 
 /** Of two with one secret the first counts. */

@@ -97,8 +97,19 @@ const takeLock = (lock: string): void => {
   throw new Error(`${lock} is held by another command; remove it if none runs`);
 };
 
-/** Adds an entry to the list named `key` of a YAML or JSON file, comments kept; makes the file if there is none. */
-export const appendEntry = (file: string, key: string, entry: object): void => {
+/** What a gateway that reads the text would have against it. */
+export type FaultsOf = (text: string) => readonly string[];
+
+/**
+ * Adds an entry to the list named `key` of a YAML or JSON file, comments kept; makes the file if there is none. A file that no
+ * gateway would read, such as one of another kind, stays as it is.
+ */
+export const appendEntry = (
+  file: string,
+  key: string,
+  entry: object,
+  faultsOf: FaultsOf = () => [],
+): void => {
   const lock = `${realPath(file)}.lock`;
   takeLock(lock);
   try {
@@ -107,9 +118,12 @@ export const appendEntry = (file: string, key: string, entry: object): void => {
     if (document.errors[0])
       throw new Error(`${file}: ${document.errors[0].message.split("\n")[0]}`);
     const list = document.get(key);
+    if (list !== undefined && list !== null && !isSeq(list))
+      throw new Error(`${file}: ${key} is not a list`);
+    const [fault] = faultsOf(text);
+    if (fault !== undefined) throw new Error(`${file}: nothing was added, for ${fault}`);
     if (list === undefined || list === null) document.set(key, document.createNode([entry]));
-    else if (isSeq(list)) list.add(document.createNode(entry));
-    else throw new Error(`${file}: ${key} is not a list`);
+    else list.add(document.createNode(entry));
     replaceFile(
       file,
       text.trimStart().startsWith("{") || (text === "" && file.endsWith(".json"))

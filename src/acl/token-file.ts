@@ -82,6 +82,12 @@ const repeated = (values: readonly string[], what: string): readonly string[] =>
   });
 };
 
+/** What is wrong with the text of a tokens file. */
+export const tokenFaults = (text: string): readonly string[] => {
+  const read = readTokenFile(text);
+  return read.ok ? [] : read.faults.map((fault) => `the file's ACL tokens: ${fault}`);
+};
+
 /** Parses and checks the whole file; all faults at once, each with its path, none with a digest. */
 export const readTokenFile = (text: string): ReadTokens => {
   const document = readDocument(text);

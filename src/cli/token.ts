@@ -3,9 +3,11 @@ import { createPrivateKey, type KeyObject } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { Command, InvalidArgumentError, Option } from "commander";
 import type { Algorithm } from "jsonwebtoken";
+import { joinTokenFaults } from "../acl/join-tokens.ts";
 import { policyNamePattern } from "../acl/policies.ts";
 import { appendEntry } from "../acl/secret-file.ts";
 import { mintJoinToken, mintToken } from "../acl/secrets.ts";
+import { tokenFaults } from "../acl/token-file.ts";
 import { parseGoDurationMs } from "../lib/go.ts";
 import { toWords } from "./failures.ts";
 
@@ -73,7 +75,7 @@ const create = ({ type, policy, name, ttl, file }: CreateOptions): void => {
     createdAtMs,
     expiresAtMs: expiry(createdAtMs, ttl),
   });
-  appendEntry(file, "tokens", entry);
+  appendEntry(file, "tokens", entry, tokenFaults);
   console.log(`AccessorID  ${entry.AccessorID}`);
   console.log(`SecretID    ${secretId}`);
 };
@@ -104,7 +106,7 @@ const join = ({ node, uses: count, ttl, file }: JoinOptions): void => {
   const createdAtMs = Date.now();
   const expiresAtMs = expiry(createdAtMs, ttl);
   const { secret, entry } = mintJoinToken({ node, uses: count, createdAtMs, expiresAtMs });
-  appendEntry(file, "tokens", entry);
+  appendEntry(file, "tokens", entry, joinTokenFaults);
   console.log(secret);
 };
 

@@ -141,3 +141,19 @@ test("what goes wrong is one line that says what to do", async () => {
   }
   assert.equal(readFileSync(notYaml, "utf8"), "tokens: {a: 1}\n");
 });
+
+for (const [first, other, words] of [
+  [["create", "--policy", "a"], ["join"], /nothing was added, for the file's join tokens: /],
+  [["join"], ["create", "--policy", "a"], /nothing was added, for the file's ACL tokens: /],
+] as const)
+  test(`${other[0]} adds nothing to a file that ${first[0]} made: no gateway would read it any more`, async () => {
+    using files = aclDirectory();
+    const file = path.join(files.directory, "made.yaml");
+    assert.equal((await run(...first, "--file", file)).status, 0);
+    const before = readFileSync(file, "utf8");
+    const { status, stdout, stderr } = await run(...other, "--file", file);
+    assert.equal(readFileSync(file, "utf8"), before);
+    assert.equal(status, 1);
+    assert.equal(stdout, "");
+    assert.match(stderr, words);
+  });
