@@ -203,11 +203,10 @@ const jwtCommand = (): Command => {
     .requiredOption("--issuer <issuer>", "iss")
     .requiredOption("--audience <audience>", "aud")
     .requiredOption("--subject <subject>", "sub")
-    .option(
-      "--ttl <duration>",
-      "how long it lives; the gateway accepts a day at most",
-      duration,
-      3_600_000,
+    .addOption(
+      new Option("--ttl <duration>", "how long it lives; the gateway accepts a day at most")
+        .argParser(duration)
+        .default(3_600_000, "1h"),
     )
     .option("--claim <name=value>", "another claim (may be repeated)", collect, []);
   return command.action(orFail(command, sign));

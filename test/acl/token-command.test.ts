@@ -157,3 +157,8 @@ for (const [first, other, words] of [
     assert.equal(stdout, "");
     assert.match(stderr, words);
   });
+
+test("the help shows defaults as they would be written", async () => {
+  const { stdout } = await run("jwt", "--help");
+  assert.match(stdout, /--ttl <duration>[^-]*\(default:\s1h\)/);
+});
