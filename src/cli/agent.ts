@@ -1,25 +1,24 @@
 /** `serai agent`: runs workloads and serves their files, logs and shells. */
-import { readFileSync } from "node:fs";
 import { Command } from "commander";
 import type { Agent, AgentOptions, AgentTls } from "../agent/agent.ts";
 import type { AgentConfig } from "../config/agent-schema.ts";
 import { loadAgentConfig } from "../config/load.ts";
 import { authorityOf } from "../lib/addresses.ts";
 import { systemClock } from "../lib/clock.ts";
+import { readAuthorityFile, readKeyPair } from "../lib/pem-files.ts";
 import { createProcessGuards } from "../observe/guards.ts";
 import { certificateIn } from "./certificate.ts";
 import { holdDirectory } from "./hold.ts";
 import { beginLifetime, say } from "./lifetime.ts";
 import { openLog } from "./log.ts";
 
-const readText = (file: string | undefined): string | undefined =>
-  file === undefined ? undefined : readFileSync(file, "utf8");
+const authoritiesIn = (file: string | undefined): string | undefined =>
+  file === undefined ? undefined : readAuthorityFile(file);
 
-const tlsOf = ({ tls }: AgentConfig): AgentTls | undefined => {
-  const cert = readText(tls.certFile);
-  const key = readText(tls.keyFile);
-  if (cert === undefined || key === undefined) return undefined;
-  return { cert, key, clientCa: readText(tls.clientCaFile) };
+const tlsOf = ({ tls: { certFile, keyFile, clientCaFile } }: AgentConfig): AgentTls | undefined => {
+  if (certFile === undefined || keyFile === undefined) return undefined;
+  const { cert, key } = readKeyPair(certFile, keyFile);
+  return { cert, key, clientCa: authoritiesIn(clientCaFile) };
 };
 
 const tunnelsOf = ({ gateway }: AgentConfig): readonly string[] => {
@@ -46,7 +45,7 @@ export const agentOptions = (config: AgentConfig): AgentOptions => ({
   gateway: {
     address: config.gateway.address,
     joinToken: config.gateway.joinToken,
-    ca: readText(config.gateway.caFile),
+    ca: authoritiesIn(config.gateway.caFile),
     tunnels: tunnelsOf(config),
     certificate: certificateIn(config.gateway.certFile, config.gateway.keyFile),
   },

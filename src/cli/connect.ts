@@ -2,10 +2,11 @@
  * The words of `serai connect`: reads its settings and hands them to the connector (src/cli/connector.ts), which has started
  * this as a process of its own. What reading them takes (schemas, YAML, the command line) ends with it.
  */
-import { readFileSync, writeFileSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 import { Command } from "commander";
 import type { ConnectConfig } from "../config/connect-schema.ts";
 import { loadConnectConfig } from "../config/load.ts";
+import { readAuthorityFile } from "../lib/pem-files.ts";
 import { certificateIn } from "./certificate.ts";
 import { say } from "./lifetime.ts";
 
@@ -18,7 +19,7 @@ const settingsFd = 3;
 /** What the settings say. The files that they name are there. */
 const settingsOf = ({ caFile, ...config }: ConnectConfig): ConnectSettings => {
   for (const { certFile, keyFile } of config.agents) certificateIn(certFile, keyFile);
-  return { ...config, ca: caFile === undefined ? undefined : readFileSync(caFile, "utf8") };
+  return { ...config, ca: caFile === undefined ? undefined : readAuthorityFile(caFile) };
 };
 
 export const connectCommand = (): Command =>

@@ -1,7 +1,7 @@
 /** A file of authorities, read again at SIGHUP. */
 import type { X509Certificate } from "node:crypto";
-import { readFileSync } from "node:fs";
 import { readAuthorities } from "../lib/authorities.ts";
+import { readAuthorityFile } from "../lib/pem-files.ts";
 import type { Log } from "../ports.ts";
 
 export interface Authorities {
@@ -13,7 +13,7 @@ export interface Authorities {
 /** Undefined without a file. Throws when it cannot be read or holds no certificates. */
 export const openAuthorities = (log: Log, file: string | undefined): Authorities | undefined => {
   if (file === undefined) return undefined;
-  const read = () => readAuthorities(readFileSync(file, "utf8"));
+  const read = () => readAuthorities(readAuthorityFile(file));
   let current = read();
   return {
     get current() {

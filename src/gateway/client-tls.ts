@@ -2,10 +2,9 @@
  * TLS to those whom the gateway dials: its certificate and the authorities that it trusts, from files that are read again at
  * SIGHUP. Who dials next uses what is there then.
  */
-import { readFileSync } from "node:fs";
 import { createSecureContext } from "node:tls";
 import type { ServerConfig } from "../config/server-schema.ts";
-import { readAuthorities } from "../lib/authorities.ts";
+import { readAuthorityFile, readKeyPair } from "../lib/pem-files.ts";
 import type { ServersOptions } from "../nomad/servers.ts";
 import type { Log } from "../ports.ts";
 import { type TlsOptions, tlsOptions } from "../reach/connector.ts";
@@ -24,14 +23,12 @@ interface Files {
   readonly keyFile: string | undefined;
 }
 
-const textOf = (file: string | undefined): string | undefined =>
-  file === undefined ? undefined : readFileSync(file, "utf8");
-
 /** Throws for files that a connection could not be made with: `section` is where the settings name them. */
 const read = (section: string, { caFile, certFile, keyFile }: Files, servername: string) => {
   try {
-    const tls = { ca: textOf(caFile), cert: textOf(certFile), key: textOf(keyFile), servername };
-    if (tls.ca !== undefined) readAuthorities(tls.ca);
+    const ca = caFile === undefined ? undefined : readAuthorityFile(caFile);
+    const pair = certFile && keyFile ? readKeyPair(certFile, keyFile) : undefined;
+    const tls = { ca, cert: pair?.cert, key: pair?.key, servername };
     if (caFile ?? certFile ?? keyFile) createSecureContext(tlsOptions(tls)); // takes a while: the system's authorities
     return tls;
   } catch (error) {

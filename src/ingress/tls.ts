@@ -2,15 +2,14 @@
  * The certificate of a listener. It can be read again while sessions live on; a pair that does not fit is refused and
  * the old one stays.
  */
-import { constants, createPrivateKey, X509Certificate } from "node:crypto";
-import { readFileSync } from "node:fs";
+import { constants } from "node:crypto";
 import {
   createSecureContext,
   type SecureContextOptions,
   type Server,
   type TlsOptions,
 } from "node:tls";
-import { readAuthorities } from "../lib/authorities.ts";
+import { readAuthorityFile, readKeyPair } from "../lib/pem-files.ts";
 import type { Log } from "../ports.ts";
 
 export interface TlsFiles {
@@ -42,34 +41,18 @@ interface Pair {
   readonly expiresAtMs: number;
 }
 
-const firstCertificate = (chain: string): X509Certificate => {
-  try {
-    return new X509Certificate(chain);
-  } catch (error) {
-    throw new Error("the certificate is not PEM", { cause: error });
-  }
-};
-
-/** Throws when the files cannot be read, do not parse or do not belong together. */
 /** Each handshake proves its peer anew: a resumed session would carry on what was proved before, past its expiry. */
 const noResumption = { secureOptions: constants.SSL_OP_NO_TICKET } as const;
 
 const authoritiesIn = ({ clientCaFile, nodeCaFile }: TlsFiles): SecureContextOptions => {
-  const ca = [clientCaFile, nodeCaFile]
-    .filter((file) => file !== undefined)
-    .map((file) => readFileSync(file, "utf8"));
-  for (const pem of ca) readAuthorities(pem);
+  const ca = [clientCaFile, nodeCaFile].filter((file) => file !== undefined).map(readAuthorityFile);
   return ca.length === 0 ? {} : { ca, ...noResumption };
 };
 
+/** Throws when the files cannot be read, do not parse or do not belong together. */
 const readPair = (files: TlsFiles): Pair => {
-  const { certFile, keyFile } = files;
-  const cert = readFileSync(certFile, "utf8");
-  const key = readFileSync(keyFile, "utf8");
+  const { cert, key, certificate } = readKeyPair(files.certFile, files.keyFile);
   const authorities = authoritiesIn(files);
-  const certificate = firstCertificate(cert);
-  if (!certificate.checkPrivateKey(createPrivateKey(key)))
-    throw new Error(`the key of ${keyFile} is not the one of the certificate in ${certFile}`);
   const secure: SecureContextOptions = { cert, key, ...authorities, minVersion: "TLSv1.2" };
   createSecureContext(secure); // what OpenSSL refuses is refused here, not in a handshake
   return { secure, expiresAtMs: certificate.validToDate.getTime() };

@@ -24,16 +24,19 @@ export interface Run {
 export interface RunOptions {
   readonly env?: Readonly<Record<string, string | undefined>>;
   readonly cwd?: string;
+  /** Killed then; it runs for good without it. */
+  readonly timeoutMs?: number;
 }
 
 /** In a process group of its own, as a shell starts it. */
 export const run = (
   command: string,
   argv: readonly string[],
-  { env = {}, cwd = root }: RunOptions = {},
+  { env = {}, cwd = root, timeoutMs }: RunOptions = {},
 ): Run => {
   const child = spawn(command, argv, {
     cwd,
+    timeout: timeoutMs,
     detached: true,
     stdio: ["ignore", "pipe", "pipe"],
     env: { ...process.env, ...env },
