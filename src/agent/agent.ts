@@ -197,7 +197,7 @@ export const createAgent = async (
     },
   );
   const dialler = openTunnel({ log, server, opened: () => announcer.soon() }, nodeId, gateway);
-  log.info({ node: nodeId, name: node.name, address, tls: tls !== undefined }, "agent listens");
+  log.info({ node: nodeId, address, tls: tls !== undefined }, "agent listens");
 
   return {
     address,

@@ -164,6 +164,8 @@ test("tokens, settings, a gateway and an agent make a file readable with curl, a
     one.child.kill("SIGTERM");
     assert.deepEqual(await one.ended, { code: 0, signal: null });
     assert.equal(one.stderr(), "");
+    for (const line of one.stdout().trimEnd().split("\n"))
+      assert.equal(JSON.stringify(JSON.parse(line)), line, "no member stands in it twice");
   }
   await allGone(directory.path);
 });
