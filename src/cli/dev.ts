@@ -7,7 +7,13 @@ import { loadServerConfig } from "../config/load.ts";
 import type { AllocationDocument } from "../documents.ts";
 import type { Registry } from "../ports.ts";
 import { type Child, startAgent, stopAgents } from "./dev/children.ts";
-import { type DevHome, type DevOptions, prepareAgent, prepareHome } from "./dev/home.ts";
+import {
+  type DevHome,
+  type DevOptions,
+  gatewayDirectoryIn,
+  prepareAgent,
+  prepareHome,
+} from "./dev/home.ts";
 import { type DevState, toJsonLine, toText } from "./dev/report.ts";
 import { readWorkloads } from "./dev/workloads.ts";
 import { holdDirectory } from "./hold.ts";
@@ -157,7 +163,7 @@ const liveDev = async (flags: Flags, life: Lifetime): Promise<void> => {
   const directory = path.resolve(flags.dataDir);
   const workloads = readWorkloads(flags.workloads, flags.agents);
   const { stopping } = life;
-  const release = await holdDirectory(directory, { onWait: say, stopping });
+  const release = await holdDirectory(gatewayDirectoryIn(directory), { onWait: say, stopping });
   try {
     if (stopping.aborted) return;
     const dev = await startDev({ directory, port, adminPort, tunnel, workloads }, stopping);

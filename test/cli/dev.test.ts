@@ -182,14 +182,25 @@ test("npm run dev prints a page whose lines work as they are, and a second start
     );
   });
 
-  await t.test("a second dev on the same data is told who has it", async () => {
-    const rival = serai(["dev", ...anyPorts, "--data-dir", directory.path]);
-    await until("it is told", () => rival.stderr().includes("\n"));
-    assert.match(rival.stderr(), /^.* is in use by process \d+; waiting for it to end\n$/);
-    rival.child.kill("SIGTERM");
-    assert.equal((await rival.ended).code, 0);
-    assert.equal((await fetch(`${line.admin_url}/readyz`)).status, 200, "the first goes on");
-  });
+  for (const [who, argv] of [
+    ["a second dev", ["dev", ...anyPorts, "--data-dir", directory.path]],
+    [
+      "a server",
+      [
+        "server",
+        ...["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"],
+        ...["--data-dir", path.join(directory.path, "gateway")],
+      ],
+    ],
+  ] as const)
+    await t.test(`${who} on the same data is told who has it`, async () => {
+      const rival = serai(argv);
+      const told = /^.* is in use by process \d+; waiting for it to end$/m;
+      await until("it is told", () => told.test(rival.stderr()));
+      rival.child.kill("SIGTERM");
+      assert.equal((await rival.ended).code, 0);
+      assert.equal((await fetch(`${line.admin_url}/readyz`)).status, 200, "the first goes on");
+    });
 
   second.child.kill("SIGTERM");
   await second.ended;

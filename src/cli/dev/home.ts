@@ -158,10 +158,13 @@ const gatewaySettings = (
   log: { level: "info", file: path.join(log, "gateway.json") },
 });
 
+/** The gateway's, which `serai server` might be given too. */
+export const gatewayDirectoryIn = (root: string): string => path.join(root, "gateway");
+
 /** Makes or finds what the gateway needs. Throws with a sentence when the directory cannot be used. */
 export const prepareHome = (options: DevOptions): DevHome => {
   const root = path.resolve(options.directory);
-  const gatewayDirectory = path.join(root, "gateway");
+  const gatewayDirectory = gatewayDirectoryIn(root);
   const logDirectory = path.join(root, "log");
   for (const directory of [gatewayDirectory, logDirectory])
     mkdirSync(directory, { recursive: true, mode: privateDirectoryMode });
