@@ -23,12 +23,12 @@ const serverLimits = {
   /** Until the request with its body is there; an answer may take as long as it takes. */
   requestTimeout: 30_000,
   connectionsCheckingInterval: 1_000,
-  /** Longer than any pool of the gateway keeps an idle connection, so that it never closes under a request. */
-  keepAliveTimeout: 120_000,
   insecureHTTPParser: false,
   requireHostHeader: true,
 } as const;
 
+/** Longer than any pool of the gateway keeps an idle connection, so that it never closes under a request. */
+const keepAliveMsDefault = 120_000;
 const maxConnections = 4_096;
 const tlsHandshakeTimeoutMs = 10_000;
 const idleSweepMs = 50;
@@ -48,7 +48,7 @@ const byPath = (): ReadonlyMap<string, readonly Route[]> => Map.groupBy(served, 
 export interface AgentServer {
   /** Resolves with the port. */
   listen(host: string, port: number): Promise<number>;
-  /** Takes a connection that came another way; it speaks HTTP/1.1. */
+  /** Takes a connection that came another way; it speaks HTTP/1.1. Whoever has opened it ends it when it is idle. */
   accept(connection: Duplex): void;
   /** Requests and sockets that are open. */
   readonly live: number;
@@ -62,6 +62,8 @@ export interface AgentServerOptions {
   /** With it the listener speaks TLS. */
   readonly tls?: TlsOptions;
   readonly exec?: Partial<ExecDoorOptions>;
+  /** How long the listener keeps an idle connection. */
+  readonly keepAliveMs?: number;
 }
 
 const lasting: ReadonlySet<string> = new Set(["download", "follow"]);
@@ -179,7 +181,8 @@ export const createAgentServer = (
       refuse(request, response, new GatewayError("bad_request", { text: "the path is malformed" })),
   );
 
-  const limits = { ...serverLimits, shouldUpgradeCallback: isExecUpgrade };
+  const { keepAliveMs: keepAliveTimeout = keepAliveMsDefault } = options;
+  const limits = { ...serverLimits, keepAliveTimeout, shouldUpgradeCallback: isExecUpgrade };
   const tlsServer =
     options.tls === undefined
       ? undefined
@@ -199,6 +202,8 @@ export const createAgentServer = (
       return bound.port;
     },
     accept: (connection) => {
+      // a connection's end overtakes what a slow reader has not taken of it yet at the gateway; whoever accepts has no listener
+      server.keepAliveTimeout = 0;
       accepted.add(connection);
       connection.once("close", () => accepted.delete(connection));
       server.emit("connection", connection);

@@ -237,6 +237,7 @@ export interface TestDoorOptions {
   readonly maxSessions?: number;
   readonly stalledAfterMs?: number;
   readonly pingMs?: number;
+  readonly keepAliveMs?: number;
 }
 
 export const testDoor = async (options: TestDoorOptions = {}): Promise<TestDoor> => {
@@ -249,7 +250,8 @@ export const testDoor = async (options: TestDoorOptions = {}): Promise<TestDoor>
   const log = recordingLog(lines);
   const pullSecrets = createPullSecrets();
   pullSecrets.add(pullSecret);
-  const { handshakeTimeoutMs, maxStrangersPerAddress, stalledAfterMs, pingMs } = options;
+  const { handshakeTimeoutMs, maxStrangersPerAddress, stalledAfterMs, pingMs, keepAliveMs } =
+    options;
   const server = createAgentServer(
     {
       node: { id: nodeId, name: "n", datacenter: "dc1", region: "eu" },
@@ -275,6 +277,7 @@ export const testDoor = async (options: TestDoorOptions = {}): Promise<TestDoor>
       ...options.needs,
     },
     {
+      ...(keepAliveMs === undefined ? {} : { keepAliveMs }),
       exec: {
         ...(handshakeTimeoutMs === undefined ? {} : { handshakeTimeoutMs }),
         ...(maxStrangersPerAddress === undefined ? {} : { maxStrangersPerAddress }),
