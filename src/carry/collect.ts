@@ -116,8 +116,9 @@ class Collecting implements Listener {
     const { response, tally } = this.#carrying;
     if (status !== 204) this.#headers["Content-Length"] = body.length;
     response.writeHead(status, this.#headers);
-    tally.bytesOut += body.length;
-    response.end(response.req.method === "HEAD" ? undefined : body);
+    const sent = response.req.method === "HEAD" ? undefined : body;
+    tally.bytesOut += sent?.length ?? 0;
+    response.end(sent);
   }
 }
 

@@ -71,6 +71,7 @@ for (const { method, sent } of [
     assert.equal(got.status, 200);
     assert.equal(got.headers.get("content-length"), "2");
     assert.equal(got.body.toString(), method === "HEAD" ? "" : "[]");
+    assert.equal((await gate.ended()).tally.bytesOut, got.body.length);
     assert.match(agent.requests[0] ?? "", new RegExp(`^${sent} `));
   });
 
