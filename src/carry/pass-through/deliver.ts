@@ -78,7 +78,7 @@ const watch = (
   response.on("drain", () => waits(undefined));
   answer.on("end", () => waits(performance.now())); // for its last bytes, which nobody is told of
   const onStall = (): void => {
-    if (response.writableNeedDrain || response.writableEnded) broke(tooSlow(stallMs));
+    if (response.writableLength > 0) broke(tooSlow(stallMs)); // also where it has room for more
   };
   response.on("timeout", onStall);
   response.setTimeout(stallMs);
