@@ -74,6 +74,7 @@ export const copy = (carrying: Carrying, terms: StreamTerms): Listener => {
       if (!response.writableEnded) flow.fail(new GatewayError("client_closed"));
     });
     response.on("timeout", () => {
+      isTimed = false; // it rings once
       if (waiting) flow.fail(tooSlow(terms.stallMs));
     });
     if (exchange.method !== "HEAD") return;
