@@ -17,8 +17,6 @@ const refusals: Readonly<Record<number, string>> = {
 };
 
 const firstRefusal = 400;
-/** Above this the caller's reading speed matters. */
-const smallBytes = 64 * 1024;
 
 /** Every refusal bears a code, the agent's own too. */
 const refusalHeaders = (status: number, node: string): Readonly<Record<string, string>> => ({
@@ -88,7 +86,7 @@ class Collecting implements Listener {
   }
 
   over(): Promise<void> | undefined {
-    return this.#bytes > smallBytes ? this.#delivered() : undefined;
+    return this.#carrying.response.writableFinished ? undefined : this.#delivered();
   }
 
   async #delivered(): Promise<void> {

@@ -1,4 +1,4 @@
-/** Callers of streams that stop reading. */
+/** Callers that stop reading. */
 import assert from "node:assert/strict";
 import type { Socket } from "node:net";
 import { test } from "node:test";
@@ -48,5 +48,26 @@ test("a caller that has stood still once is cut the next time, though a quiet lo
   const over: (string | undefined)[] = [];
   void gate.ended().then(({ error }) => over.push(error?.code));
   await eventually(() => over[0], "client_too_slow");
+  caller.socket.destroy();
+});
+
+test("a caller that asks on and takes nothing of small answers is cut", async () => {
+  const body = "x".repeat(60_000);
+  await using agent = await faultyAgent(({ socket }) =>
+    socket.write(`HTTP/1.1 200 OK\r\nContent-Length: ${body.length}\r\n\r\n${body}`),
+  );
+  await using gate = await front({
+    route: "fs.ls",
+    node: nodeAt(agent.address),
+    limits: { stallMs },
+  });
+  const caller = rawClient(gate.port, get(pathOf("fs.ls")));
+  await caller.seen("\r\n\r\n");
+  caller.socket.pause();
+  const codes: (string | undefined)[] = [];
+  for (let nth = 1; nth <= 400; nth++)
+    void gate.ended(nth).then(({ error }) => codes.push(error?.code));
+  caller.socket.write(get(pathOf("fs.ls")).repeat(399));
+  await eventually(() => codes.includes("client_too_slow"), true);
   caller.socket.destroy();
 });
