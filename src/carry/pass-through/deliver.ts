@@ -28,6 +28,8 @@ export interface Delivery {
   readonly stallMs: number;
   /** Milliseconds an event stream may be silent. */
   readonly eventSilenceMs: number;
+  /** Milliseconds until an answer is whole whose head waits for that. */
+  readonly headMs: number;
 }
 
 const bodiless: ReadonlySet<number> = new Set([204, 304]);
@@ -126,18 +128,34 @@ const stream = async (delivery: Delivery, answer: IncomingMessage, head: Head): 
   }
 };
 
+/** A body whole, and in time. */
+const readWhole = async (
+  { signal, maxMaskedBytes, headMs }: Delivery,
+  answer: IncomingMessage,
+): Promise<Buffer> => {
+  const limit = `${headMs / 1000} s`;
+  const late = (): GatewayError => new GatewayError("upstream_timeout", { peer, limit });
+  const timer = setTimeout(() => answer.destroy(late()), headMs);
+  const tooLarge = (): GatewayError => invalidAnswer(`a node larger than ${maxMaskedBytes} bytes`);
+  try {
+    return await readBounded(answer, maxMaskedBytes, tooLarge);
+  } catch (error) {
+    throw named(error, signal);
+  } finally {
+    clearTimeout(timer);
+  }
+};
+
 /** Holds a node's document, masks it and sends it. */
 const sendMasked = async (
-  { response, client, signal, maxMaskedBytes, stallMs, tally }: Delivery,
+  delivery: Delivery,
   answer: IncomingMessage,
   head: Head,
 ): Promise<void> => {
+  const { response, client, signal, stallMs, tally } = delivery;
   if (answer.headers["content-encoding"] !== undefined)
     throw invalidAnswer("a coding that was not asked for");
-  const tooLarge = (): GatewayError => invalidAnswer(`a node larger than ${maxMaskedBytes} bytes`);
-  const body = await readBounded(answer, maxMaskedBytes, tooLarge).catch((error) => {
-    throw named(error, signal);
-  });
+  const body = await readWhole(delivery, answer);
   let masked: Buffer;
   try {
     masked = maskNode(body, client);

@@ -226,7 +226,7 @@ export class Passage {
 
   #delivery(): Delivery {
     const { client, tally } = this.#context;
-    const { mask, maxMaskedBytes, stallMs, eventSilenceMs } = this.#limits;
+    const { mask, maxMaskedBytes, stallMs, eventSilenceMs, headMs } = this.#limits;
     const { kind } = this.target;
     return {
       response: this.#response,
@@ -239,6 +239,7 @@ export class Passage {
       maxMaskedBytes,
       stallMs,
       eventSilenceMs,
+      headMs,
     };
   }
 }

@@ -52,6 +52,21 @@ for (const [name, script] of refusals)
     assert.doesNotMatch(answer.body.toString(), /10\.0\.0/);
   });
 
+test("a node's document that does not come to its end is given up: 504", async () => {
+  await using server = await faultyAgent(({ socket }) =>
+    socket.write("HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{"),
+  );
+  await using gate = await gateTo([server.address], { headMs: 300 });
+  const caller = rawClient(gate.port, get("/v1/node/n1", "Connection: close\r\n"));
+  try {
+    await caller.seen("504 Gateway Timeout");
+    assert.equal(await gate.ended(), "upstream_timeout");
+    await server.idle();
+  } finally {
+    caller.socket.destroy();
+  }
+});
+
 test("a node that is unknown is Nomad's own 404", async () => {
   await using server = await faultyAgent(({ socket }) =>
     socket.write("HTTP/1.1 404 Not Found\r\nX-Nomad-Index: 3\r\nContent-Length: 14\r\n\r\nnode not found"),
