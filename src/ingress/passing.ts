@@ -67,13 +67,18 @@ const routeOf = (request: IncomingMessage): Route => {
   return streams.test(request.url ?? "") ? passedRoutes.stream : passedRoutes.read;
 };
 
-/** Made once: metrics keep a series with each row that they are told of. */
+/** Of what tells the audit log of itself. Made once: whoever keeps something with a row has it for good. */
 const rowsOfAudited: ReadonlyMap<Route, Route> = new Map(
   Object.values(passedRoutes).map((route: Route) => [route, { ...route, audit: undefined }]),
 );
 
-const unaudited = (passing: PassThrough, request: IncomingMessage, route: Route): Route =>
-  (passing.isAudited(request) ? rowsOfAudited.get(route) : undefined) ?? route;
+/** Enters it. Only what is refused before that has no other to tell the audit log of it. Throws `draining`. */
+const enter = (passing: Passing, request: IncomingMessage, arrived: Exchange): Exchange => {
+  const row = passing.isAudited(request) ? rowsOfAudited.get(arrived.route) : undefined;
+  const exchange = row === undefined ? arrived : { ...arrived, route: row };
+  passing.admit(exchange);
+  return exchange;
+};
 
 /** For what is told of it alone: the servers read the query that was sent. */
 const rawOf = (url: string): RawQuery => {
@@ -127,17 +132,17 @@ export const passOn = async (
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<GatewayError | undefined> => {
-  visit.route = unaudited(passing, request, routeOf(request));
+  visit.route = routeOf(request);
   started(visit.route);
   try {
     checkRequest(request);
-    const exchange = toExchange(visit, visit.route, request, { kind: "http", request, response });
-    visit.exchange = exchange;
+    const arrived = toExchange(visit, visit.route, request, { kind: "http", request, response });
+    visit.exchange = arrived;
     if (!(isRead(request) || request.method === "OPTIONS"))
       checkCrossSite(request, visit.client.authority, allowedOrigins);
-    endWithClient(exchange, response);
-    passing.admit(exchange);
-    await passing.http(request, response, contextOf(exchange));
+    endWithClient(arrived, response);
+    visit.exchange = enter(passing, request, arrived);
+    await passing.http(request, response, contextOf(arrived));
     return undefined;
   } catch (thrown) {
     const error = toGatewayError(thrown, visit.exchange?.signal);
@@ -163,17 +168,11 @@ export const createPassingUpgrade = (
   { passing, started, ended, nextId, log }: PassingNeeds,
   options: EdgeOptions,
 ): UpgradeListener => {
-  const travel = async (
-    exchange: Exchange,
-    request: IncomingMessage,
-    socket: Duplex,
-    head: Buffer,
-  ): Promise<number> => {
-    socket.once("close", () => exchange.end(new GatewayError("client_closed")));
-    if (!isOwnOrigin(request, exchange.client.authority, options.allowedOrigins))
+  const admit = (arrived: Exchange, request: IncomingMessage, socket: Duplex): Exchange => {
+    socket.once("close", () => arrived.end(new GatewayError("client_closed")));
+    if (!isOwnOrigin(request, arrived.client.authority, options.allowedOrigins))
       throw new GatewayError("forbidden_origin");
-    passing.admit(exchange);
-    return await passing.upgrade(request, socket, head, contextOf(exchange));
+    return enter(passing, request, arrived);
   };
 
   const converse = async (
@@ -181,7 +180,7 @@ export const createPassingUpgrade = (
     socket: Duplex,
     head: Buffer,
   ): Promise<void> => {
-    const route = unaudited(passing, request, passedRoutes.socket);
+    const route = passedRoutes.socket;
     const arrived: Arrived = {
       id: nextId(),
       method: request.method ?? "",
@@ -197,7 +196,8 @@ export const createPassingUpgrade = (
     try {
       checkRequest(request);
       exchange = toExchange(arrived, route, request, { kind: "upgrade", request, socket });
-      status = await travel(exchange, request, socket, head);
+      exchange = admit(exchange, request, socket);
+      status = await passing.upgrade(request, socket, head, contextOf(exchange));
     } catch (thrown) {
       error = toGatewayError(thrown, exchange?.signal);
       status = error.status;

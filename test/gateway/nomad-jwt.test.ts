@@ -400,6 +400,26 @@ describe("a JWT of a configured issuer in front of a Nomad cluster", { timeout: 
     },
   );
 
+  test("the audit log tells of what another site asks with it", async () => {
+    const path = "/v1/job/foreign";
+    const headers = { "x-nomad-token": signed(["admins"]), origin: "https://evil.example" };
+    const { status } = await world.rig.ask({ path, method: "DELETE", headers });
+    assert.equal(status, 403);
+    const socket = new WebSocket(`${world.rig.url.replace("http", "ws")}${path}/action`, {
+      headers,
+    });
+    const [, refused] = await once(socket, "unexpected-response");
+    assert.equal(refused.statusCode, 403);
+    refused.resume();
+    for (const asked of [path, `${path}/action`]) {
+      const told = await eventually(`both records of ${asked}`, () => {
+        const records = world.rig.audit().filter((one) => one["path"] === asked);
+        return records.length === 2 ? records : undefined;
+      });
+      assert.deepEqual([told[1]?.["result"], told[1]?.["code"]], ["denied", "forbidden_origin"]);
+    }
+  });
+
   test("a job's action is a manager's alone", patient, async () => {
     const path = "/v1/job/web/action?action=greet&task=main&allocID=x&group=main";
     const heads: IncomingHttpHeaders[] = [];
