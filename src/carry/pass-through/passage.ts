@@ -184,6 +184,10 @@ export class Passage {
       return;
     }
     this.#upstream = upstream;
+    const { tally } = this.#context;
+    this.#request.on("data", (chunk: Buffer) => {
+      if (tally) tally.bytesIn += chunk.length;
+    });
     upstream.once("close", () => {
       if (this.#upstream === upstream && this.#answer === undefined)
         this.onError(new Error("closed without an answer"));

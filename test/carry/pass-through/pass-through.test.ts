@@ -270,6 +270,24 @@ test("a body without length is passed on in chunks, and its bytes are counted", 
   assert.equal(gate.tallies[0]?.bytesOut, 5);
 });
 
+test("the bytes of a body that is passed on are counted, however they come", async () => {
+  await using server = await faultyAgent(always("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"));
+  await using gate = await gateTo([server.address]);
+  const bodies = [
+    "Content-Length: 5\r\n\r\nhello",
+    "Transfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n",
+  ];
+  for (const body of bodies)
+    await rawRequest(
+      gate.port,
+      `PUT /v1/jobs HTTP/1.1\r\nHost: gate\r\nConnection: close\r\n${body}`,
+    );
+  assert.deepEqual(
+    gate.tallies.map(({ bytesIn }) => bytesIn),
+    [5, 5],
+  );
+});
+
 test("an answer to HEAD has its headers and no body", async () => {
   await using server = await faultyAgent(
     always("HTTP/1.1 200 OK\r\nContent-Length: 42\r\nX-Nomad-Index: 7\r\n\r\n"),
