@@ -87,7 +87,12 @@ const assemble = async (
   const metrics = createMetrics({ version, region: config.region });
   closers.defer(() => metrics.close());
   const { output } = config.audit;
-  const audit = closers.own(createAudit({ clock, output, recorded: metrics.auditRecorded }));
+  const audit = createAudit({ clock, output, recorded: metrics.auditRecorded });
+  closers.defer(() => {
+    const { queuedBytes: bytes, failing } = audit.state;
+    if (bytes > 0) log.error({ bytes, failing }, "the last audit records could not be written");
+  });
+  closers.own(audit);
   const tunnels = openTunnels({ clock, log, metrics, audit }, config);
   const { hub, joinTokens } = tunnels;
   const clientTls = openClientTls(log, config);

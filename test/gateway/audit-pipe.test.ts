@@ -1,4 +1,4 @@
-/** A gateway that is told to stop, or ends at once, while the reader of its audit pipe is busy. */
+/** A gateway that is told to stop, or ends at once, while its audit records do not get out. */
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { closeSync, constants, openSync, readSync, writeSync } from "node:fs";
@@ -59,3 +59,13 @@ for (const [whose, settings, waitsMs, expected] of ends)
       closeSync(filler);
     }
   });
+
+test("records that no disk takes are told of in the log before the gateway ends", async () => {
+  await using home = createHome();
+  const gateway = await home.gateway({ audit: { output: "/dev/full" } });
+  await fetch(`${gateway.url}/v1/client/fs/ls/${id}?path=/`, { headers: { "x-nomad-token": id } });
+  gateway.kill("SIGTERM");
+  const line = await gateway.logged("the last audit records could not be written");
+  assert.deepEqual([line["failing"], Number(line["bytes"]) > 300], ["ENOSPC", true]);
+  assert.equal((await gateway.ended).code, 0);
+});
