@@ -242,6 +242,19 @@ test("every alert says what it means, and names metrics that the gateway exposes
   }
 });
 
+const hasPromtool = spawnSync("promtool", ["--version"]).status === 0;
+for (const argv of [
+  ["check", "rules", at("prometheus/rules.yml")],
+  ["check", "config", "--syntax-only", at("prometheus/prometheus.yml")],
+  ["test", "rules", path.join(import.meta.dirname, "rules.yaml")],
+])
+  test(`promtool ${argv.slice(0, 2).join(" ")}: alerts go off for what they are for`, {
+    skip: hasPromtool ? false : "promtool is not installed: apt-get install prometheus",
+  }, () => {
+    const { status, stdout, stderr } = spawnSync("promtool", argv, { encoding: "utf8" });
+    assert.equal(status, 0, stdout + stderr);
+  });
+
 test("Prometheus reads the rules that are there and the token that is made", () => {
   const settings = parse<{ rule_files: string[] }>(at("prometheus/prometheus.yml"));
   for (const file of settings.rule_files) assert.ok(existsSync(at("prometheus", file)));
