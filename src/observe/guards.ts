@@ -8,8 +8,12 @@ export interface GuardNeeds {
   readonly count?: (kind: "exception" | "rejection") => void;
 }
 
-const isGone = (error: Error): boolean =>
-  "code" in error && ["EPIPE", "EIO", "ERR_STREAM_DESTROYED"].includes(String(error.code));
+/** Nobody reads it, or there is no room for it: nothing that a process ends for. */
+const isUnheard = (error: Error): boolean => "code" in error && unheard.has(String(error.code));
+
+const unheard: ReadonlySet<string> = new Set([
+  "EPIPE", "ECONNRESET", "EIO", "ERR_STREAM_DESTROYED", "ENOSPC", "EDQUOT", "EFBIG", "EAGAIN",
+]); // biome-ignore format: a list
 
 /** Installs the listeners; the answer takes them away again. */
 export const createProcessGuards = ({ log, exit, count }: GuardNeeds): (() => void) => {
@@ -26,9 +30,9 @@ export const createProcessGuards = ({ log, exit, count }: GuardNeeds): (() => vo
   };
   const exception = (error: unknown): void => end("exception", error);
   const rejection = (reason: unknown): void => end("rejection", reason);
-  // A reader of stdout that left (`serai dev | head`) must not end the gateway.
+  // A reader of stdout that left (`serai dev | head`), or a full disk below it, must not end the gateway.
   const broken = (error: Error): void => {
-    if (!isGone(error)) end("exception", error);
+    if (!isUnheard(error)) end("exception", error);
   };
   process.on("uncaughtException", exception);
   process.on("unhandledRejection", rejection);

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
+import { closeSync, openSync } from "node:fs";
 import path from "node:path";
 import { test } from "node:test";
 
@@ -40,3 +41,21 @@ for (const [kind, how] of cases)
     assert.equal(last["msg"], "uncaught error, the process ends");
     assert.equal(last["kind"], kind);
   });
+
+test("words for stderr that the disk below it has no room for do not end the process", {
+  skip: process.platform !== "linux",
+}, () => {
+  const full = openSync("/dev/full", "w");
+  const script = `import { createLog } from ${JSON.stringify(path.join(source, "log.ts"))};
+    import { createProcessGuards } from ${JSON.stringify(path.join(source, "guards.ts"))};
+    const log = createLog({ level: "info", destination: "stdout" });
+    createProcessGuards({ log, exit: (code) => process.exit(code) });
+    process.stderr.write("reading the settings again failed\\n");
+    setTimeout(() => log.info({}, "alive"), 50);`;
+  const { status, stdout } = spawnSync(process.execPath, ["--input-type=module", "-e", script], {
+    encoding: "utf8",
+    stdio: ["ignore", "pipe", full],
+  });
+  closeSync(full);
+  assert.deepEqual([status, JSON.parse(stdout)["msg"]], [0, "alive"]);
+});
