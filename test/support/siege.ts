@@ -111,13 +111,18 @@ export const unhurt = async (scene: Besieged): Promise<void> => {
     assert.equal(child.exitCode, null, errors.join("\n"));
     assert.equal(child.signalCode, null);
   }
-  await until("nothing is left", async () => {
-    const now = await figures(gateway);
-    return quiet.every((name) => now.get(name) === 0) && (now.get("serai_open_sockets") ?? 99) <= 8;
-  });
-  const now = await figures(gateway);
-  for (const [name, value] of now)
-    if (name.startsWith("serai_http_requests_in_flight")) assert.equal(value, 0, name);
+  let left: readonly string[] = [];
+  await until(
+    () => `nothing is left, but ${left.join(", ")}`,
+    async () => {
+      const now = await figures(gateway);
+      const flying = [...now.keys()].filter((name) =>
+        name.startsWith("serai_http_requests_in_flight"),
+      );
+      left = [...quiet, ...flying].filter((name) => now.get(name) !== 0);
+      return left.length === 0 && (now.get("serai_open_sockets") ?? 99) <= 8;
+    },
+  );
   const reply = await fetch(`${gateway.url}/v1/client/allocation/${allocation}/stats`, {
     headers: { "x-nomad-token": token },
   });
