@@ -32,6 +32,9 @@ const unknownBelow = [
   ["/v1/allocation", "resource not found"],
 ] as const;
 
+/** Nomad's own routes that look like a row's id, and are not served. */
+const notServed = ["/v1/node/pools", "/v1/node/pool/{*rest}"] as const;
+
 const greeting = "serai: a gateway in front of Nomad client agents. The API is under /v1/.\n";
 
 export const createOthers = ({
@@ -57,6 +60,8 @@ export const createOthers = ({
   app.set("query parser", false);
   app.set("etag", false);
   app.set("x-powered-by", false);
+  for (const path of notServed)
+    app.all(path, (request, response) => refused(request, response, notFound("")));
   for (const [path, rows] of rowsByPath())
     app.all(toExpressPath(path), (request, response) =>
       take(visitOf(request), { rows, id: idOf(request) }, request, response),

@@ -111,6 +111,8 @@ const refused: readonly (readonly [
   ["get", "/v1/client/fs/ls", 404, "Invalid method"],
   ["get", "/v1/client/fs/ls/", 400, "must provide a valid alloc id"],
   ["get", `/v1/client/fs/cat/${id}`, 400, "must provide a file name"],
+  ["get", "/v1/node/pools", 404, ""],
+  ["get", "/v1/node/pool/default/nodes", 404, ""],
   ["get", `/v1/client/allocation/${id}/nope`, 404, "resource not found"],
   ["get", `/v1/client/allocation/${id}/stats/`, 404, "resource not found"],
   ["put", "/v1/client/metadata", 405, "Invalid method"],
