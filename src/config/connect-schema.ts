@@ -10,9 +10,9 @@ import {
   hostPort,
   integer,
   nodeId,
-  origins,
   plainName,
   secretText,
+  servers,
 } from "./kinds.ts";
 import { logRows } from "./log-rows.ts";
 import {
@@ -29,7 +29,7 @@ import {
 // biome-ignore format: a table
 export const connectRows = section("The connector: keeps a tunnel to a gateway for each Nomad agent beside it", {
   name: shownAs("the host's name", setting(plainName, hostname(), "what its log calls it")),
-  gateways: required(origins, "gateways to keep a tunnel to, in turn"),
+  gateways: required(servers, "gateways to keep a tunnel to, in turn"),
   cleartext: setting(flag, false, "lets a tunnel to another machine go without TLS: whoever listens on the way can read and write everything"),
   join_token: secret(optional(secretText, "proves that its nodes may be joined; `serai token join` prints one")),
   ca_file: optional(filePath, "authorities of the gateways' certificates; the system's without it"),

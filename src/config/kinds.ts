@@ -209,6 +209,15 @@ export const origins: Kind<readonly string[]> = {
   parse: (value) => originList.parse(value)?.map((origin) => origin.toLowerCase()),
 };
 
+const isServer = (value: string): boolean =>
+  isUrl(value, ["http:", "https:"]) && new URL(value).href === `${new URL(value).origin}/`;
+const serverList = textListKind('a list of addresses like "https://10.0.0.1:4646"', isServer);
+/** Whom serai asks or dials, as it will name them. */
+export const servers: Kind<readonly string[]> = {
+  ...serverList,
+  parse: (value) => serverList.parse(value)?.map((server) => new URL(server).origin),
+};
+
 const parseTextMap = (value: unknown): Readonly<Record<string, string>> | undefined => {
   if (typeof value !== "object" || value === null || Array.isArray(value)) return undefined;
   const entries = Object.entries(value).map(([key, item]): readonly [string, unknown] => [

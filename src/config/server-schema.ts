@@ -14,6 +14,7 @@ import {
   origins,
   plainName,
   secretText,
+  servers,
   size,
   text,
 } from "./kinds.ts";
@@ -28,7 +29,7 @@ export const serverRows = section("The gateway", {
   data_dir: setting(filePath, ".serai/gateway", "where it keeps its state"),
   registry: setting(oneOf("embedded", "nomad"), "embedded", "where allocations and nodes come from: serai's own agents, or Nomad's servers"),
   nomad: section("Nomad's servers, when `registry` is nomad", {
-    addresses: setting(origins, [], "servers (or agents) to ask, in order of preference; as http://host:port"),
+    addresses: setting(servers, [], "servers (or agents) to ask, in order of preference; as http://host:port"),
     token: secret(optional(secretText, "the gateway's own ACL token: read-job in all namespaces and node read")),
     service_token: secret(optional(secretText, "what agents and servers are shown for callers with a JWT of `acl.jwt.issuers`, which they do not know; see docs/security.md")),
     ca_file: optional(filePath, "authorities of the servers' certificates; the system's without it"),

@@ -307,12 +307,20 @@ for (const [name, content, expected] of badWorkloads)
     );
   });
 
+test("a server may be written with a slash or the port that its scheme has anyway", () => {
+  const written = "http://10.0.0.1:4646/,https://Nomad.example:443";
+  const env = { SERAI_REGISTRY: "nomad", SERAI_NOMAD_ADDRESSES: written };
+  const { config } = loadServerConfig({ env });
+  assert.deepEqual(config.nomad.addresses, ["http://10.0.0.1:4646", "https://nomad.example"]);
+});
+
 const nomadMistakes: readonly (readonly [
   env: Readonly<Record<string, string>>,
   mistake: RegExp,
 ])[] = [
   [{}, /nomad\.addresses: must name at least one server/],
-  [{ SERAI_NOMAD_ADDRESSES: "nomad:4646" }, /must be/],
+  [{ SERAI_NOMAD_ADDRESSES: "nomad:4646" }, /must be a list of addresses like/],
+  [{ SERAI_NOMAD_ADDRESSES: "http://nomad:4646/v1" }, /must be a list of addresses like/],
   [
     { SERAI_NOMAD_ADDRESSES: "http://127.0.0.1:4646", SERAI_NOMAD_CERT_FILE: "/x" },
     /SERAI_NOMAD_CERT_FILE: needs nomad\.key_file/,
