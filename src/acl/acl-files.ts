@@ -37,7 +37,8 @@ export class AclFilesError extends Error {
 
 const maxTokenFileBytes = 64 * 1024 * 1024;
 const maxPolicyFiles = 10_000;
-const extension = /\.(?:yaml|yml|json)$/;
+/** `.hcl` is where Nomad's own policies lie: left out without a word, one that denies would not. */
+const extension = /\.(?:yaml|yml|json|hcl)$/;
 
 const why = (error: unknown): string =>
   errnoOf(error) ?? (error instanceof Error ? error.message : "unknown failure");

@@ -110,6 +110,7 @@ test("without an anonymous policy anonymous may do nothing", async () => {
 test("all faults of all files are listed at once, with file and path, and no digest", async () => {
   using files = aclDirectory({ reader, broken: { node: { policy: "admin" } } });
   files.write("policies/hcl.yaml", 'namespace "default" {\n  policy = "read"\n}\n');
+  files.write("policies/denies.hcl", 'namespace "default" {\n  policy = "deny"\n}\n');
   files.write("policies/reader.yaml", "node: { policy: read }\n");
   files.write("policies/not a name.json", "{}");
   files.write("policies/.hidden.json", "nonsense");
@@ -127,6 +128,7 @@ test("all faults of all files are listed at once, with file and path, and no dig
     for (const part of [
       'broken.json: node.policy: Invalid node policy: "admin"',
       "hcl.yaml: Failed to parse ACL Policy: this is HCL",
+      "denies.hcl: Failed to parse ACL Policy: this is HCL",
       "reader.yaml: the policy reader is given in another file as well",
       "not a name.json: a policy's name is",
       'tokens.json: tokens[0]: Unrecognized key: "Polices"',
