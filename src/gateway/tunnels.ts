@@ -1,4 +1,5 @@
 /** Agents that dial out: who may, what is held open, and what is told of it. */
+import { existsSync } from "node:fs";
 import { createJoinTokens, type JoinTokens } from "../acl/join-tokens.ts";
 import type { ServerConfig } from "../config/server-schema.ts";
 import { clientOf } from "../ingress/client.ts";
@@ -41,6 +42,11 @@ export const openTunnels = (
 ): TunnelParts => {
   const file = acl.joinTokensFile;
   const joinTokens = file === undefined ? nobodyJoins : createJoinTokens({ clock }, { file });
+  if (file !== undefined && !existsSync(file))
+    log.warn(
+      { file },
+      "acl.join_tokens_file is not there: no agent can join with a token until it is",
+    );
   const told = ({ kind, ...facts }: HubEvent): void => {
     const isRefused = kind === "tunnel_refused";
     if (isRefused) audit.refusal(kind, facts);

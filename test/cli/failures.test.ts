@@ -4,6 +4,7 @@ import { writeFileSync } from "node:fs";
 import path from "node:path";
 import { test } from "node:test";
 import { toWords } from "../../src/cli/failures.ts";
+import { until } from "../support/processes.ts";
 import { serai, temporaryDirectory } from "./support.ts";
 
 const systemError = (code: string, more: object): Error =>
@@ -60,6 +61,25 @@ for (const [name, file, words] of [
     assert.equal((await started.ended).code, 1);
     assert.match(started.stderr(), words);
   });
+
+test("server: join tokens that are not there are told of; they may come later", async () => {
+  using directory = temporaryDirectory();
+  const started = serai(["server", "--data-dir", path.join(directory.path, "data")], {
+    env: {
+      SERAI_HTTP_LISTEN: "127.0.0.1:0",
+      SERAI_ADMIN_LISTEN: "127.0.0.1:0",
+      SERAI_TIMEOUTS_DRAIN_DELAY: "0s",
+      SERAI_ACL_JOIN_TOKENS_FILE: path.join(directory.path, "jion.yaml"),
+    },
+  });
+  await until("it listens", () => started.stdout().includes("gateway listens"));
+  started.child.kill("SIGTERM");
+  assert.equal((await started.ended).code, 0);
+  assert.match(
+    started.stdout(),
+    /"file":"[^"]*jion\.yaml","msg":"acl\.join_tokens_file is not there/,
+  );
+});
 
 test("settings, and a secret's file, that are a directory are told so", async () => {
   using directory = temporaryDirectory();
