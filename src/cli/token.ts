@@ -1,6 +1,5 @@
 /** `serai token`: makes ACL tokens, join tokens for agents, and JWTs for trying an issuer out. */
-import { createPrivateKey, type KeyObject } from "node:crypto";
-import { readFileSync } from "node:fs";
+import type { KeyObject } from "node:crypto";
 import { Command, InvalidArgumentError, Option } from "commander";
 import type { Algorithm } from "jsonwebtoken";
 import { joinTokenFaults } from "../acl/join-tokens.ts";
@@ -9,6 +8,7 @@ import { appendEntry } from "../acl/secret-file.ts";
 import { mintJoinToken, mintToken } from "../acl/secrets.ts";
 import { tokenFaults } from "../acl/token-file.ts";
 import { parseGoDurationMs } from "../lib/go.ts";
+import { readPrivateKey } from "../lib/pem-files.ts";
 import { toWords } from "./failures.ts";
 
 const collect = (value: string, before: readonly string[]): readonly string[] => [...before, value];
@@ -177,7 +177,7 @@ const sign = async ({
   claim,
 }: JwtOptions): Promise<void> => {
   const { default: jwt } = await import("jsonwebtoken");
-  const key = createPrivateKey(readFileSync(file));
+  const key = readPrivateKey(file);
   const chosen = algorithms.find((one) => one === alg) ?? defaultAlgorithm(key);
   const text = jwt.sign(claimsOf(claim), key, {
     algorithm: chosen,

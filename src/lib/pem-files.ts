@@ -21,6 +21,9 @@ const keyIn = (file: string, pem: string): KeyObject => {
   return within(file, "holds no private key in PEM", () => createPrivateKey(pem));
 };
 
+/** Throws one sentence that names the file. */
+export const readPrivateKey = (file: string): KeyObject => keyIn(file, readText(file));
+
 export interface KeyPair {
   readonly cert: string;
   readonly key: string;

@@ -128,6 +128,7 @@ test("what goes wrong is one line that says what to do", async () => {
     [/tokens is not a list/, "create", "--policy", "a", "--file", notYaml],
     [/whole number/, "join", "--uses", "0", "--file", file],
     [/a node's id/, "join", "--node", "web/1", "--file", file],
+    [/broken\.yaml: holds no private key in PEM$/m, "jwt", "--key", notYaml, ...jwtArgs],
     [/ENOENT/, "jwt", "--key", path.join(files.directory, "none"), ...jwtArgs],
   ];
   const ran = await Promise.all(
