@@ -48,10 +48,18 @@ const usable = (pem: string, algorithm: string | undefined): IssuerKey | undefin
   return isRsa && (modulusLength ?? 0) >= minRsaBits ? { key, algorithm } : undefined;
 };
 
+const staticKey = (pem: string, issuer: string): IssuerKey | undefined => {
+  if (pem.includes("PRIVATE KEY")) throw new Error(`${issuer}: public_keys holds a private key`);
+  try {
+    return usable(pem, undefined);
+  } catch (error) {
+    throw new Error(`${issuer}: public_keys holds what is no public key in PEM`, { cause: error });
+  }
+};
+
 const staticKeys = (pems: readonly string[], issuer: string): FindKeys => {
   const keys = pems.map((pem) => {
-    if (pem.includes("PRIVATE KEY")) throw new Error(`${issuer}: publicKeys holds a private key`);
-    const key = usable(pem, undefined);
+    const key = staticKey(pem, issuer);
     if (key === undefined)
       throw new Error(`${issuer}: a public key must be EC, or RSA of ${minRsaBits} bits or more`);
     return key;

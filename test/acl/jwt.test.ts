@@ -239,6 +239,13 @@ test("settings that open a hole are refused at the start", async () => {
   await assert.rejects(async () => await setUp(base, base), /configured twice/);
 });
 
+test("a public key that is none is told by its issuer and setting", async () => {
+  await assert.rejects(
+    async () => await setUp({ ...base, publicKeys: ["/etc/serai/issuer.pem"] }),
+    new RegExp(`${base.issuer}: public_keys holds what is no public key in PEM`),
+  );
+});
+
 test("whatever is made up of three parts is refused, with no other error", async () => {
   await using setting = await setUp(base);
   const part = fc.oneof(
