@@ -4,6 +4,7 @@ import { arch, constants, cpus, hostname, platform, release, totalmem } from "no
 import type { MetadataDocument, NodeDocument } from "../documents.ts";
 import { hostOf } from "../lib/addresses.ts";
 import type { JsonObject } from "../lib/json.ts";
+import { deviceOf } from "./mounts.ts";
 import { totalComputeMhz } from "./node-stats.ts";
 
 export interface NodeIdentity {
@@ -33,7 +34,13 @@ const osRelease = (): { readonly name: string; readonly version: string } => {
   }
 };
 
-const attributes = (address: string, diskBytes: number): Readonly<Record<string, string>> => {
+/** What the allocations lie on. */
+interface Disk {
+  readonly bytes: number;
+  readonly device: string;
+}
+
+const attributes = (address: string, { bytes, device }: Disk): Readonly<Record<string, string>> => {
   const { name, version } = osRelease();
   const [cpu] = cpus();
   return {
@@ -56,18 +63,19 @@ const attributes = (address: string, diskBytes: number): Readonly<Record<string,
     "unique.advertise.address": address,
     "unique.hostname": hostname(),
     "unique.network.ip-address": hostOf(address),
-    "unique.storage.bytestotal": String(diskBytes),
+    "unique.storage.bytestotal": String(bytes),
+    "unique.storage.volume": device,
   };
 };
 
-const resources = (diskBytes: number): JsonObject => ({
+const resources = ({ bytes }: Disk): JsonObject => ({
   Cpu: {
     CpuShares: totalComputeMhz(),
     TotalCpuCores: cpus().length,
     ReservableCpuCores: cpus().map((_cpu, index) => index),
   },
   Devices: [],
-  Disk: { DiskMB: Math.floor(diskBytes / bytesPerMb) },
+  Disk: { DiskMB: Math.floor(bytes / bytesPerMb) },
   MaxDynamicPort: 32_000,
   Memory: { MemoryMB: Math.floor(totalmem() / bytesPerMb), MemoryMaxMB: 0 },
   MinDynamicPort: 20_000,
@@ -92,9 +100,9 @@ const rawExec = (at: string): JsonObject => ({
   },
 });
 
-const diskBytesOf = (folder: string): number => {
+const diskOf = (folder: string): Disk => {
   const { bsize, blocks } = statfsSync(folder);
-  return bsize * blocks;
+  return { bytes: bsize * blocks, device: deviceOf(folder) };
 };
 
 export interface NodeDocumentOptions {
@@ -112,10 +120,10 @@ export const createNodeDocument = (
   needs: { readonly metadata: { read(): MetadataDocument } },
   { node, dataDirectory, address, tls, startedAtMs }: NodeDocumentOptions,
 ): (() => NodeDocument) => {
-  const diskBytes = diskBytesOf(dataDirectory);
+  const disk = diskOf(dataDirectory);
   const startedAt = new Date(startedAtMs).toISOString();
   const fixed = {
-    Attributes: attributes(address, diskBytes),
+    Attributes: attributes(address, disk),
     CSIControllerPlugins: {},
     CSINodePlugins: {},
     CgroupParent: "",
@@ -139,7 +147,7 @@ export const createNodeDocument = (
     NodeClass: node.nodeClass,
     NodeMaxAllocs: 0,
     NodePool: node.nodePool,
-    NodeResources: resources(diskBytes),
+    NodeResources: resources(disk),
     ReservedResources: reserved,
     SchedulingEligibility: "eligible",
     SecretID: "",

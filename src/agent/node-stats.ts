@@ -3,6 +3,7 @@ import { readFile, statfs } from "node:fs/promises";
 import { availableParallelism, cpus, freemem, totalmem, uptime } from "node:os";
 import type { JsonObject } from "../lib/json.ts";
 import type { Clock } from "../ports.ts";
+import { type Mount, mounts } from "./mounts.ts";
 
 interface CpuTimes {
   readonly user: number;
@@ -52,27 +53,14 @@ const availableMemory = async (): Promise<number> => {
   }
 };
 
-interface Mount {
-  readonly device: string;
-  readonly mountpoint: string;
-}
-
-const unescapeMount = (text: string): string =>
-  text.replace(/\\([0-7]{3})/g, (_all, octal: string) =>
-    String.fromCharCode(Number.parseInt(octal, 8)),
-  );
-
 const maxDisks = 64;
 
 /** Mounts that lie on a device, each device once. */
-const mounts = async (): Promise<readonly Mount[]> => {
-  const text = await readFile("/proc/self/mounts", "utf8").catch(() => "");
+const diskMounts = (): readonly Mount[] => {
   const found = new Map<string, Mount>();
-  for (const line of text.split("\n")) {
-    const [device = "", mountpoint = ""] = line.split(" ");
-    if (device.startsWith("/dev/") && !found.has(device) && found.size < maxDisks)
-      found.set(device, { device, mountpoint: unescapeMount(mountpoint) });
-  }
+  for (const mount of mounts())
+    if (mount.device.startsWith("/dev/") && !found.has(mount.device) && found.size < maxDisks)
+      found.set(mount.device, mount);
   return [...found.values()];
 };
 
@@ -93,7 +81,7 @@ const diskOf = async ({ device, mountpoint }: Mount, folder: string): Promise<Js
 
 const disks = async (): Promise<readonly JsonObject[]> => {
   const found = await Promise.allSettled(
-    (await mounts()).map((mount) => diskOf(mount, mount.mountpoint)),
+    diskMounts().map((mount) => diskOf(mount, mount.mountpoint)),
   );
   return found.filter((disk) => disk.status === "fulfilled").map(({ value }) => value);
 };
