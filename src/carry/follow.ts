@@ -56,5 +56,7 @@ export const follow: HttpCarriage = (carrying) => {
     const listener = copy(carrying, terms);
     return needsMarks(parameters) ? marked(listener, carrying.reach.node.name) : listener;
   };
-  return isShared(carrying) ? watch(carrying, terms, copying) : stream(carrying, terms, copying());
+  if (!isShared(carrying)) return stream(carrying, terms, copying());
+  // an agent of serai's answers at once, and beats, whatever the caller is to see of that
+  return watch(carrying, { ...terms, deadlineMs: deadlineMsOf(carrying) }, copying);
 };

@@ -219,9 +219,14 @@ test("resume=true asks such an agent for tokens that it does not have: no head s
   assert.equal(`${got.status} ${got.headers.get("x-serai-resume")}`, "200 undefined");
 });
 
-test("a plain followed log may be silent longer than any deadline", async () => {
+test("a plain followed log of a Nomad agent may be silent longer than any deadline", async () => {
   await using agent = await faultyAgent(() => undefined);
-  await using gate = await front({ route: "fs.logs", node: nodeAt(agent.address), deadlineMs: 50 });
+  await using gate = await front({
+    route: "fs.logs",
+    node: nodeAt(agent.address),
+    agents: "nomad",
+    deadlineMs: 50,
+  });
   const client = rawClient(gate.port, get(`${pathOf("fs.logs")}&plain=true`));
   const { socket } = await agent.request(1);
   await new Promise((resolve) => setTimeout(resolve, 200));
