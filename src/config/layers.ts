@@ -1,5 +1,5 @@
 /** Lays environment and flags over a file's tree, and fills secrets from their files. Remembers where each value is from. */
-import { fileWords } from "../lib/text-file.ts";
+import { fileReason } from "../lib/text-file.ts";
 import type { Rows, Setting } from "./settings.ts";
 import { isTree, type Tree } from "./tree.ts";
 
@@ -120,8 +120,7 @@ class Laying {
       const value = this.#read(file).replace(/\r?\n$/, "");
       this.set(path, value, `${origin}the content of ${file} `);
     } catch (error) {
-      const reason = fileWords(error) ?? (error instanceof Error ? error.message : String(error));
-      this.mistakes.push(`${origin}cannot read ${file}: ${reason}`);
+      this.mistakes.push(`${origin}cannot read ${file}: ${fileReason(error)}`);
     }
   }
 

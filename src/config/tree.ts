@@ -1,7 +1,7 @@
 /** A YAML (or JSON) file as a plain tree. What YAML itself finds wrong is told with its line. */
 import { readFileSync } from "node:fs";
 import { isMap, parseDocument } from "yaml";
-import { fileWords } from "../lib/text-file.ts";
+import { fileReason } from "../lib/text-file.ts";
 
 const maxFileBytes = 4 * 2 ** 20;
 const maxAliases = 100;
@@ -18,7 +18,7 @@ export const isTree = (value: unknown): value is Tree =>
 
 const reasonOf = (error: unknown): string => {
   if (error instanceof Error && "code" in error && error.code === "ENOENT") return "no such file";
-  return fileWords(error) ?? (error instanceof Error ? error.message : String(error));
+  return fileReason(error);
 };
 
 const parse = (file: string, content: string): ReadTree => {

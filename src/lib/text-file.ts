@@ -23,12 +23,15 @@ export const fileWords = (error: unknown): string | undefined => {
   return words[code] === undefined ? undefined : `${words[code]} (${code})`;
 };
 
+/** What is told of anything that went wrong with a file. */
+export const fileReason = (error: unknown): string =>
+  fileWords(error) ?? (error instanceof Error ? error.message : String(error));
+
 /** Throws one sentence that begins with the file's name. */
 export const readText = (file: string): string => {
   try {
     return readFileSync(file, "utf8");
   } catch (error) {
-    const why = fileWords(error) ?? (error instanceof Error ? error.message : String(error));
-    throw new Error(`${file}: ${why}`, { cause: error });
+    throw new Error(`${file}: ${fileReason(error)}`, { cause: error });
   }
 };

@@ -2,6 +2,7 @@
 import { mkdir, rename } from "node:fs/promises";
 import path from "node:path";
 import { isJsonObject, type Json, type JsonObject, parseJson } from "../lib/json.ts";
+import { fileReason } from "../lib/text-file.ts";
 import { readIfThere, replaceFile, type WholeText } from "../lib/whole-file.ts";
 import type { Log } from "../ports.ts";
 
@@ -43,8 +44,7 @@ export const readState = async <T>(
       return undefined;
     }
   } catch (cause) {
-    const why = cause instanceof Error ? cause.message : String(cause);
-    throw new Error(`the state file ${file} cannot be read: ${why}`, { cause });
+    throw new Error(`the state file ${file} cannot be read: ${fileReason(cause)}`, { cause });
   }
 };
 

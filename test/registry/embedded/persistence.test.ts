@@ -89,7 +89,7 @@ for (const [name, file] of [
     await using folder = await TemporaryFolder.make();
     await mkdir(`${folder.path}/${file}`); // reading it fails, as from a disk that fails
     await assert.rejects(() => RegistryUnderTest.start({ dataDirectory: folder.path }), {
-      message: `the state file ${folder.path}/${file} cannot be read: EISDIR: illegal operation on a directory, read`,
+      message: `the state file ${folder.path}/${file} cannot be read: is a directory, not a file (EISDIR)`,
     });
     assert.deepEqual(await readdir(folder.path), [file]);
   });
