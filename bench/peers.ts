@@ -2,6 +2,8 @@
  * The bench: what the same requests cost through serai and through the proxies that a user would pick, side by side in one
  * run. docs/benchmark.md explains it. `--json` prints one JSON line at the end, `--rounds N` changes their number,
  * `--only small,latency,bulk` and `--peers undici,caddy` leave parts and peers out, with NOMAD_BIN a Nomad server is one of them, `--cpu-prof` writes a profile of the gateway.
+ * `--connections N` asks for small answers over more of them, `--quick` has these given at once (lib/quick-agent.ts), `--starts N` does it all
+ * again with all processes started anew.
  */
 import { availableParallelism, cpus, loadavg } from "node:os";
 import { parseArgs } from "node:util";
@@ -13,6 +15,7 @@ import { quantile } from "./lib/median.ts";
 import { type Behind, openNomadPeer } from "./lib/nomad-peer.ts";
 import { figuresOf, type Gate, type Latency, type Sample, tableOf } from "./lib/peer-figures.ts";
 import { openPeers, type PeerName, peerNames, peerPrograms } from "./lib/peers.ts";
+import { createQuickAgent } from "./lib/quick-agent.ts";
 import { endTidily } from "./lib/tidy.ts";
 import { bulkBytes, openSetting, pathBytes } from "./lib/tunnel-setting.ts";
 
@@ -24,6 +27,9 @@ const { values: flags } = parseArgs({
     rounds: { type: "string" },
     only: { type: "string", default: "small,latency,bulk" },
     peers: { type: "string", default: peerNames.join(",") },
+    connections: { type: "string", default: "8" },
+    starts: { type: "string", default: "1" },
+    quick: { type: "boolean", default: false },
     "cpu-prof": { type: "boolean", default: false },
   },
 });
@@ -32,9 +38,12 @@ const { values: flags } = parseArgs({
 const usualRounds = { small: 5, latency: 5, bulk: 9 };
 const roundsOf = (part: keyof typeof usualRounds): number =>
   flags.rounds === undefined ? usualRounds[part] : Number(flags.rounds);
+const roundsAtMost = Math.max(roundsOf("small"), roundsOf("latency"), roundsOf("bulk"));
 const parts = flags.only.split(",");
-const requests = 1_500;
-const connections = 8;
+/** One program costs a tenth more or less from one start to the next, for as long as it runs. */
+const starts = Number(flags.starts);
+const connections = Number(flags.connections);
+const requests = Math.max(1_500, 25 * connections);
 /**
  * As many of each kind before anything counts: gateways run for weeks, and V8 compiles what runs for long. Its last compiler takes a
  * function after some thousand calls, and again when another kind has shown it other values: all kinds, and all of them again.
@@ -69,9 +78,19 @@ const turned = <T>(all: readonly T[], by: number): readonly T[] => {
   return by % 2 === 0 ? order : order.reverse();
 };
 
-const measure = async (gates: readonly Measured[], direct: Omit<Measured, "pid" | "name">) => {
-  const samples: Sample[] = [];
-  const waits: Latency[] = [];
+interface Taken {
+  readonly samples: Sample[];
+  readonly waits: Latency[];
+}
+
+const measure = async (
+  { samples, waits }: Taken,
+  start: number,
+  gates: readonly Measured[],
+  direct: Omit<Measured, "pid" | "name">,
+): Promise<void> => {
+  /** Of all starts. */
+  const idOf = (round: number): number => (start - 1) * roundsAtMost + round;
   const smallRequests = async (round: number, asked: number): Promise<void> => {
     for (const [what, pathOf] of Object.entries(operations))
       for (const { name: gate, origin, pid, behind } of turned(gates, round)) {
@@ -84,7 +103,7 @@ const measure = async (gates: readonly Measured[], direct: Omit<Measured, "pid" 
           samples.push({
             what,
             gate,
-            round,
+            round: idOf(round),
             cpuMs: used.cpuMs.gate / asked,
             perSecond: (asked / used.wallMs) * 1_000,
           });
@@ -104,7 +123,7 @@ const measure = async (gates: readonly Measured[], direct: Omit<Measured, "pid" 
       if (round > 0)
         waits.push({
           gate,
-          round,
+          round: idOf(round),
           p50Ms: quantile(sorted, 0.5),
           p99Ms: quantile(sorted, 0.99),
         });
@@ -121,7 +140,7 @@ const measure = async (gates: readonly Measured[], direct: Omit<Measured, "pid" 
         samples.push({
           what: "cat, 1 GiB",
           gate,
-          round,
+          round: idOf(round),
           cpuMs: used.cpuMs.gate / amount,
           perSecond: (amount / used.wallMs) * 1_000,
         });
@@ -144,16 +163,16 @@ const measure = async (gates: readonly Measured[], direct: Omit<Measured, "pid" 
   await inRounds("small", "small requests", smallRound);
   await inRounds("latency", "single requests", latencyRound);
   await inRounds("bulk", "1 GiB", bulkRound);
-  return figuresOf(samples, waits);
 };
 
 const isAsked = (name: PeerName): boolean => flags.peers.split(",").includes(name);
 
-const main = async (): Promise<void> => {
-  const before = loadavg()[0]?.toFixed(1);
-  say("starting serai, an agent and the peers");
+const measureStart = async (taken: Taken, start: number): Promise<void> => {
+  const which = starts === 1 ? "" : ` (${start} of ${starts})`;
+  say(`starting serai, an agent and the peers${which}`);
   await using setting = await openSetting(flags["cpu-prof"] ? ["--cpu-prof"] : []);
-  const reached = await setting.reached("direct");
+  await using quick = createQuickAgent();
+  const reached = await setting.reached("direct", flags.quick ? quick.before : undefined);
   await using peers = await openPeers(reached.address);
   const { token, hashes } = setting;
   const behind: Behind = {
@@ -169,7 +188,14 @@ const main = async (): Promise<void> => {
   await using stack = new AsyncDisposableStack();
   if (nomadBinary === undefined) say("no Nomad among the peers: NOMAD_BIN names none");
   else if (isAsked("nomad")) gates.push(stack.use(await openNomadPeer(bulkBytes, pathBytes)));
-  const figures = await measure(gates, { origin: `http://${reached.address}`, behind });
+  await measure(taken, start, gates, { origin: `http://${reached.address}`, behind });
+};
+
+const main = async (): Promise<void> => {
+  const before = loadavg()[0]?.toFixed(1);
+  const taken: Taken = { samples: [], waits: [] };
+  for (let start = 1; start <= starts; start++) await measureStart(taken, start);
+  const figures = figuresOf(taken.samples, taken.waits);
   const machine = {
     cores: availableParallelism(),
     cpu: cpus()[0]?.model ?? "",
@@ -177,14 +203,14 @@ const main = async (): Promise<void> => {
     load: before,
   };
   console.log(`Node ${machine.node}, ${machine.cores} cores (${machine.cpu}), load ${before} before the run
-${requests} requests a sample over ${connections} connections; the same bytes by all (1 GiB by its SHA-256); no request failed
+${requests} requests a sample over ${connections} connections${flags.quick ? ", answered at once" : ""}; ${starts} ${starts === 1 ? "start" : "starts"}; the same bytes by all (1 GiB by its SHA-256); no request failed
 
 ${tableOf(figures)}`);
   if (flags.json) console.log(JSON.stringify({ machine, ...figures }));
 };
 
-if (!(roundsOf("small") >= 1)) {
-  console.error("--rounds must be a number from 1.");
+if (!(roundsOf("small") >= 1 && connections >= 1 && starts >= 1)) {
+  console.error("--rounds, --connections and --starts must be numbers from 1.");
   process.exitCode = 2;
 } else if (bringTools({ ...drivers, ...peerPrograms }, "The bench cannot run")) await main();
 else process.exitCode = 2;

@@ -218,7 +218,9 @@ const measure = async (setting: Setting): Promise<Figures> => {
   if (parts.includes("path")) {
     mbit = await pathMbit(setting);
     const far: Carriers = new Map(
-      await Promise.all(ways.map(async (way) => [way, await setting.reached(way, shape)] as const)),
+      await Promise.all(
+        ways.map(async (way) => [way, await setting.reached(way, setting.shaped(shape))] as const),
+      ),
     );
     const round = () => downloads(setting, far, "path");
     samples.push(...(await inRounds("path", Math.min(rounds, pathRounds), round)));

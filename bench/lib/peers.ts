@@ -69,7 +69,7 @@ http://127.0.0.1:${port} {
 }
 `;
 
-const listening = (port: number): Promise<true> =>
+export const listening = (port: number): Promise<true> =>
   until(`port ${port} listens`, async () => {
     const socket = connect(port, "127.0.0.1");
     try {

@@ -38,13 +38,18 @@ export interface Setting extends AsyncDisposable {
   readonly token: string;
   /** Hashes of `bulk.bin` and `path.bin`, which every allocation has. */
   readonly hashes: Readonly<Record<"bulk" | "path", string>>;
-  /** Starts an agent; `through` is a process on the way to it. */
-  reached(way: Way, through?: Shape): Promise<Reached>;
+  /** Starts an agent; `before` opens a process on the way to it. */
+  reached(way: Way, before?: Before): Promise<Reached>;
+  /** A line of that shape. */
+  shaped(shape: Shape): Before;
   /** node:http and undici instead of the gateway, in front of an agent that listens. */
   bare(direct: Reached): Promise<Reached>;
   /** The path alone, before a server of `path.bin`; its origin. */
   plain(shape: Shape): Promise<string>;
 }
+
+/** Opens something before a port; the port that it listens at. */
+export type Before = (port: number) => Promise<number>;
 
 export interface Shape {
   readonly mbitPerSecond: number;
@@ -95,8 +100,10 @@ export const openSetting = async (node: readonly string[]): Promise<Setting> => 
     const [{ port }] = await once(child, "message");
     return { pid: child.pid ?? 0, port: Number(port) };
   };
-  const shaped = async (behind: number, { mbitPerSecond, roundTripMs }: Shape): Promise<number> =>
-    (await start("shaping-relay.ts", behind, mbitPerSecond, roundTripMs)).port;
+  const shaped =
+    ({ mbitPerSecond, roundTripMs }: Shape): Before =>
+    async (behind) =>
+      (await start("shaping-relay.ts", behind, mbitPerSecond, roundTripMs)).port;
 
   /** The id of its one allocation, when it runs. */
   const allocationOf = (name: string): Promise<string> =>
@@ -109,31 +116,29 @@ export const openSetting = async (node: readonly string[]): Promise<Setting> => 
     });
 
   let count = 0;
-  const agentSettings = async (way: Way, through: Shape | undefined): Promise<object> => {
+  const agentSettings = async (way: Way, before: Before | undefined): Promise<object> => {
     if (way === "tunnel")
       return {
         gateway: {
           tunnel: true,
-          tunnel_addresses: through
-            ? [`http://127.0.0.1:${await shaped(gateway.port, through)}`]
-            : [],
+          tunnel_addresses: before ? [`http://127.0.0.1:${await before(gateway.port)}`] : [],
         },
       };
-    if (way === "connector" || through === undefined) return {};
+    if (way === "connector" || before === undefined) return {};
     const port = await freePort();
     return {
       listen: `127.0.0.1:${port}`,
-      advertise: `127.0.0.1:${await shaped(port, through)}`,
+      advertise: `127.0.0.1:${await before(port)}`,
     };
   };
 
   const startConnector = async (
     name: string,
     address: string,
-    through: Shape | undefined,
+    before: Before | undefined,
   ): Promise<number> => {
     const file = path.join(home.directory, `${name}.json`);
-    const port = through ? await shaped(gateway.port, through) : gateway.port;
+    const port = before ? await before(gateway.port) : gateway.port;
     const nodeId = readFileSync(path.join(home.directory, "agents", name, "node-id"), "utf8");
     writeFileSync(
       file,
@@ -149,10 +154,10 @@ export const openSetting = async (node: readonly string[]): Promise<Setting> => 
     return connector.pid;
   };
 
-  const reached: Setting["reached"] = async (way, through) => {
+  const reached: Setting["reached"] = async (way, before) => {
     const name = `bench-${++count}-${way}`;
     const agent = await home.agent(name, gateway.url, {
-      ...(await agentSettings(way, through)),
+      ...(await agentSettings(way, before)),
       workloads: [shellWorkload(name, "exec sleep 100000")],
     });
     const { address } = await agent.logged("agent listens");
@@ -161,7 +166,7 @@ export const openSetting = async (node: readonly string[]): Promise<Setting> => 
     for (const [file, from] of Object.entries(files))
       linkSync(from, path.join(data, `${file}.bin`));
     const connector =
-      way === "connector" ? await startConnector(name, String(address), through) : undefined;
+      way === "connector" ? await startConnector(name, String(address), before) : undefined;
     return {
       origin: gateway.url,
       allocation,
@@ -180,7 +185,7 @@ export const openSetting = async (node: readonly string[]): Promise<Setting> => 
     stack.defer(() => void server.close());
     await once(server, "listening");
     const { port } = server.address() as AddressInfo; // of a TCP server
-    return `http://127.0.0.1:${await shaped(port, shape)}`;
+    return `http://127.0.0.1:${await shaped(shape)(port)}`;
   };
 
   return {
@@ -188,6 +193,7 @@ export const openSetting = async (node: readonly string[]): Promise<Setting> => 
     token: home.secrets.operator,
     hashes,
     reached,
+    shaped,
     bare: async (direct) => {
       const { pid, port } = await start("bare-relay.ts", `http://${direct.address}`);
       return { ...direct, origin: `http://127.0.0.1:${port}`, gateway: pid };
