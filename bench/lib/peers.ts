@@ -26,20 +26,27 @@ export interface Peers extends AsyncDisposable {
   readonly all: readonly Peer[];
 }
 
-const nginxConfig = (port: number, agent: string, directory: string): string => `
+/** One process that writes nowhere else; `http` is what it is to do. */
+export const nginxOf = (directory: string, http: string): string => `
 daemon off; master_process off; worker_processes 1; pid ${directory}/nginx.pid; error_log stderr crit;
 events { worker_connections 4096; }
 http {
   access_log off; client_body_temp_path ${directory}/body; proxy_temp_path ${directory}/proxy;
   fastcgi_temp_path ${directory}/f; uwsgi_temp_path ${directory}/u; scgi_temp_path ${directory}/s;
   keepalive_requests 1000000;
-  upstream agent { server ${agent}; keepalive 64; keepalive_requests 1000000; }
+  ${http}
+}
+`;
+
+const nginxConfig = (port: number, agent: string, directory: string): string =>
+  nginxOf(
+    directory,
+    `upstream agent { server ${agent}; keepalive 64; keepalive_requests 1000000; }
   server {
     listen 127.0.0.1:${port};
     location / { proxy_pass http://agent; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_buffering off; }
-  }
-}
-`;
+  }`,
+  );
 
 const haproxyConfig = (port: number, agent: string): string => `
 global

@@ -5,28 +5,24 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { freePort } from "../../test/support/free-port.ts";
-import { listening } from "./peers.ts";
+import { listening, nginxOf } from "./peers.ts";
 import type { Before } from "./tunnel-setting.ts";
 
-const config = (port: number, agent: number, directory: string): string => `
-daemon off; master_process off; worker_processes 1; pid ${directory}/nginx.pid; error_log stderr crit;
-events { worker_connections 4096; }
-http {
-  access_log off; client_body_temp_path ${directory}/body; proxy_temp_path ${directory}/proxy;
-  fastcgi_temp_path ${directory}/f; uwsgi_temp_path ${directory}/u; scgi_temp_path ${directory}/s;
-  keepalive_requests 1000000000;
-  open_file_cache max=100; proxy_cache_path ${directory}/kept keys_zone=kept:1m;
+const config = (port: number, agent: number, directory: string): string =>
+  nginxOf(
+    directory,
+    `open_file_cache max=100; proxy_cache_path ${directory}/kept keys_zone=kept:1m;
   server {
     listen 127.0.0.1:${port};
     proxy_http_version 1.1; proxy_set_header Connection "";
     location ~ ^/v1/client/(fs/(ls|stat)/|allocation/[^/]+/stats$) {
       proxy_pass http://127.0.0.1:${agent};
-      proxy_cache kept; proxy_cache_key $request_uri; proxy_cache_valid 200 1d; proxy_ignore_headers Cache-Control Expires Vary X-Accel-Buffering;
+      proxy_cache kept; proxy_cache_key $request_uri; proxy_cache_valid 200 1d;
+      proxy_ignore_headers Cache-Control Expires Vary X-Accel-Buffering;
     }
     location / { proxy_pass http://127.0.0.1:${agent}; proxy_buffering off; }
-  }
-}
-`;
+  }`,
+  );
 
 export interface QuickAgent extends AsyncDisposable {
   readonly before: Before;

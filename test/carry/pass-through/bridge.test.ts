@@ -53,13 +53,22 @@ test("a server that takes nothing of what waits for it is cut", { timeout: 20_00
   await closed;
 });
 
-test("a drain between a server's close and its caller's answer does not make an exec that went well one that failed", async () => {
-  await using caller = await connectedPair();
-  await using server = await connectedPair();
+/** A bridge between a caller and a server, with the signal that drains it. */
+const bridged = async () => {
+  await using stack = new AsyncDisposableStack();
+  const caller = stack.use(await connectedPair());
+  const server = stack.use(await connectedPair());
   const drain = new AbortController();
   const tally = newTally();
   const ends = { caller: caller.near, server: server.near };
   const over = bridge(ends, drain.signal, tally, { lingerMs: 2_000, stallMs: 2_000 });
+  const all = stack.move();
+  return { caller, server, drain, tally, over, [Symbol.asyncDispose]: () => all.disposeAsync() };
+};
+
+test("a drain between a server's close and its caller's answer does not make an exec that went well one that failed", async () => {
+  await using scene = await bridged();
+  const { caller, server, drain, tally, over } = scene;
   const heard = once(caller.far, "data");
   server.far.resume();
   const exit = '{"exited":true,"result":{}}';
@@ -121,12 +130,8 @@ for (const exitCode of [0, 7])
   });
 
 test("a drain behind an exit frame is not how its command ended", async () => {
-  await using caller = await connectedPair();
-  await using server = await connectedPair();
-  const drain = new AbortController();
-  const tally = newTally();
-  const ends = { caller: caller.near, server: server.near };
-  const over = bridge(ends, drain.signal, tally, { lingerMs: 2_000, stallMs: 2_000 });
+  await using scene = await bridged();
+  const { caller, server, drain, tally, over } = scene;
   const heard = once(caller.far, "data");
   const exit = '{"exited":true,"result":{}}';
   server.far.write(Buffer.concat([Buffer.from([0x81, exit.length]), Buffer.from(exit)]));
