@@ -16,7 +16,7 @@ export interface Credential {
   /** An ACL token's secret or a JWT; undefined is anonymous. Never logged, never a cache key. */
   readonly secret: string | undefined;
   readonly source: "header" | "bearer" | "handshake" | "none";
-  /** What was found by it, where this very object comes with each request of its connection. */
+  /** What was found by it, where this very object comes with each request of its sender. */
   readonly found?: Found;
 }
 

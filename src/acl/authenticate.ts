@@ -60,7 +60,7 @@ declare module "../lib/kept.ts" {
   }
 }
 
-/** Looked at once for all requests of a connection. */
+/** Looked at once for all requests of a sender. */
 const shownBy = (credential: Credential): Shown => {
   const { found } = credential;
   if (found === undefined) return read(credential);

@@ -123,7 +123,7 @@ declare module "../lib/kept.ts" {
   }
 }
 
-/** Made once for all requests of a connection. Throws as above. */
+/** Made once for all requests of a sender. Throws as above. */
 const linesOfSender = ({ credential, client }: Exchange): HeaderLines => {
   const { found } = credential;
   if (found?.sender?.client === client) return found.sender.lines;

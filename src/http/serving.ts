@@ -2,6 +2,7 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { AddressInfo, Server, Socket } from "node:net";
 import { Server as TlsServer } from "node:tls";
+import { Bag, type Bagged } from "../lib/bag.ts";
 
 /** node:http's and node:https' servers. */
 interface HttpServer extends Server {
@@ -9,23 +10,22 @@ interface HttpServer extends Server {
   closeAllConnections(): void;
 }
 
-/** Connections that have asked for nothing yet, with the bytes that their handshake took: to node they are not idle. */
-type Silent = Map<Socket, number>;
+/** A connection, with the bytes that its handshake took: while no more have come nothing was asked on it, and to node it is not idle. */
+interface Opened extends Bagged {
+  readonly socket: Socket;
+  readonly bytesRead: number;
+}
 
-const silentOf = new WeakMap<Server, Silent>();
+const openedOn = new WeakMap<Server, Bag<Opened>>();
 
-const watchSilent = (server: Server): void => {
-  const silent: Silent = new Map();
-  silentOf.set(server, silent);
-  function forget(this: Socket): void {
-    silent.delete(this);
-  }
-  const asked = ({ socket }: IncomingMessage): void => void silent.delete(socket);
+const watchOpened = (server: Server): void => {
+  const all = new Bag<Opened>();
+  openedOn.set(server, all);
   server.on(server instanceof TlsServer ? "secureConnection" : "connection", (socket: Socket) => {
-    silent.set(socket, socket.bytesRead);
-    socket.on("close", forget);
+    const opened: Opened = { socket, bytesRead: socket.bytesRead, place: -1 };
+    all.add(opened);
+    socket.on("close", () => all.delete(opened));
   });
-  server.on("request", asked);
 };
 
 /** To node an answer is over when its end was called, though its caller may have taken next to nothing of it. */
@@ -51,14 +51,14 @@ const spareAnswers = (server: HttpServer): void => {
 };
 
 const endSilent = (server: Server): void => {
-  for (const [socket, bytes] of silentOf.get(server) ?? [])
-    if (socket.bytesRead === bytes) socket.destroy();
+  for (const { socket, bytesRead } of openedOn.get(server) ?? [])
+    if (socket.bytesRead === bytesRead) socket.destroy();
 };
 
 /** Listens on TCP; rejects with the system's error (`EADDRINUSE`, ...). The address is the one that was bound. */
 export const listenOn = (server: HttpServer, host: string, port: number): Promise<AddressInfo> =>
   new Promise((resolve, reject) => {
-    watchSilent(server);
+    watchOpened(server);
     spareAnswers(server);
     server.once("error", reject);
     server.listen(port, host, () => {

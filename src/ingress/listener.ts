@@ -13,6 +13,7 @@ import { createServer as createTlsServer } from "node:https";
 import type { Socket } from "node:net";
 import { closeServer, listenOn } from "../http/serving.ts";
 import { authorityOf } from "../lib/addresses.ts";
+import { Bag, type Bagged } from "../lib/bag.ts";
 import { Counts } from "../lib/counts.ts";
 import { createServer } from "../lib/node-http.ts";
 import type { Log } from "../ports.ts";
@@ -97,13 +98,17 @@ const turnAway = (socket: Socket, answer: string): void => {
   socket.end(answer, () => socket.destroy());
 };
 
+interface Connection extends Bagged {
+  readonly socket: Socket;
+}
+
 /** Counts connections: one over a bound is told so in raw HTTP (per address as Nomad, nomad-http.md §1.1) and closed. */
 const limitSockets = (
   server: Server,
   { maxSockets, maxSocketsPerAddress }: ListenerOptions,
   limited: Limited,
-): ReadonlySet<Socket> => {
-  const all = new Set<Socket>();
+): Bag<Connection> => {
+  const all = new Bag<Connection>();
   const perAddress = new Counts();
   server.on("connection", (socket: Socket) => {
     socket.on("error", () => socket.destroy());
@@ -116,10 +121,11 @@ const limitSockets = (
       limited("sockets_per_address");
       return turnAway(socket, overLimit);
     }
-    all.add(socket);
+    const connection: Connection = { socket, place: -1 };
+    all.add(connection);
     perAddress.add(address);
     socket.on("close", () => {
-      all.delete(socket);
+      all.delete(connection);
       perAddress.remove(address);
     });
   });
@@ -196,7 +202,7 @@ export const openListener = async (
         server,
         signal,
         () => {
-          for (const socket of all) socket.destroy(); // WebSockets too, which the server does not know any more
+          for (const { socket } of all) socket.destroy(); // WebSockets too, which the server does not know any more
         },
         front.closeIdle,
       ),

@@ -11,6 +11,6 @@ export interface Kept {}
 // biome-ignore lint/suspicious/noEmptyInterface: its members are the parts'
 export interface Derived {}
 
-/** With a credential that comes with each request of its connection, beside what it was found in. */
+/** With a credential that comes with each request of its sender, beside what it was found in. */
 // biome-ignore lint/suspicious/noEmptyInterface: its members are the parts'
 export interface Found {}

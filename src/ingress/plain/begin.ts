@@ -1,5 +1,5 @@
 /**
- * Which plain requests are answered here: those for rows of agents. What they say of their sender is read once a connection, and
+ * Which plain requests are answered here: those for rows of agents. What they say of their sender is read once, and
  * what their target says is kept: programs ask the same again and again.
  */
 import { LRUCache } from "lru-cache";

@@ -1,13 +1,15 @@
 /** A caller's connection while all that comes on it are plain requests: one after the other, each answered before the next. */
 import type { Socket } from "node:net";
+import type { Bagged } from "../../lib/bag.ts";
 import type { HttpRequest } from "../../ports.ts";
-import { beginning, copyOf, type Fields, readFields } from "./head.ts";
+import { beginning, type Fields } from "./head.ts";
 import { type Line, Reply } from "./reply.ts";
+import { type Rest, type Rests, readRest } from "./rests.ts";
 
 /** One request that was read here. */
 export class PlainRequest implements HttpRequest {
   readonly url: string;
-  /** The same object for all requests of a connection that say the same. */
+  /** The same object for all requests of a peer that say the same. */
   readonly fields: Fields;
   readonly socket: Socket;
 
@@ -53,6 +55,8 @@ export interface CallerNeeds {
   /** Takes the connection with what has come on it and was not answered. */
   readonly handOver: (socket: Socket, bytes: Buffer) => void;
   readonly closed: (caller: Caller) => void;
+  /** Of all connections. */
+  readonly rests: Rests;
   readonly maxHeadBytes: number;
   readonly keptSeconds: number;
 }
@@ -66,13 +70,6 @@ const methodLength = 16;
 const methodBegun = /^[A-Z-]*(?: |$)/;
 /** Longer ones are read anew each time: an idle connection must not hold much. */
 const maxKeptRestLength = 2_048;
-
-/** A head behind its first line, the empty line at its end included. */
-interface Rest {
-  readonly text: string;
-  /** Undefined: they are not a plain request's. */
-  readonly fields: Fields | undefined;
-}
 
 const [carriageReturn, lineFeed] = [13, 10];
 
@@ -97,7 +94,8 @@ function failed(this: Socket): void {
   this.destroy();
 }
 
-export class Caller implements Line {
+export class Caller implements Line, Bagged {
+  place = -1;
   readonly socket: Socket;
   readonly keptSeconds: number;
   readonly #needs: CallerNeeds;
@@ -156,18 +154,26 @@ export class Caller implements Line {
     return true;
   }
 
-  /** Callers say the same of themselves each time: it is read once. Undefined when the head does not end. */
+  /** Undefined when the head does not end. */
   #restAt(text: string, from: number): Rest | undefined {
     const known = this.#rest;
     if (known !== undefined && text.startsWith(known.text, from)) return known;
     const end = text.indexOf(headEnd, from - breakLength);
     if (end < 0) return undefined;
-    const isKept = end + headEnd.length - from <= maxKeptRestLength;
     const given = text.slice(from, end + headEnd.length);
-    const rest = isKept ? copyOf(given) : given;
-    const read = { text: rest, fields: readFields(rest.slice(0, -breakLength)) };
-    if (isKept) this.#rest = read;
-    return read;
+    return given.length > maxKeptRestLength ? readRest(given) : this.#keepRest(given);
+  }
+
+  #keepRest(text: string): Rest {
+    const rest = this.#needs.rests.take(this.socket.remoteAddress ?? "", text);
+    this.#forgetRest();
+    this.#rest = rest;
+    return rest;
+  }
+
+  #forgetRest(): void {
+    if (this.#rest !== undefined) this.#needs.rests.giveBack(this.#rest);
+    this.#rest = undefined;
   }
 
   /** The answer to a request that was begun; the connection is its own until it has gone out. */
@@ -219,6 +225,7 @@ export class Caller implements Line {
 
   #letGo(): void {
     const { socket } = this;
+    this.#forgetRest();
     socket.off("data", this.#take);
     socket.off("end", ended);
     socket.off("drain", this.#drained);

@@ -5,7 +5,9 @@
 import type { Server } from "node:http";
 import type { Socket } from "node:net";
 import { Server as TlsServer } from "node:tls";
+import { Bag } from "../../lib/bag.ts";
 import { Caller, type CallerNeeds } from "./caller.ts";
+import { Rests } from "./rests.ts";
 
 export interface FrontOptions {
   readonly maxHeaderBytes: number;
@@ -40,7 +42,7 @@ export const standBefore = (
   const event = server instanceof TlsServer ? "secureConnection" : "connection";
   const [ofNode] = server.listeners(event);
   if (ofNode === undefined) throw new Error(`nobody hears ${event}`);
-  const callers = new Set<Caller>();
+  const callers = new Bag<Caller>();
   const needs: CallerNeeds = {
     begin,
     handOver(socket, bytes) {
@@ -48,6 +50,7 @@ export const standBefore = (
       if (event === "secureConnection") readAsStream(socket);
       socket.unshift(bytes);
     },
+    rests: new Rests(),
     closed: (caller) => void callers.delete(caller),
     maxHeadBytes: maxHeaderBytes,
     keptSeconds: Math.floor(keepAliveTimeoutMs / msPerSecond),

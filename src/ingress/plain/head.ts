@@ -4,7 +4,7 @@
  */
 import type { IncomingHttpHeaders } from "node:http";
 
-/** All of a head but its first line. A caller sends it again, word for word, with nearly each request of a connection. */
+/** All of a head but its first line. */
 export interface Fields {
   /** Names in lower case; each came once. */
   readonly headers: IncomingHttpHeaders;

@@ -1,8 +1,9 @@
 /** Plain requests are read before node:http, and everything else is node:http's, wherever it comes and however it is cut. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { PlainRequest } from "../../../src/ingress/plain/caller.ts";
 import type { HttpRequest, HttpResponse } from "../../../src/ports.ts";
-import { exchanged, openTwin, talk, timeless } from "./support.ts";
+import { exchanged, openTwin, type Talk, talk, timeless } from "./support.ts";
 
 /** Says what it was asked: what a reader made of the bytes. */
 const say = async (request: HttpRequest, response: HttpResponse): Promise<void> => {
@@ -273,6 +274,39 @@ test("idle connections end when it is told so, one that is answered does not", a
   held[0]?.writeHead(200, { "Content-Length": 2 });
   held[0]?.end(Buffer.from("ok"));
   await busy.until((text) => text.endsWith("ok"));
+});
+
+test("what one peer says on several connections is read once, while one of them is there", async () => {
+  const read: unknown[] = [];
+  await using front = await openTwin("front", (request, response) => {
+    if (request instanceof PlainRequest) read.push(request.fields);
+    saying(request, response);
+  });
+  const ask = async (line: Talk, head: string): Promise<void> => {
+    const before = read.length;
+    line.socket.write(head);
+    while (read.length === before) await new Promise((done) => setImmediate(done));
+  };
+  const [head, other] = [get("/1", "X-Nomad-Token: t\r\n"), get("/1", "X-Nomad-Token: u\r\n")];
+  using one = await talk(front.port);
+  using two = await talk(front.port);
+  using elsewhere = await talk(front.port, "127.0.0.2");
+  await ask(one, head);
+  await ask(two, get("/2", "X-Nomad-Token: t\r\n"));
+  assert.equal(read[1], read[0], "of one peer");
+  await ask(elsewhere, head);
+  assert.notEqual(read[2], read[0], "another peer's");
+  await ask(one, other);
+  assert.notEqual(read[3], read[0]);
+  await ask(one, head);
+  assert.equal(read[4], read[0], "the other connection has said it all the while");
+  for (const line of [one, two]) {
+    line.socket.end();
+    await line.closed();
+  }
+  using later = await talk(front.port);
+  await ask(later, head);
+  assert.notEqual(read[5], read[0], "none is there any more: a secret is not kept");
 });
 
 test("a header beyond the bound is node:http's to refuse", async () => {

@@ -89,9 +89,9 @@ export interface Talk extends Disposable {
   closed(): Promise<string>;
 }
 
-/** A connection that remembers what came on it. */
-export const talk = async (port: number): Promise<Talk> => {
-  const socket = connect(port, "127.0.0.1");
+/** A connection that remembers what came on it; `localAddress` is where it comes from. */
+export const talk = async (port: number, localAddress = "127.0.0.1"): Promise<Talk> => {
+  const socket = connect({ port, host: "127.0.0.1", localAddress });
   sockets.add(socket);
   let text = "";
   let isClosed = false;
