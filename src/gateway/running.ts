@@ -81,7 +81,10 @@ export const reload = async (
   recheck();
 };
 
-/** What has begun when a drain begins may still need a connection through a tunnel, which an agent that was told to go refuses. */
+/**
+ * What has begun when a drain begins may still need a connection through a tunnel, which an agent that was told to go refuses; so may
+ * the question for changed metadata. What is not answered in time is asked for when its agent announces itself at the next start.
+ */
 const arriveMs = 2_000;
 
 /** SIGTERM. */
@@ -93,7 +96,7 @@ export const drain = async ({
   home,
   tunnels,
 }: Running): Promise<void> => {
-  const { drainDelayMs, drainMs, firstByteMs } = config.timeouts;
+  const { drainDelayMs, drainMs } = config.timeouts;
   draining.is = true;
   await wait(drainDelayMs);
   draining.isClosing = true;
@@ -101,11 +104,14 @@ export const drain = async ({
   const cut = new AbortController();
   const closed = door.listener.close(cut.signal);
   const drained = ledger.drain(drainMs);
-  await ledger.arrived(Math.min(arriveMs, drainMs));
+  const patienceMs = Math.min(arriveMs, drainMs);
+  await Promise.all([
+    ledger.arrived(patienceMs),
+    home.embedded?.flushMetadata(AbortSignal.timeout(patienceMs)),
+  ]);
   await turn(); // by now they have asked for it
   tunnels.hub.drain();
   await drained;
   cut.abort();
   await closed;
-  await home.embedded?.flushMetadata(AbortSignal.timeout(firstByteMs));
 };

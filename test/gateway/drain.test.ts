@@ -6,6 +6,8 @@ import { test } from "node:test";
 import { setTimeout as wait } from "node:timers/promises";
 import { request } from "undici";
 import { WebSocket } from "ws";
+import { AgentUnderTest } from "../registry/agent-under-test.ts";
+import { nodeBody } from "../registry/documents.ts";
 import { secrets, startCluster } from "../support/cluster-rig.ts";
 import {
   createHome,
@@ -195,6 +197,46 @@ test("nor does it matter that its node only dials out: the tunnel is there until
   await asking.seen("HTTP/1.1 200");
   asking.socket.destroy();
   await drained;
+});
+
+test("agents that hang with changed metadata hold no drain up, and are asked after the next start", async () => {
+  await using home = createHome();
+  await using stack = new AsyncDisposableStack();
+  const agents = await Promise.all(
+    Array.from({ length: 40 }, async () => stack.use(await AgentUnderTest.start())),
+  );
+  const path = "/v1/client/metadata";
+  const announceTo = async ({ url }: GatewayProgram): Promise<void> => {
+    for (const { nodeId, address } of agents) {
+      const { statusCode, body } = await request(`${url}/v1/serai/node/${nodeId}`, {
+        method: "PUT",
+        headers: { authorization: `Bearer ${home.secrets.join}` },
+        body: JSON.stringify(nodeBody(nodeId, address)),
+      });
+      assert.equal(statusCode, 200, await body.text());
+    }
+  };
+  for (const { overrides } of agents) overrides.set(path, () => undefined);
+  const gateway = await home.gateway({ metadata: { interval: "1m" } });
+  await announceTo(gateway);
+  gateway.kill("SIGTERM");
+  assert.deepEqual(await gateway.ended, { code: 0, signal: null });
+  const asked = agents.filter((agent) => agent.heardOf(path) > 0);
+  assert.equal(asked.length, 32, "it ends before the first are given up and the others asked");
+
+  for (const agent of agents) {
+    agent.overrides.clear();
+    agent.meta = { rack: "r2" };
+  }
+  const next = await home.gateway({ metadata: { interval: "100ms" } });
+  await announceTo(next);
+  const headers = { "x-nomad-token": home.secrets.operator };
+  const filter = encodeURIComponent('Meta.rack == "r2"');
+  await until("all are in the node registry", async () => {
+    const { body } = await request(`${next.url}/v1/nodes?filter=${filter}`, { headers });
+    const found: unknown = await body.json();
+    return Array.isArray(found) && found.length === agents.length;
+  });
 });
 
 test("during the delay for balancers requests are still answered, and connections are not kept", async () => {
