@@ -116,7 +116,7 @@ export const createHub = ({ clock, told }: HubNeeds, given: HubOptions = {}): Hu
   const leaving = new Map<string, Held>();
   const lost = new Map<string, { readonly atMs: number; readonly reason: string }>();
   const swappedAtMs = new Map<string, number>();
-  const waiting = createWaiting(options);
+  const waiting = createWaiting(clock, options);
   const listeners = new Set<(nodeId: string) => void>();
   const checks = createChecks();
   let isDraining = false;
@@ -169,6 +169,7 @@ export const createHub = ({ clock, told }: HubNeeds, given: HubOptions = {}): Hu
   const opening = createOpening({
     linkOf: (nodeId) => held.get(nodeId)?.link,
     mayWait: (nodeId) => !isDraining && !waiting.isFull(nodeId),
+    now,
     waiting,
     observe,
   });

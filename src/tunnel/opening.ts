@@ -8,6 +8,8 @@ export interface OpeningNeeds {
   readonly linkOf: (nodeId: string) => Link | undefined;
   /** One more may wait for that node's next tunnel. */
   readonly mayWait: (nodeId: string) => boolean;
+  /** Monotonic milliseconds. */
+  readonly now: () => number;
   readonly waiting: Waiting;
   readonly observe: TunnelObserver;
 }
@@ -22,7 +24,16 @@ export interface Opening {
 const unreachable = (reason: string): GatewayError =>
   new GatewayError("node_unreachable", { reason });
 
-export const createOpening = ({ linkOf, mayWait, waiting, observe }: OpeningNeeds): Opening => {
+/** Of one that has not waited. */
+const never = Number.POSITIVE_INFINITY;
+
+export const createOpening = ({
+  linkOf,
+  mayWait,
+  now,
+  waiting,
+  observe,
+}: OpeningNeeds): Opening => {
   const open = (nodeId: string, opened: Opened, missing: StreamRefusal): (() => void) => {
     try {
       const link = linkOf(nodeId);
@@ -36,30 +47,38 @@ export const createOpening = ({ linkOf, mayWait, waiting, observe }: OpeningNeed
     }
   };
 
-  const next: Opening["next"] = (nodeId, opened) => {
-    let giveUp = waiting.add(nodeId, () => {
-      giveUp = open(nodeId, opened, "not_back");
+  const awaited = (nodeId: string, opened: Opened, untilMs: number): (() => void) => {
+    let giveUp = waiting.add(nodeId, untilMs, () => {
+      giveUp = held(nodeId, opened, untilMs);
     });
     return () => giveUp();
   };
 
-  /** Whoever meets a tunnel in the moment of its end has sent nothing through it, and takes the next one, be it there already. */
-  const now: Opening["now"] = (nodeId, opened) => {
+  /**
+   * Whoever meets a tunnel in the moment of its end has sent nothing through it, and takes the next one, be it there already. All the
+   * waits of one together last no longer than one.
+   */
+  const held = (nodeId: string, opened: Opened, untilMs: number): (() => void) => {
     const link = linkOf(nodeId);
     let isGivenUp = false;
     const orNext: Opened = (error, connection) => {
-      const isLost = error !== null && link?.isOver === true && !isGivenUp;
+      const isLost = error !== null && link?.isOver === true && !isGivenUp && now() < untilMs;
       const another = linkOf(nodeId);
-      if (isLost && another !== undefined && another !== link) giveUp = now(nodeId, opened);
-      else if (isLost && mayWait(nodeId)) giveUp = next(nodeId, opened);
+      if (isLost && another !== undefined && another !== link)
+        giveUp = held(nodeId, opened, untilMs);
+      else if (isLost && mayWait(nodeId))
+        giveUp = awaited(nodeId, opened, Math.min(untilMs, waiting.untilMs));
       else opened(error, connection);
     };
-    let giveUp = open(nodeId, orNext, "no_tunnel");
+    let giveUp = open(nodeId, orNext, untilMs === never ? "no_tunnel" : "not_back");
     return () => {
       isGivenUp = true;
       giveUp();
     };
   };
 
-  return { now, next };
+  return {
+    now: (nodeId, opened) => held(nodeId, opened, never),
+    next: (nodeId, opened) => awaited(nodeId, opened, waiting.untilMs),
+  };
 };

@@ -1,4 +1,5 @@
 /** Who waits for a node's tunnel: bounded in number and in time. */
+import type { Clock } from "../ports.ts";
 
 export interface WaitingOptions {
   /** Milliseconds after which nobody waits any longer. */
@@ -8,8 +9,10 @@ export interface WaitingOptions {
 }
 
 export interface Waiting {
+  /** When a wait that begins now is over, in monotonic milliseconds. */
+  readonly untilMs: number;
   /** Calls back once: when woken, or when the wait is over. Returns how to give up. */
-  add(nodeId: string, then: () => void): () => void;
+  add(nodeId: string, untilMs: number, then: () => void): () => void;
   isFull(nodeId: string): boolean;
   wake(nodeId: string): void;
   wakeAll(): void;
@@ -17,13 +20,19 @@ export interface Waiting {
   readonly size: number;
 }
 
-export const createWaiting = ({ waitMs, maxWaiting }: WaitingOptions): Waiting => {
+export const createWaiting = (
+  { monotonic }: Pick<Clock, "monotonic">,
+  { waitMs, maxWaiting }: WaitingOptions,
+): Waiting => {
   const queues = new Map<string, Set<() => void>>();
   const wakeThose = (queue: ReadonlySet<() => void> | undefined): void => {
     for (const wake of [...(queue ?? [])]) wake();
   };
   return {
-    add(nodeId, then) {
+    get untilMs() {
+      return monotonic() + waitMs;
+    },
+    add(nodeId, untilMs, then) {
       const queue = queues.get(nodeId) ?? new Set();
       queues.set(nodeId, queue);
       const done = (): void => {
@@ -35,7 +44,7 @@ export const createWaiting = ({ waitMs, maxWaiting }: WaitingOptions): Waiting =
         done();
         then();
       };
-      const timer = setTimeout(wake, waitMs);
+      const timer = setTimeout(wake, untilMs - monotonic());
       queue.add(wake);
       return done;
     },

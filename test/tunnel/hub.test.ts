@@ -80,6 +80,46 @@ for (const [how, leave] of [
     await hub.close(AbortSignal.abort());
   });
 
+test("a request that has waited for a tunnel which ends at once waits on for the next one", async () => {
+  await using first = await connectedPair();
+  await using second = await connectedPair();
+  const { hub } = hubWith();
+  const asked = opening(hub);
+  assert.equal(hub.stats.waiting, 1);
+  serveTunnel(first.far, {
+    accept: () => first.far.resetAndDestroy(), // with no answer yet
+    draining: () => undefined,
+  });
+  hub.accept({ nodeId, socket: first.near, from: "a", mayStay: () => true });
+  assert.equal(hub.stats.waiting, 0);
+  await until("it waits again", () => hub.stats.waiting === 1);
+  behind(second.far, (_request, response) => response.end());
+  hub.accept({ nodeId, socket: second.near, from: "a", mayStay: () => true });
+  assert.equal(await asked, "open");
+  await hub.close(AbortSignal.abort());
+});
+
+test("but no longer than one wait, however many tunnels come and end", async () => {
+  const { hub } = hubWith({ waitMs: 300 });
+  await using pairs = new AsyncDisposableStack();
+  let words: string | undefined;
+  const asked = opening(hub).then((heard) => {
+    words = heard;
+  });
+  let tunnels = 0;
+  while (words === undefined) {
+    const { far, near } = pairs.use(await connectedPair());
+    const ended = new Promise((resolve) => near.once("close", resolve));
+    serveTunnel(far, { accept: () => far.resetAndDestroy(), draining: () => undefined });
+    hub.accept({ nodeId, socket: near, from: "a", mayStay: () => true });
+    tunnels += 1;
+    await Promise.race([ended, asked]);
+  }
+  assert.ok(tunnels > 1, `${tunnels} tunnels`);
+  assert.notEqual(words, "open");
+  await hub.close(AbortSignal.abort());
+});
+
 test("a request that was being opened through a tunnel whose place another has taken goes through that one at once", async () => {
   await using first = await connectedPair();
   await using second = await connectedPair();
