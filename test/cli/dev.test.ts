@@ -1,6 +1,6 @@
 /** `serai dev` as a user meets it: one command, one line or one page, and nothing left behind however it ends. */
 import assert from "node:assert/strict";
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { describe, test } from "node:test";
 import WebSocket from "ws";
@@ -239,7 +239,10 @@ describe("nothing is left behind", { concurrency: 2 }, () => {
       end(npm, directory.path);
       await allGone(directory.path);
       await npm.ended;
-      assert.ok(!existsSync(path.join(data, "agents/1/lock")), "the agent ended in order");
+      const left = readdirSync(path.join(data, "agents/1")).filter((name) =>
+        name.startsWith("lock"),
+      );
+      assert.deepEqual(left, [], "the agent ended in order");
     });
 
   test("after SIGTERM while it starts", async () => {

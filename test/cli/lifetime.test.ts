@@ -13,7 +13,7 @@ import { serai } from "./support.ts";
 const hold = (directory: string, pid: number): void => {
   const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
   const start = stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19];
-  writeFileSync(path.join(directory, "lock"), `${pid} ${start}\n`);
+  writeFileSync(path.join(directory, `lock.${pid}.${start}`), "");
 };
 
 test("SIGHUP while a gateway starts does not end it, and is acted on when it lives", {
