@@ -50,7 +50,7 @@ const tailOf = (session: Session, content: Content, { file, offset }: LogStart):
     handle: content.handle,
     file: `${logsDirectory}/${file.name}`,
     start: offset,
-    size: Number(content.stats.size),
+    size: Math.max(file.size, Number(content.stats.size)), // truncated since it was listed: as while it is read
     follow: session.parameters.follow,
     sink: session.sink,
     life: session.life,

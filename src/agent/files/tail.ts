@@ -13,7 +13,7 @@ export interface TailOptions {
   /** `File` of the frames. */
   readonly file: string;
   readonly start: number;
-  /** The file's size when it was opened. */
+  /** The file's size when it was last seen. */
   readonly size: number;
   /** Small writes are batched. */
   readonly follow: boolean;

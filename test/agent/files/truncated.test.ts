@@ -1,9 +1,10 @@
 /** A file that begins anew under a reader's eyes. */
 import assert from "node:assert/strict";
+import { truncateSync } from "node:fs";
 import { appendFile, rename, truncate, writeFile } from "node:fs/promises";
 import { test } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
-import { listen, serveFiles, temporaryAllocation, until } from "./support.ts";
+import { ask, listen, serveFiles, temporaryAllocation, until } from "./support.ts";
 
 const MiB = 2 ** 20;
 
@@ -53,3 +54,40 @@ for (const how of ["truncated", "deleted"])
     await until(() => Buffer.concat(plain.chunks).toString() === "old\nnew\n");
     assert.equal(Buffer.concat(marked.chunks).toString(), "old\n");
   });
+
+/** A log that shrinks to its first line between its listing and its opening. */
+const shrinking = async () => {
+  const allocation = await temporaryAllocation("web");
+  const log = allocation.at("alloc/logs/web.stdout.0");
+  await writeFile(log, "one\nold\nold\n");
+  let looks = 0;
+  return {
+    ...allocation,
+    log,
+    get collected() {
+      looks += 1;
+      if (looks === 2) truncateSync(log, 4); // looked at before each of the two
+      return false;
+    },
+  };
+};
+
+test("a log that is truncated between its listing and its opening is read from its beginning, and a follower is told", async () => {
+  await using allocation = await shrinking();
+  await using server = await serveFiles(allocation);
+  await using viewer = await listen(
+    server,
+    "fs.logs?task=web&type=stdout&follow=true&origin=end&offset=4",
+  );
+  await until(() => viewer.chunks.length > 0);
+  await appendFile(allocation.log, "new\nnew\nnew\n");
+  await until(() => viewer.data().toString() === "one\nnew\nnew\nnew\n");
+  assert.equal(viewer.frames()[0]?.FileEvent, "file truncated");
+});
+
+test("nor is one that is not followed read past its end", async () => {
+  await using allocation = await shrinking();
+  await using server = await serveFiles(allocation);
+  const { body } = await ask(server, "fs.logs?task=web&type=stdout&plain=true&origin=end&offset=4");
+  assert.equal(body.toString(), "one\n");
+});
