@@ -19,6 +19,7 @@ const refusing = async (status: number): Promise<Door> => {
   const server = createServer();
   server.on("upgrade", (_request, socket) => {
     heard += 1;
+    socket.on("error", () => socket.destroy()); // an agent that is told to stop leaves at once
     socket.end(`HTTP/1.1 ${status} No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n`);
   });
   server.listen(0, "127.0.0.1");
