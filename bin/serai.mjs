@@ -1,7 +1,7 @@
-#!/usr/bin/env -S node --max-semi-space-size=2 --no-parallel-scavenge --expose-gc
-// A small young generation is collected before what hangs on it weighs much: buffers that are read into, above all. With V8's own
-// size each GiB through a tunnel was twenty full collections, and a busy gateway held 100 MiB more. One that small is collected
-// before other threads have woken up to help. What large files leave in it is collected when the gateway says so (src/lib/young.ts).
+#!/usr/bin/env -S node --max-semi-space-size=8 --no-parallel-scavenge --expose-gc
+// A young generation that holds some hundred requests and no more: with V8's own size a busy gateway holds tens of MiB more, with a smaller one
+// it is collected so often that most of what is found in it is half done. One that small is collected before other threads have woken up to
+// help. What large files leave in it is collected when the gateway says so (src/lib/young.ts).
 // Plain JavaScript for any Node, so that an old one gets one clear line. Runs the built program, or the sources in a checkout.
 import { existsSync } from "node:fs";
 import * as module from "node:module";

@@ -54,7 +54,7 @@ const envOf = ({ environment = {} }: Service): Readonly<Record<string, string>> 
   );
 
 test("every command that starts serai gives node what the program's first line does", () => {
-  assert.deepEqual(nodeFlags, ["--max-semi-space-size=2", "--no-parallel-scavenge", "--expose-gc"]);
+  assert.deepEqual(nodeFlags, ["--max-semi-space-size=8", "--no-parallel-scavenge", "--expose-gc"]);
   const { scripts } = JSON.parse(readFileSync("package.json", "utf8")); // our own
   const starts = Object.values(scripts).filter((line) => String(line).includes("bin/serai.mjs"));
   assert.equal(starts.length, 2);
