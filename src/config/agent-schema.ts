@@ -31,6 +31,7 @@ import {
   setting,
   shownAs,
 } from "./settings.ts";
+import { type Check, doubles, said } from "./sound.ts";
 
 // biome-ignore format: a table
 const checks = list("Health checks of a service", {
@@ -138,86 +139,93 @@ export type AgentConfig = z.output<typeof agentRows.schema>;
 
 type Workload = AgentConfig["workloads"][number];
 
-const doubles = (names: readonly string[]): readonly string[] => [
-  ...new Set(names.filter((name, at) => names.indexOf(name) !== at)),
+const isKnown = (labels: readonly { readonly label: string }[], asked: string): boolean =>
+  labels.some(({ label }) => label === asked);
+
+const serviceChecks: readonly Check<[Workload["services"][number], Workload, path: string]>[] = [
+  ({ port, checks: asking }, { ports }, path) =>
+    [...new Set([port, ...asking.map((check) => check.port ?? port)])]
+      .filter((label) => !isKnown(ports, label))
+      .map((label) => `${path}: no port of the group is labelled ${label}`),
+  ({ task }, { tasks: all }, path) =>
+    task !== undefined &&
+    !all.some(({ name }) => name === task) &&
+    `${path}.task: no task of the group is named ${task}`,
 ];
 
-const serviceFaults = (workload: Workload, path: string): readonly string[] => {
-  const labels = new Set(workload.ports.map((port) => port.label));
-  const names = new Set(workload.tasks.map((task) => task.name));
-  return workload.services.flatMap((service, at) => {
-    const asked = [service.port, ...service.checks.map((check) => check.port ?? service.port)];
-    return [
-      ...[...new Set(asked)]
-        .filter((label) => !labels.has(label))
-        .map((label) => `${path}.services.${at}: no port of the group is labelled ${label}`),
-      ...(service.task !== undefined && !names.has(service.task)
-        ? [`${path}.services.${at}.task: no task of the group is named ${service.task}`]
-        : []),
-    ];
-  });
-};
-
-const workloadFaults = (workload: Workload, index: number): readonly string[] => {
-  const path = `workloads.${index}`;
-  const leaders = workload.tasks.filter((task) => task.leader).length;
-  return [
-    ...(workload.tasks.length === 0 ? [`${path}.tasks: needs at least one task`] : []),
-    ...(leaders > 1 ? [`${path}.tasks: only one may be the leader`] : []),
-    ...doubles(workload.tasks.map((task) => task.name)).map(
+const workloadChecks: readonly Check<[Workload, path: string]>[] = [
+  (workload, path) => workload.tasks.length === 0 && `${path}.tasks: needs at least one task`,
+  (workload, path) =>
+    workload.tasks.filter(({ leader }) => leader).length > 1 &&
+    `${path}.tasks: only one may be the leader`,
+  (workload, path) =>
+    doubles(workload.tasks.map(({ name }) => name)).map(
       (name) => `${path}.tasks: two are named ${name}`,
     ),
-    ...doubles(workload.ports.map((port) => port.label)).map(
+  (workload, path) =>
+    doubles(workload.ports.map(({ label }) => label)).map(
       (label) => `${path}.ports: two are labelled ${label}`,
     ),
-    ...serviceFaults(workload, path),
-  ];
-};
+  (workload, path) =>
+    workload.services.flatMap((service, at) =>
+      said(serviceChecks, service, workload, `${path}.services.${at}`),
+    ),
+];
 
 const groupName = ({ namespace, job, group }: Workload): string => `${namespace}/${job}/${group}`;
 
-/** Where the agent shows its certificate: for its tunnel, and to be announced when it has no join token. */
-const certificateFaults = (
-  { address, joinToken, tunnel }: AgentConfig["gateway"],
-  gateways: readonly string[],
-): readonly string[] => {
-  const shownTo = [...(tunnel ? gateways : []), ...(joinToken === undefined ? [address] : [])];
-  return [...new Set(withoutTls(shownTo))].map(
-    (host) => `gateway.cert_file: ${host} is without TLS, where no certificate can be shown`,
-  );
-};
+const gatewaysOf = ({ address, tunnelAddresses }: AgentConfig["gateway"]): readonly string[] =>
+  tunnelAddresses.length > 0 ? tunnelAddresses : [address];
 
-const gatewayFaults = (gateway: AgentConfig["gateway"]): readonly string[] => {
-  const { address, tunnel, tunnelAddresses, tunnelCleartext, certFile, keyFile } = gateway;
-  if ((certFile === undefined) !== (keyFile === undefined))
-    return ["gateway.cert_file: needs gateway.key_file, and the other way round"];
-  const gateways = tunnelAddresses.length > 0 ? tunnelAddresses : [address];
-  if (certFile !== undefined) return certificateFaults(gateway, gateways);
-  return (tunnel && !tunnelCleartext ? inTheClear(gateways) : []).map(
-    (host) =>
-      `gateway.tunnel: ${host} is another machine; use https, or set gateway.tunnel_cleartext`,
-  );
-};
+const gatewayChecks: readonly Check<[AgentConfig["gateway"]]>[] = [
+  ({ certFile, keyFile }) =>
+    (certFile === undefined) !== (keyFile === undefined) &&
+    "gateway.cert_file: needs gateway.key_file, and the other way round",
+  (gateway) => {
+    const { address, certFile, keyFile, joinToken, tunnel } = gateway;
+    if (certFile === undefined || keyFile === undefined) return undefined;
+    // where it is shown: for the tunnel, and to be announced when there is no join token
+    const shownTo = [
+      ...(tunnel ? gatewaysOf(gateway) : []),
+      ...(joinToken === undefined ? [address] : []),
+    ];
+    return [...new Set(withoutTls(shownTo))].map(
+      (host) => `gateway.cert_file: ${host} is without TLS, where no certificate can be shown`,
+    );
+  },
+  (gateway) => {
+    const { certFile, keyFile, tunnel, tunnelCleartext } = gateway;
+    if (!tunnel || tunnelCleartext || certFile !== undefined || keyFile !== undefined)
+      return undefined;
+    return inTheClear(gatewaysOf(gateway)).map(
+      (host) =>
+        `gateway.tunnel: ${host} is another machine; use https, or set gateway.tunnel_cleartext`,
+    );
+  },
+];
 
-const agentFaults = (config: AgentConfig): readonly string[] => [
-  ...((config.tls.certFile === undefined) === (config.tls.keyFile === undefined)
-    ? []
-    : ["tls.cert_file: needs tls.key_file, and the other way round"]),
-  ...(config.tls.clientCaFile !== undefined && config.tls.certFile === undefined
-    ? ["tls.client_ca_file: needs tls.cert_file and tls.key_file"]
-    : []),
-  ...gatewayFaults(config.gateway),
-  ...doubles(config.workloads.map(groupName)).map(
-    (name) => `workloads: two are ${name} (namespace/job/group)`,
-  ),
-  ...config.workloads.flatMap(workloadFaults),
+const agentChecks: readonly Check<[AgentConfig]>[] = [
+  ({ tls }) =>
+    (tls.certFile === undefined) !== (tls.keyFile === undefined) &&
+    "tls.cert_file: needs tls.key_file, and the other way round",
+  ({ tls }) =>
+    tls.clientCaFile !== undefined &&
+    tls.certFile === undefined &&
+    "tls.client_ca_file: needs tls.cert_file and tls.key_file",
+  ({ gateway }) => said(gatewayChecks, gateway),
+  (config) =>
+    doubles(config.workloads.map(groupName)).map(
+      (name) => `workloads: two are ${name} (namespace/job/group)`,
+    ),
+  (config) =>
+    config.workloads.flatMap((workload, at) => said(workloadChecks, workload, `workloads.${at}`)),
 ];
 
 export const agentDocument: Document<AgentConfig> = {
   kind: "agent",
   prefix: "SERAI_AGENT",
   root: agentRows,
-  faults: agentFaults,
+  faults: (config) => said(agentChecks, config),
   warnings: (config) => [
     ...(config.gateway.joinToken === undefined && config.gateway.certFile === undefined
       ? [

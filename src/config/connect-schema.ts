@@ -25,6 +25,7 @@ import {
   setting,
   shownAs,
 } from "./settings.ts";
+import { type Check, doubles, said } from "./sound.ts";
 
 // biome-ignore format: a table
 export const connectRows = section("The connector: keeps a tunnel to a gateway for each Nomad agent beside it", {
@@ -61,36 +62,36 @@ export const withoutTls = (gateways: readonly string[]): readonly string[] =>
     .filter(({ protocol }) => protocol === "http:")
     .map(({ host }) => host);
 
-const connectFaults = ({ gateways, cleartext, agents }: ConnectConfig): readonly string[] => {
-  const ids = agents.map(({ nodeId }) => nodeId.toLowerCase());
-  return [
-    ...(gateways.length === 0 ? ["gateways: needs at least one"] : []),
-    ...(cleartext ? [] : inTheClear(gateways)).map(
+const agentChecks: readonly Check<[ConnectConfig["agents"][number], path: string]>[] = [
+  ({ address }, path) => address.port === 0 && `${path}.address: must have a port`,
+  ({ certFile, keyFile }, path) =>
+    (certFile === undefined) !== (keyFile === undefined) &&
+    `${path}.cert_file: needs key_file beside it, and the other way round`,
+];
+
+const checks: readonly Check<[ConnectConfig]>[] = [
+  ({ gateways }) => gateways.length === 0 && "gateways: needs at least one",
+  ({ cleartext, gateways }) =>
+    (cleartext ? [] : inTheClear(gateways)).map(
       (host) => `gateways: ${host} is another machine; use https, or set cleartext`,
     ),
-    ...(agents.length === 0 ? ["agents: needs at least one"] : []),
-    ...new Set(
-      ids.filter((id, at) => ids.indexOf(id) !== at).map((id) => `agents: two are node ${id}`),
+  ({ agents }) => agents.length === 0 && "agents: needs at least one",
+  ({ agents }) =>
+    doubles(agents.map(({ nodeId }) => nodeId.toLowerCase())).map(
+      (id) => `agents: two are node ${id}`,
     ),
-    ...agents.flatMap(({ address }, at) =>
-      address.port === 0 ? [`agents.${at}.address: must have a port`] : [],
-    ),
-    ...agents.flatMap(({ certFile, keyFile }, at) =>
-      (certFile === undefined) === (keyFile === undefined)
-        ? []
-        : [`agents.${at}.cert_file: needs key_file beside it, and the other way round`],
-    ),
-    ...(agents.some(({ certFile }) => certFile !== undefined) ? withoutTls(gateways) : []).map(
+  ({ agents }) => agents.flatMap((agent, at) => said(agentChecks, agent, `agents.${at}`)),
+  ({ agents, gateways }) =>
+    (agents.some(({ certFile }) => certFile !== undefined) ? withoutTls(gateways) : []).map(
       (host) => `gateways: ${host} is without TLS, where no certificate can be shown`,
     ),
-  ];
-};
+];
 
 export const connectDocument: Document<ConnectConfig> = {
   kind: "connect",
   prefix: "SERAI_CONNECT",
   root: connectRows,
-  faults: connectFaults,
+  faults: (config) => said(checks, config),
   warnings: ({ joinToken, agents }) =>
     joinToken === undefined
       ? agents

@@ -3,6 +3,7 @@ import type { z } from "zod";
 import { isLoopback } from "../lib/addresses.ts";
 import { argumentList, filePath, flag, httpUrl, oneOf, text, texts } from "./kinds.ts";
 import { list, optional, required, setting } from "./settings.ts";
+import { type Check, said } from "./sound.ts";
 
 // biome-ignore format: a table
 const bindings = list("What claims are worth; all that match count", {
@@ -26,37 +27,27 @@ export const issuers = list("Issuers whose JWTs are taken as credentials", {
 
 type Issuer = z.output<typeof issuers.schema>[number];
 type Binding = Issuer["bindings"][number];
-type Faults = readonly (readonly [wrong: boolean, words: string])[];
-
 const isPlain = (uri: string | undefined): boolean =>
   uri?.startsWith("http:") === true && !isLoopback(new URL(uri).hostname);
 
-const bindingFaults = (binding: Binding, path: string): Faults => [
-  [
-    (binding.value === undefined) === (binding.glob === undefined),
-    `${path}: needs one of value and glob`,
-  ],
-  [
-    binding.management === binding.policies.length > 0,
-    `${path}: needs one of policies and management: true`,
-  ],
+const bindingChecks: readonly Check<[Binding, path: string]>[] = [
+  ({ value, glob }, path) =>
+    (value === undefined) === (glob === undefined) && `${path}: needs one of value and glob`,
+  ({ management, policies }, path) =>
+    management === policies.length > 0 && `${path}: needs one of policies and management: true`,
+];
+
+const issuerChecks: readonly Check<[Issuer, path: string]>[] = [
+  ({ jwksUri, jwksFile, publicKeys }, path) =>
+    [jwksUri, jwksFile, publicKeys[0]].filter((source) => source !== undefined).length !== 1 &&
+    `${path}: needs exactly one of jwks_uri, jwks_file and public_keys`,
+  ({ audiences }, path) => audiences.length === 0 && `${path}.audiences: must name at least one`,
+  ({ bindings }, path) => bindings.length === 0 && `${path}.bindings: must hold at least one`,
+  ({ jwksUri }, path) => isPlain(jwksUri) && `${path}.jwks_uri: must be https://`,
+  ({ bindings }, path) =>
+    bindings.flatMap((binding, at) => said(bindingChecks, binding, `${path}.bindings.${at}`)),
 ];
 
 /** What no single row can say. */
-export const issuerFaults = (issuer: Issuer, at: number): readonly string[] => {
-  const path = `acl.jwt.issuers.${at}`;
-  const sources = [issuer.jwksUri, issuer.jwksFile, issuer.publicKeys[0]];
-  const faults: Faults = [
-    [
-      sources.filter((source) => source !== undefined).length !== 1,
-      `${path}: needs exactly one of jwks_uri, jwks_file and public_keys`,
-    ],
-    [issuer.audiences.length === 0, `${path}.audiences: must name at least one`],
-    [issuer.bindings.length === 0, `${path}.bindings: must hold at least one`],
-    [isPlain(issuer.jwksUri), `${path}.jwks_uri: must be https://`],
-    ...issuer.bindings.flatMap((binding, index) =>
-      bindingFaults(binding, `${path}.bindings.${index}`),
-    ),
-  ];
-  return faults.filter(([wrong]) => wrong).map(([, words]) => words);
-};
+export const issuerFaults = (issuer: Issuer, at: number): readonly string[] =>
+  said(issuerChecks, issuer, `acl.jwt.issuers.${at}`);

@@ -15,6 +15,8 @@ export interface Layered {
   readonly file: string | undefined;
   /** Setting -> `env SERAI_X`, `flag http.listen`. What is missing here came from the file. */
   readonly origins: ReadonlyMap<string, string>;
+  /** Settings whose value could not be had. */
+  readonly doubtful: ReadonlySet<string>;
   readonly mistakes: readonly string[];
   readonly warnings: readonly string[];
 }
@@ -97,6 +99,7 @@ const flagLayer = (flags: NonNullable<Sources["flags"]>): Layer => ({
 class Laying {
   readonly tree: Tree;
   readonly origins = new Map<string, string>();
+  readonly doubtful = new Set<string>();
   readonly mistakes: string[] = [];
   readonly #read: (file: string) => string;
 
@@ -108,19 +111,25 @@ class Laying {
   set(path: string, value: unknown, origin: string): void {
     setIn(this.tree, path.split("."), value);
     this.origins.set(path, origin);
+    this.doubtful.delete(path);
+  }
+
+  #doubt(path: string, mistake: string): void {
+    this.doubtful.add(path);
+    this.mistakes.push(mistake);
   }
 
   /** A secret's file, named in any layer, is read at once; the layer's own text is refused beside it. */
   fill(path: string, file: unknown, origin: string): void {
     if (typeof file !== "string" || file === "") {
-      this.mistakes.push(`${origin}must be a path`);
+      this.#doubt(path, `${origin}must be a path`);
       return;
     }
     try {
       const value = this.#read(file).replace(/\r?\n$/, "");
       this.set(path, value, `${origin}the content of ${file} `);
     } catch (error) {
-      this.mistakes.push(`${origin}cannot read ${file}: ${fileReason(error)}`);
+      this.#doubt(path, `${origin}cannot read ${file}: ${fileReason(error)}`);
     }
   }
 
@@ -132,7 +141,7 @@ class Laying {
     const text = isScalar(named.row) ? layer.text(named, "") : undefined;
     const file = hasFile(named.row) ? layer.text(named, "_file") : undefined;
     if (text !== undefined && file !== undefined)
-      this.mistakes.push(`${layer.origin(named, "_file")}is set beside the secret itself`);
+      this.#doubt(named.path, `${layer.origin(named, "_file")}is set beside the secret itself`);
     else if (file !== undefined) this.fill(named.path, file, layer.origin(named, "_file"));
     else if (text !== undefined)
       this.set(named.path, named.row.kind.fromText(text), layer.origin(named, ""));
@@ -146,7 +155,7 @@ class Laying {
       if (file === undefined) continue;
       dropIn(this.tree, keys);
       if (getIn(this.tree, path.split(".")) !== undefined)
-        this.mistakes.push(`${origin}${path}_file: is set beside ${path}`);
+        this.#doubt(path, `${origin}${path}_file: is set beside ${path}`);
       else this.fill(path, file, `${origin}${path}_file: `);
     }
   }
@@ -199,6 +208,7 @@ export const layersOf = (
     value: laying.tree,
     file: sources.file,
     origins: laying.origins,
+    doubtful: laying.doubtful,
     mistakes: [...laying.mistakes, ...strayFlags(sources, settings)],
     warnings: strays(document, sources, settings),
   };

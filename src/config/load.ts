@@ -9,6 +9,7 @@ import { type ConnectConfig, connectDocument } from "./connect-schema.ts";
 import { type Layered, layersOf, type Sources, told } from "./layers.ts";
 import { type ServerConfig, serverDocument } from "./server-schema.ts";
 import type { Document, Rows } from "./settings.ts";
+import { soundParts } from "./sound.ts";
 import { readTree } from "./tree.ts";
 
 export interface Loaded<T> {
@@ -45,26 +46,29 @@ const faultMistake = (fault: string, layered: Layered): string => {
   return told(layered, fault.slice(0, colon), fault.slice(colon + 2));
 };
 
-/** Throws `ConfigError` with every mistake found. */
+/** Throws `ConfigError` with every mistake that can be told for certain. */
 const load = <T>(document: Document<T>, sources: Sources): Loaded<T> => {
   const tree = sources.file === undefined ? { value: {}, mistakes: [] } : readTree(sources.file);
   const layered = layersOf(document, tree.value, sources, (file) => readFileSync(file, "utf8"));
+  const isUnread = (path: string): boolean =>
+    tree.mistakes.length > 0 && !layered.origins.has(path);
+  const isDoubtful = (path: string): boolean => layered.doubtful.has(path) || isUnread(path);
   const parsed = document.root.schema.safeParse(layered.value);
+  const issues = parsed.error?.issues.filter(({ path }) => !isUnread(dotted(path))) ?? [];
+  const isSound = parsed.success && tree.mistakes.length === 0 && layered.doubtful.size === 0;
+  const sound = isSound ? parsed.data : soundParts(document.root, layered.value, isDoubtful);
   const mistakes = [
     ...tree.mistakes,
     ...layered.mistakes,
-    ...(parsed.success || tree.mistakes.length > 0
-      ? []
-      : parsed.error.issues.flatMap((issue) => issueMistakes(issue, layered))),
+    ...issues.flatMap((issue) => issueMistakes(issue, layered)),
+    ...document.faults(sound).map((fault) => faultMistake(fault, layered)),
   ];
-  if (!parsed.success || mistakes.length > 0) throw new ConfigError([...new Set(mistakes)]);
-  const faults = document.faults(parsed.data).map((fault) => faultMistake(fault, layered));
-  if (faults.length > 0) throw new ConfigError(faults);
+  if (mistakes.length > 0) throw new ConfigError([...new Set(mistakes)]);
   return {
-    config: parsed.data,
+    config: sound,
     rows: document.root.rows,
     layered,
-    warnings: [...layered.warnings, ...document.warnings(parsed.data)],
+    warnings: [...layered.warnings, ...document.warnings(sound)],
   };
 };
 

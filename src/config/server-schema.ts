@@ -20,6 +20,7 @@ import {
 } from "./kinds.ts";
 import { logRows } from "./log-rows.ts";
 import { type Document, optional, secret, section, setting } from "./settings.ts";
+import { type Check, said } from "./sound.ts";
 
 // biome-ignore format: a table
 export const serverRows = section("The gateway", {
@@ -113,7 +114,7 @@ export const serverRows = section("The gateway", {
 
 export type ServerConfig = z.output<typeof serverRows.schema>;
 
-type Rule = (config: ServerConfig) => string | false | undefined;
+type Rule = Check<[ServerConfig]>;
 
 const isNomad = ({ registry }: ServerConfig): boolean => registry === "nomad";
 
@@ -157,6 +158,7 @@ const faults: readonly Rule[] = [
     http.listen.port === admin.listen.port &&
     http.listen.host === admin.listen.host &&
     "admin.listen: must differ from http.listen",
+  ({ acl }) => acl.jwt.issuers.flatMap(issuerFaults),
 ];
 
 const warnings: readonly Rule[] = [
@@ -188,13 +190,10 @@ const warnings: readonly Rule[] = [
     "acl.join_tokens_file is not set: no agent can join",
 ];
 
-const said = (rules: readonly Rule[], config: ServerConfig): readonly string[] =>
-  rules.map((rule) => rule(config)).filter((words) => typeof words === "string");
-
 export const serverDocument: Document<ServerConfig> = {
   kind: "server",
   prefix: "SERAI",
   root: serverRows,
-  faults: (config) => [...said(faults, config), ...config.acl.jwt.issuers.flatMap(issuerFaults)],
+  faults: (config) => said(faults, config),
   warnings: (config) => said(warnings, config),
 };

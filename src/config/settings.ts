@@ -105,14 +105,15 @@ export const shownAs = <T, Suffix extends string>(
   row: Setting<T, Suffix>,
 ): Setting<T, Suffix> => ({ ...row, shown });
 
+/** What a row is called among the typed settings. */
+export const typedName = (key: string, row: Row): string =>
+  `${camel(key)}${row.type === "setting" ? row.suffix : ""}`;
+
 const settle =
   (rows: Rows) =>
   (values: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> =>
     Object.fromEntries(
-      Object.entries(rows).map(([key, row]) => [
-        `${camel(key)}${row.type === "setting" ? row.suffix : ""}`,
-        values[key],
-      ]),
+      Object.entries(rows).map(([key, row]) => [typedName(key, row), values[key]]),
     );
 
 const objectOf = <R extends Rows>(rows: R): z.ZodType<Settled<R>> => {
@@ -159,7 +160,7 @@ export interface Document<T> {
   /** Of its variables in the environment. */
   readonly prefix: string;
   readonly root: Section<T>;
-  /** Each `setting: what is wrong`. */
+  /** Each `setting: what is wrong`; of what is not sound in itself, as far as that is (`said`). */
   readonly faults: (config: T) => readonly string[];
   readonly warnings: (config: T) => readonly string[];
 }
