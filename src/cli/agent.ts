@@ -78,7 +78,10 @@ export const agentCommand = (): Command =>
     .option("--data-dir <directory>", "where it keeps its state and the allocations")
     .action(async ({ config: file, listen, dataDir }: Flags) => {
       const life = beginLifetime();
-      const flags = { listen, data_dir: dataDir };
+      const flags = {
+        listen: { name: "--listen", text: listen },
+        data_dir: { name: "--data-dir", text: dataDir },
+      };
       const { config, warnings } = loadAgentConfig({ file, env: process.env, flags });
       for (const warning of warnings) say(`warning: ${warning}`);
       const log = openLog(config);

@@ -72,12 +72,12 @@ export const serverCommand = (): Command =>
     .action(async ({ config: file, ...given }: Flags) => {
       const life = beginLifetime();
       const flags = {
-        "http.listen": given.listen,
-        "admin.listen": given.adminListen,
-        data_dir: given.dataDir,
-        registry: given.registry,
-        "nomad.addresses": given.nomadAddress?.join(","),
-        "nomad.token_file": given.nomadTokenFile,
+        "http.listen": { name: "--listen", text: given.listen },
+        "admin.listen": { name: "--admin-listen", text: given.adminListen },
+        data_dir: { name: "--data-dir", text: given.dataDir },
+        registry: { name: "--registry", text: given.registry },
+        "nomad.addresses": { name: "--nomad-address", text: given.nomadAddress?.join(",") },
+        "nomad.token_file": { name: "--nomad-token-file", text: given.nomadTokenFile },
       };
       const load = () => loadServerConfig({ file, env: process.env, flags });
       const { config, warnings } = load();

@@ -7,13 +7,20 @@ export interface Sources {
   readonly file?: string | undefined;
   readonly env: Readonly<Record<string, string | undefined>>;
   /** By the setting's name, as in `http.listen`. */
-  readonly flags?: Readonly<Record<string, string | undefined>>;
+  readonly flags?: Readonly<Record<string, GivenFlag>>;
+}
+
+export interface GivenFlag {
+  /** As it is typed: `--listen`. */
+  readonly name: string;
+  /** Undefined when it was not. */
+  readonly text: string | undefined;
 }
 
 export interface Layered {
   readonly value: Tree;
   readonly file: string | undefined;
-  /** Setting -> `env SERAI_X`, `flag http.listen`. What is missing here came from the file. */
+  /** Setting -> `env SERAI_X`, `--listen (http.listen)`. What is missing here came from the file. */
   readonly origins: ReadonlyMap<string, string>;
   /** Settings whose value could not be had. */
   readonly doubtful: ReadonlySet<string>;
@@ -92,8 +99,8 @@ const envLayer = (env: Sources["env"]): Layer => {
 };
 
 const flagLayer = (flags: NonNullable<Sources["flags"]>): Layer => ({
-  text: (named, ending) => flags[`${named.path}${ending}`],
-  origin: (named, ending) => `flag ${named.path}${ending}: `,
+  text: (named, ending) => flags[`${named.path}${ending}`]?.text,
+  origin: ({ path }, ending) => `${flags[`${path}${ending}`]?.name} (${path}${ending}): `,
 });
 
 class Laying {
@@ -189,8 +196,8 @@ const strayFlags = (sources: Sources, settings: readonly Named[]): readonly stri
     ]),
   );
   return Object.entries(sources.flags ?? {})
-    .filter(([path, value]) => value !== undefined && !paths.has(path))
-    .map(([path]) => `flag ${path}: unknown setting`);
+    .filter(([path, { text }]) => text !== undefined && !paths.has(path))
+    .map(([path, { name }]) => `${name} (${path}): unknown setting`);
 };
 
 export const layersOf = (

@@ -209,7 +209,7 @@ const refusals: readonly (readonly [argv: readonly string[], words: RegExp])[] =
   ],
   [["server", "--config", "DIR/none.yaml"], /^serai: file DIR\/none\.yaml: no such file\n$/],
   [["agent", "--config", "DIR/none.yaml"], /^serai: file DIR\/none\.yaml: no such file\n$/],
-  [["server", "--listen", "nowhere"], /^serai: flag http\.listen: must be HOST:PORT\n$/],
+  [["server", "--listen", "nowhere"], /^serai: --listen \(http\.listen\): must be HOST:PORT\n$/],
   [
     ["server", "--config", "DIR/bad.yaml"],
     /^serai: file DIR\/bad\.yaml: http\.listn: unknown setting\n$/,

@@ -81,6 +81,25 @@ test("server: join tokens that are not there are told of; they may come later", 
   );
 });
 
+test("a mistake in a flag is told by the flag, with the setting that it is", async () => {
+  for (const [flags, told] of [
+    [["server", "--listen", "4646"], "--listen (http.listen): must be HOST:PORT"],
+    [["agent", "--listen", "x"], "--listen (listen): must be HOST:PORT"],
+    [
+      ["server", "--nomad-token-file", "/nowhere"],
+      "--nomad-token-file (nomad.token_file): cannot read /nowhere: no such file or directory (ENOENT)",
+    ],
+    [
+      ["server", "--admin-listen", "127.0.0.1:4646"],
+      "--admin-listen (admin.listen): must differ from http.listen",
+    ],
+  ] as const) {
+    const started = serai(flags);
+    assert.equal((await started.ended).code, 1);
+    assert.equal(started.stderr(), `serai: ${told}\n`);
+  }
+});
+
 test("settings, and a secret's file, that are a directory are told so", async () => {
   using directory = temporaryDirectory();
   const started = serai(["config", "check", "--file", directory.path], {

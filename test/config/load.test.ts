@@ -53,7 +53,11 @@ test("a header that takes longer than a request, and keep-alive below a balancer
 test("the environment overrides the file, and flags override the environment", () => {
   const name = file("region: one\ndatacenter: one\nname: one\n");
   const env = { SERAI_DATACENTER: "two", SERAI_NAME: "two" };
-  const { config } = loadServerConfig({ file: name, env, flags: { name: "three" } });
+  const { config } = loadServerConfig({
+    file: name,
+    env,
+    flags: { name: { name: "--name", text: "three" } },
+  });
   assert.deepEqual([config.region, config.datacenter, config.name], ["one", "two", "three"]);
 });
 
@@ -87,18 +91,24 @@ test("origins are what browsers call them, however they are written", () => {
 
 test("all mistakes of all layers are told at once, each with its origin", () => {
   const name = file(
-    "http:\n  listen: nowhere\n  lisen: x\nlimits:\n  max_body: 10 megs\nregoin: x\n",
+    "http:\n  listen: nowhere\n  lisen: x\nadmin:\n  listen: nowhere\nlimits:\n  max_body: 10 megs\nregoin: x\n",
   );
   const env = { SERAI_TIMEOUTS_IDLE: "soon" };
-  const mistakes = mistakesOf(() => loadServerConfig({ file: name, env, flags: { "a.b": "1" } }));
+  const flags = {
+    "a.b": { name: "--b", text: "1" },
+    "http.listen": { name: "--listen", text: "4646" },
+    "admin.listen": { name: "--admin-listen", text: undefined },
+  };
+  const mistakes = mistakesOf(() => loadServerConfig({ file: name, env, flags }));
   const yaml = path.basename(name);
   assert.deepEqual(new Set(mistakes), new Set([
-    `file ${yaml}: http.listen: must be HOST:PORT`,
+    "--listen (http.listen): must be HOST:PORT",
+    `file ${yaml}: admin.listen: must be HOST:PORT`,
     `file ${yaml}: http.lisen: unknown setting`,
     `file ${yaml}: regoin: unknown setting`,
     `file ${yaml}: limits.max_body: must be a size like "64KiB", from 1KiB to 16MiB`,
     'env SERAI_TIMEOUTS_IDLE: must be a duration like "10s" or "1m30s", from 1ms to 596h',
-    "flag a.b: unknown setting",
+    "--b (a.b): unknown setting",
   ])); // biome-ignore format: a list
 });
 

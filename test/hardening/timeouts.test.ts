@@ -9,7 +9,7 @@ import { createLog } from "../../src/observe/log.ts";
 import { type Rig, startRig } from "../support/rig.ts";
 
 test("the public listener has every time-out and size of Node's set on purpose", async () => {
-  const { config } = loadServerConfig({ flags: { "http.listen": "127.0.0.1:0" }, env: {} });
+  const { config } = loadServerConfig({ env: { SERAI_HTTP_LISTEN: "127.0.0.1:0" } });
   const log = createLog({ level: "error", destination: "stdout", linesPerSecond: 100 });
   const door = await openDoor(
     {
