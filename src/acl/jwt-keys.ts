@@ -2,29 +2,27 @@
  * The public keys of an issuer. Fetched keys are kept for as long as they cannot be fetched anew; an unknown key id asks
  * again, but at most once in `refetchMs` however many such tokens come (hardening A3).
  */
-import { createPublicKey, type KeyObject } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { JwksClient, type SigningKey } from "jwks-rsa";
 import { type Dispatcher, request } from "undici";
-import { isJsonObject, parseJson } from "../lib/json.ts";
 import { readBounded } from "../lib/read-bounded.ts";
 import type { Clock, Log } from "../ports.ts";
+import {
+  checkIssuerKeys,
+  type IssuerKey,
+  jwksIn,
+  minRsaBits,
+  publicKeysIn,
+  usable,
+} from "./issuer-key.ts";
 import type { Issuer } from "./jwt-issuer.ts";
 import { unavailable } from "./principals.ts";
-
-export interface IssuerKey {
-  readonly key: KeyObject;
-  /** The one algorithm the key says it is for. */
-  readonly algorithm: string | undefined;
-}
 
 /** Candidates for a token's key id. Empty: no such key. Rejects with `identity_unavailable` when keys were never seen. */
 export type FindKeys = (
   kid: string | undefined,
 ) => readonly IssuerKey[] | Promise<readonly IssuerKey[]>;
 
-const minRsaBits = 2048;
-const maxKeys = 64;
 const maxJwksBytes = 256 * 1024;
 const fetchTimeoutMs = 5_000;
 const retryMs = 2_000;
@@ -39,42 +37,7 @@ interface Pace {
 const uriPace: Pace = { refetchMs: 30_000, maxAgeMs: 300_000, waits: false };
 const filePace: Pace = { refetchMs: 1_000, maxAgeMs: 2_000, waits: true };
 
-/** A key that may sign for somebody; undefined when it is too weak or of another kind. */
-const usable = (pem: string, algorithm: string | undefined): IssuerKey | undefined => {
-  const key = createPublicKey(pem);
-  const { modulusLength } = key.asymmetricKeyDetails ?? {};
-  if (key.asymmetricKeyType === "ec") return { key, algorithm };
-  const isRsa = key.asymmetricKeyType === "rsa" || key.asymmetricKeyType === "rsa-pss";
-  return isRsa && (modulusLength ?? 0) >= minRsaBits ? { key, algorithm } : undefined;
-};
-
-const staticKey = (pem: string, issuer: string): IssuerKey | undefined => {
-  if (pem.includes("PRIVATE KEY")) throw new Error(`${issuer}: public_keys holds a private key`);
-  try {
-    return usable(pem, undefined);
-  } catch (error) {
-    throw new Error(`${issuer}: public_keys holds what is no public key in PEM`, { cause: error });
-  }
-};
-
-const staticKeys = (pems: readonly string[], issuer: string): FindKeys => {
-  const keys = pems.map((pem) => {
-    const key = staticKey(pem, issuer);
-    if (key === undefined)
-      throw new Error(`${issuer}: a public key must be EC, or RSA of ${minRsaBits} bits or more`);
-    return key;
-  });
-  return () => keys;
-};
-
 type Fetch = () => Promise<{ readonly keys: unknown }>;
-
-const keysOf = (text: string): { readonly keys: unknown } => {
-  const document = parseJson(text);
-  if (!isJsonObject(document) || !Array.isArray(document["keys"]))
-    throw new Error("the JWKS has no list of keys");
-  return { keys: document["keys"].slice(0, maxKeys).filter((key) => isJsonObject(key)) };
-};
 
 const fetchUri =
   (uri: string, dispatcher: Dispatcher | undefined): Fetch =>
@@ -88,13 +51,12 @@ const fetchUri =
     });
     const text = (await readBounded(body, maxJwksBytes)).toString();
     if (statusCode !== 200) throw new Error(`the JWKS was answered with status ${statusCode}`);
-    return keysOf(text);
+    return { keys: jwksIn(text) };
   };
 
 const fetchFile =
   (file: string): Fetch =>
-  async () =>
-    keysOf(await readFile(file, "utf8"));
+  async () => ({ keys: jwksIn(await readFile(file, "utf8")) });
 
 interface Needs {
   readonly clock: Clock;
@@ -182,9 +144,13 @@ class FetchedKeys {
   }
 }
 
-/** The keys of an issuer. Throws for a public key that cannot be used. */
+/** The keys of an issuer. Throws for public keys and a JWKS file that cannot be used. */
 export const createIssuerKeys = (needs: Needs, issuer: Issuer): FindKeys => {
-  if ("publicKeys" in issuer) return staticKeys(issuer.publicKeys, issuer.issuer);
+  checkIssuerKeys(issuer);
+  if ("publicKeys" in issuer) {
+    const keys = publicKeysIn(issuer.publicKeys);
+    return () => keys;
+  }
   const isUri = "jwksUri" in issuer;
   const fetch = isUri ? fetchUri(issuer.jwksUri, needs.dispatcher) : fetchFile(issuer.jwksFile);
   return new FetchedKeys(needs, issuer.issuer, fetch, isUri ? uriPace : filePace).find;

@@ -11,6 +11,7 @@ import { managementAcl } from "./acl.ts";
 import type { Resolve } from "./authenticate.ts";
 import type { PolicySource } from "./file-source.ts";
 import { IdentityCache, type IdentityCacheOptions } from "./identity-cache.ts";
+import type { IssuerKey } from "./issuer-key.ts";
 import {
   type AlgorithmFamily,
   type Bound,
@@ -18,7 +19,7 @@ import {
   type Issuer,
   issuerFault,
 } from "./jwt-issuer.ts";
-import { createIssuerKeys, type FindKeys, type IssuerKey } from "./jwt-keys.ts";
+import { createIssuerKeys, type FindKeys } from "./jwt-keys.ts";
 import { jwtExpiryMs, jwtLeewaySeconds, refused } from "./principals.ts";
 
 const maxLifeSeconds = 86_400;

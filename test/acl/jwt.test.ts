@@ -246,6 +246,20 @@ test("a public key that is none is told by its issuer and setting", async () => 
   );
 });
 
+test("a JWKS file that is not there, or is none, is told at the start by issuer, name and reason", async () => {
+  using files = aclDirectory();
+  const file = path.join(files.directory, "jwks.json");
+  const told = async (words: string): Promise<void> =>
+    await assert.rejects(async () => await setUp({ ...keyless, jwksFile: file }), {
+      message: `${base.issuer}: ${file}: ${words}`,
+    });
+  await told("no such file or directory (ENOENT)");
+  for (const text of ["", "half a fi", "[]", '{"keys":1}']) {
+    writeFileSync(file, text);
+    await told("holds no JWKS, a JSON object with a list of keys");
+  }
+});
+
 test("whatever is made up of three parts is refused, with no other error", async () => {
   await using setting = await setUp(base);
   const part = fc.oneof(
