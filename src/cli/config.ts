@@ -1,5 +1,6 @@
 /** `serai config check` and `serai config print`: looks at settings without starting anything. */
 import { Command, Option } from "commander";
+import type { Sources } from "../config/layers.ts";
 import {
   ConfigError,
   type Loaded,
@@ -8,27 +9,38 @@ import {
   loadServerConfig,
 } from "../config/load.ts";
 import { printConfig } from "../config/print.ts";
+import { agentFiles, checkAclFiles, connectFiles, serverFiles } from "./config-files.ts";
 
 interface Options {
   readonly file?: string;
   readonly kind: "server" | "agent" | "connect";
 }
 
-const loaders = {
+type Load = (sources: Sources) => Loaded<unknown> | Promise<Loaded<unknown>>;
+
+const loaders: Readonly<Record<Options["kind"], Load>> = {
   server: loadServerConfig,
   agent: loadAgentConfig,
   connect: loadConnectConfig,
-} as const;
+};
 
-const load = ({ file, kind }: Options): Loaded<unknown> =>
-  loaders[kind]({ file, env: process.env });
+/** They look at the files that the settings name, too. */
+const checkers: Readonly<Record<Options["kind"], Load>> = {
+  server: async (sources) => {
+    const loaded = loadServerConfig(sources, serverFiles);
+    await checkAclFiles(loaded.config);
+    return loaded;
+  },
+  agent: (sources) => loadAgentConfig(sources, agentFiles),
+  connect: (sources) => loadConnectConfig(sources, connectFiles),
+};
 
 /** Mistakes and warnings go to stderr, so that what is printed can be piped to a file. */
 const withLoaded =
-  (then: (loaded: Loaded<unknown>) => string) =>
-  (options: Options): void => {
+  (load: Readonly<Record<Options["kind"], Load>>, then: (loaded: Loaded<unknown>) => string) =>
+  async ({ file, kind }: Options): Promise<void> => {
     try {
-      const loaded = load(options);
+      const loaded = await load[kind]({ file, env: process.env });
       for (const warning of loaded.warnings) process.stderr.write(`warning: ${warning}\n`);
       process.stdout.write(then(loaded));
     } catch (error) {
@@ -38,7 +50,11 @@ const withLoaded =
     }
   };
 
-const subcommand = (name: string, about: string, then: (loaded: Loaded<unknown>) => string) =>
+const subcommand = (
+  name: string,
+  about: string,
+  action: (options: Options) => Promise<void>,
+): Command =>
   new Command(name)
     .description(about)
     .option("-f, --file <path>", "settings file; without it, environment and defaults alone")
@@ -47,7 +63,7 @@ const subcommand = (name: string, about: string, then: (loaded: Loaded<unknown>)
         .choices(Object.keys(loaders))
         .default("server"),
     )
-    .action(withLoaded(then));
+    .action(action);
 
 export const configCommand = (): Command =>
   new Command("config")
@@ -55,14 +71,14 @@ export const configCommand = (): Command =>
     .addCommand(
       subcommand(
         "check",
-        "tell every mistake; exit 1 when there is one",
-        () => "settings are sound\n",
+        "tell every mistake, in the files that they name as well; exit 1 when there is one",
+        withLoaded(checkers, () => "settings are sound\n"),
       ),
     )
     .addCommand(
       subcommand(
         "print",
         "print what is in force and where it is from, secrets as ***",
-        printConfig,
+        withLoaded(loaders, printConfig),
       ),
     );

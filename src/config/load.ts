@@ -9,7 +9,7 @@ import { type ConnectConfig, connectDocument } from "./connect-schema.ts";
 import { type Layered, layersOf, type Sources, told } from "./layers.ts";
 import { type ServerConfig, serverDocument } from "./server-schema.ts";
 import type { Document, Rows } from "./settings.ts";
-import { soundParts } from "./sound.ts";
+import { type Check, said, soundParts } from "./sound.ts";
 import { readTree } from "./tree.ts";
 
 export interface Loaded<T> {
@@ -46,8 +46,11 @@ const faultMistake = (fault: string, layered: Layered): string => {
   return told(layered, fault.slice(0, colon), fault.slice(colon + 2));
 };
 
+/** Beside what the settings themselves say: what is wrong with the files that they name. */
+export type FileChecks<T> = readonly Check<[config: T]>[];
+
 /** Throws `ConfigError` with every mistake that can be told for certain. */
-const load = <T>(document: Document<T>, sources: Sources): Loaded<T> => {
+const load = <T>(document: Document<T>, sources: Sources, files: FileChecks<T>): Loaded<T> => {
   const tree = sources.file === undefined ? { value: {}, mistakes: [] } : readTree(sources.file);
   const layered = layersOf(document, tree.value, sources, (file) => readFileSync(file, "utf8"));
   const isUnread = (path: string): boolean =>
@@ -61,7 +64,9 @@ const load = <T>(document: Document<T>, sources: Sources): Loaded<T> => {
     ...tree.mistakes,
     ...layered.mistakes,
     ...issues.flatMap((issue) => issueMistakes(issue, layered)),
-    ...document.faults(sound).map((fault) => faultMistake(fault, layered)),
+    ...[...document.faults(sound), ...said(files, sound)].map((fault) =>
+      faultMistake(fault, layered),
+    ),
   ];
   if (mistakes.length > 0) throw new ConfigError([...new Set(mistakes)]);
   return {
@@ -72,11 +77,17 @@ const load = <T>(document: Document<T>, sources: Sources): Loaded<T> => {
   };
 };
 
-export const loadServerConfig = (sources: Sources): Loaded<ServerConfig> =>
-  load(serverDocument, sources);
+export const loadServerConfig = (
+  sources: Sources,
+  files: FileChecks<ServerConfig> = [],
+): Loaded<ServerConfig> => load(serverDocument, sources, files);
 
-export const loadAgentConfig = (sources: Sources): Loaded<AgentConfig> =>
-  load(agentDocument, sources);
+export const loadAgentConfig = (
+  sources: Sources,
+  files: FileChecks<AgentConfig> = [],
+): Loaded<AgentConfig> => load(agentDocument, sources, files);
 
-export const loadConnectConfig = (sources: Sources): Loaded<ConnectConfig> =>
-  load(connectDocument, sources);
+export const loadConnectConfig = (
+  sources: Sources,
+  files: FileChecks<ConnectConfig> = [],
+): Loaded<ConnectConfig> => load(connectDocument, sources, files);

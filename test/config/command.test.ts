@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import path from "node:path";
-import { test } from "node:test";
+import { after, test } from "node:test";
 
 const root = path.join(import.meta.dirname, "../..");
 const module = path.join(root, "src/cli/config.ts");
@@ -27,6 +29,72 @@ test("check tells every mistake on stderr and exits 1", () => {
   assert.equal(stdout, "");
   assert.match(stderr, /env SERAI_HTTP_LISTEN: must be HOST:PORT\n/);
   assert.match(stderr, /env SERAI_NAME: must be a name/);
+});
+
+const directory = mkdtempSync(path.join(tmpdir(), "serai-command-"));
+after(() => rmSync(directory, { recursive: true }));
+
+const told = (kind: string, settings: object): readonly string[] => {
+  const file = path.join(directory, "s.yaml");
+  writeFileSync(file, JSON.stringify(settings));
+  const { status, stderr } = config(["check", "--kind", kind, "--file", file]);
+  assert.equal(status, 1);
+  return stderr.replaceAll(`${directory}/`, "").trimEnd().split("\n");
+};
+
+const gone = "no such file or directory (ENOENT)";
+const pair = { cert_file: "/none.crt", key_file: "/none.key" };
+
+test("check looks at the files that a server's settings name, and tells all that it finds", () => {
+  writeFileSync(path.join(directory, "empty.pem"), "");
+  const empty = path.join(directory, "empty.pem");
+  const issuer = { issuer: "https://a", audiences: ["x"], bindings: [{ claim: "c", value: "v", management: true }] };
+  const settings = {
+    region: "",
+    tls: { ...pair, client_ca_file: empty },
+    tunnel: { client_ca_file: "/none.ca" },
+    reach: { ...pair, ca_file: empty },
+    nomad: { ca_file: "/not/read/by/embedded" },
+    acl: { jwt: { issuers: [{ ...issuer, jwks_file: "/none.json" }, { ...issuer, public_keys: ["x"] }] } },
+  };
+  assert.deepEqual(told("server", settings), [
+    "file s.yaml: region: must be a name of letters, digits, '.', '_' and '-', at most 128 characters",
+    `file s.yaml: tls.cert_file: /none.crt: ${gone}`,
+    "file s.yaml: tls.client_ca_file: empty.pem: holds no certificate in PEM",
+    `file s.yaml: tunnel.client_ca_file: /none.ca: ${gone}`,
+    `file s.yaml: reach.cert_file: /none.crt: ${gone}`,
+    "file s.yaml: reach.ca_file: empty.pem: holds no certificate in PEM",
+    `file s.yaml: acl.jwt.issuers.0: https://a: /none.json: ${gone}`,
+    "file s.yaml: acl.jwt.issuers.1: https://a: public_keys holds what is no public key in PEM",
+  ]);
+}); // biome-ignore format: a list
+
+test("check looks at tokens and policies, once the settings are sound", () => {
+  const policies = path.join(directory, "policies");
+  mkdirSync(policies);
+  writeFileSync(path.join(policies, "reader.hcl"), 'node { policy = "read" }');
+  const acl = { tokens_file: "/none.yaml", policies_dir: policies };
+  const lines = told("server", { acl });
+  assert.equal(lines.length, 2);
+  assert.match(lines[0] ?? "", /^policies\/reader\.hcl: /);
+  assert.equal(lines[1], "/none.yaml: cannot be read: ENOENT");
+});
+
+test("check looks at the files of agents and connectors", () => {
+  const gateway = { address: "https://gate.example", ca_file: "/none.ca", ...pair };
+  assert.deepEqual(told("agent", { gateway, tls: pair }), [
+    `file s.yaml: tls.cert_file: /none.crt: ${gone}`,
+    `file s.yaml: gateway.cert_file: /none.crt: ${gone}`,
+    `file s.yaml: gateway.ca_file: /none.ca: ${gone}`,
+  ]);
+  const agents = [{ node_id: "7d2d6b1e-63c9-4d5d-8f0b-2f6a1c9d3e55", ...pair }];
+  assert.deepEqual(
+    told("connect", { gateways: ["https://gate.example"], ca_file: "/none.ca", agents }),
+    [
+      `file s.yaml: ca_file: /none.ca: ${gone}`,
+      `file s.yaml: agents.0.cert_file: /none.crt: ${gone}`,
+    ],
+  );
 });
 
 test("a server's file checked as an agent's is refused", () => {
