@@ -57,6 +57,7 @@ export class MetadataBatcher {
   readonly #dirty = new Map<string, number>();
   /** Number of the newest answer written for a node, while older ones are under way. */
   readonly #written = new Map<string, number>();
+  /** In how many batches each node is whose answer there is still to come. */
   readonly #asking = new Map<string, number>();
   readonly #closing = new AbortController();
   #asked = 0;
@@ -67,8 +68,9 @@ export class MetadataBatcher {
     this.#options = { ...batcherDefaults, ...options };
   }
 
+  /** Nodes whose change is not in the registry yet: they wait for a batch, or for their answer in one. */
   get pending(): number {
-    return this.#dirty.size;
+    return new Set([...this.#dirty.keys(), ...this.#asking.keys()]).size;
   }
 
   /** A node's metadata changed, or may have. */
@@ -109,6 +111,7 @@ export class MetadataBatcher {
     const batch = [...this.#dirty].sort(([, one], [, other]) => other - one);
     this.#dirty.clear();
     if (batch.length === 0) return;
+    for (const [nodeId] of batch) this.#asking.set(nodeId, (this.#asking.get(nodeId) ?? 0) + 1);
     const queue = batch.values();
     let failures = 0;
     const worker = async (): Promise<void> => {
@@ -126,7 +129,6 @@ export class MetadataBatcher {
   /** False when the node has to be asked again. */
   async #apply(nodeId: string, since: number, signal: AbortSignal): Promise<boolean> {
     const number = ++this.#asked;
-    this.#asking.set(nodeId, (this.#asking.get(nodeId) ?? 0) + 1);
     try {
       const meta = await this.#askInTime(nodeId, signal);
       if ((this.#written.get(nodeId) ?? 0) > number) return true; // a newer answer came first

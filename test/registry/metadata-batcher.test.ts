@@ -136,6 +136,23 @@ test("an update while its node is being asked is asked for again in the next win
   assert.deepEqual(fleet.written.get("a"), { version: "2" });
 });
 
+test("a node is pending until its change is written, asked or not, and counts once", async () => {
+  const fleet = new Fleet({ concurrency: 1 });
+  for (const node of ["a", "b", "c"]) fleet.batcher.touch(node);
+  fleet.time.advance(10_000);
+  await fleet.asked(1); // the other two wait for their turn in the batch
+  assert.equal(fleet.batcher.pending, 3);
+  fleet.batcher.touch("a");
+  assert.equal(fleet.batcher.pending, 3);
+  fleet.answers = () => ({ ok: "1" });
+  fleet.questions[0]?.fail(new Error("connection refused"));
+  await until("the batch ended", () => fleet.batches.length === 1);
+  assert.equal(fleet.batcher.pending, 1);
+  fleet.time.advance(10_000);
+  await until("the second batch ended", () => fleet.batches.length === 2);
+  assert.equal(fleet.batcher.pending, 0);
+});
+
 test("a node that cannot be asked stays dirty until it can, and its delay counts from the first update", async () => {
   const fleet = new Fleet();
   fleet.answers = (nodeId) => (nodeId === "a" ? new Error("connection refused") : { ok: "1" });
