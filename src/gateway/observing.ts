@@ -104,6 +104,7 @@ export const readGauges = (metrics: Metrics, parts: Observed): void => {
   metrics.read("metadata_pending_nodes", () => embedded?.pendingMetadata);
   metrics.read("pending_stops", () => embedded?.pendingStops);
   metrics.read("audit_queue_bytes", () => audit.state.queuedBytes);
+  metrics.read("audit_stalled_seconds", () => audit.state.stalledMs / 1_000);
   metrics.read("audit_dropped_records", () => audit.state.dropped);
   metrics.read("log_queue_bytes", () => log.state.queuedBytes);
   metrics.read("log_dropped_lines", () => log.state.dropped);

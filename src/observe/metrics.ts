@@ -31,6 +31,7 @@ const readings = {
   pending_stops:             "Stops that wait for their nodes to come back",
   authz_cached_identities:   "Identities in the cache",
   audit_queue_bytes:         "Audit records waiting to be written",
+  audit_stalled_seconds:     "For how long none of the audit records that wait could be written",
   audit_dropped_records:     "Audit records lost since the start",
   log_queue_bytes:           "Log lines waiting to be written",
   log_dropped_lines:         "Log lines lost since the start",

@@ -2,8 +2,9 @@
  * Where lines go: a file or stdout, written in the background, in order, whole. A reader that stops, a full disk or a gone
  * pipe never blocks or ends the process: lines wait in a bounded queue, beyond it they are dropped and counted.
  */
-import { close, closeSync, constants, fstatSync, openSync, write, writeSync } from "node:fs";
+import { closeSync, write, writeSync } from "node:fs";
 import { Batches } from "./batches.ts";
+import { closeQuietly, errnoName, isFull, isOwnPipe, openOutput, stdoutFd } from "./output.ts";
 
 export interface SinkOptions {
   /** `stdout`, or a file that is opened for append and made when absent. */
@@ -13,13 +14,14 @@ export interface SinkOptions {
 
 export interface SinkState {
   readonly queuedBytes: number;
+  /** For how long nothing has got out of what waits; 0 when nothing waits. */
+  readonly stalledMs: number;
   /** Lines lost since the start. */
   readonly dropped: number;
   /** Why lines do not get out now; undefined when they do. */
   readonly failing: string | undefined;
 }
 
-const stdoutFd = 1;
 const defaultQueueBytes = 4 * 2 ** 20;
 const maxBatchBytes = 64 * 2 ** 10;
 /** PIPE_BUF: a pipe takes this much whole or not at all, so that log and audit can share stdout without mixing lines. */
@@ -29,36 +31,6 @@ const gatherMs = 50;
 const fullRetryMs = 20;
 const failedRetryMs = 500;
 const flushTries = 25;
-const openFlags =
-  constants.O_WRONLY | constants.O_APPEND | constants.O_NONBLOCK | constants.O_NOCTTY;
-
-/**
- * An own description of stdout, so that it can be non-blocking without making everyone else's so; the descriptor itself
- * where that cannot be had (a socket, another user's terminal).
- */
-const openStdout = (): number => {
-  try {
-    return openSync("/proc/self/fd/1", openFlags);
-  } catch {
-    return stdoutFd;
-  }
-};
-
-const openOutput = (output: string): number =>
-  output === "stdout" ? openStdout() : openSync(output, openFlags | constants.O_CREAT, 0o640);
-
-/** One of our own, which never makes a writer wait. */
-const isOwnPipe = (fd: number): boolean => fd !== stdoutFd && fstatSync(fd).isFIFO();
-
-const errnoName = (error: unknown): string =>
-  error instanceof Error && "code" in error ? String(error.code) : "unknown error";
-
-const isFull = (error: unknown): boolean => ["EAGAIN", "EBUSY"].includes(errnoName(error));
-
-const closeQuietly = (fd: number): void => {
-  if (fd !== stdoutFd) close(fd, () => undefined); // nothing is left to be told: all that mattered was written
-};
-
 const pause = new Int32Array(new SharedArrayBuffer(4));
 
 /** There is one stdout: who has a part of a long line out on its pipe is waited for by the others. */
@@ -75,6 +47,8 @@ export class Sink {
   #next: number | undefined;
   readonly #queue: Batches;
   #queuedBytes = 0;
+  /** When something last got out, or began to wait. */
+  #movedAtMs = 0;
   /** What is being written, or what is left of it. */
   #batch: Buffer | undefined;
   #gathering: NodeJS.Timeout | undefined;
@@ -98,7 +72,9 @@ export class Sink {
   }
 
   get state(): SinkState {
-    return { queuedBytes: this.#queuedBytes, dropped: this.#dropped, failing: this.#failing };
+    const queuedBytes = this.#queuedBytes;
+    const stalledMs = queuedBytes === 0 ? 0 : performance.now() - this.#movedAtMs;
+    return { queuedBytes, stalledMs, dropped: this.#dropped, failing: this.#failing };
   }
 
   /** One line, its end included; `urgent` ones wait for no others. Returns false when it was dropped. */
@@ -111,6 +87,7 @@ export class Sink {
       if (!this.#closed) this.#failing ??= "its queue is full";
       return false;
     }
+    if (this.#queuedBytes === 0) this.#movedAtMs = performance.now();
     this.#queuedBytes += bytes;
     this.#isUrgent ||= urgent;
     if (urgent) this.#hurry();
@@ -273,6 +250,7 @@ export class Sink {
       return false;
     }
     this.#failing = undefined;
+    this.#movedAtMs = performance.now();
     this.#queuedBytes -= written;
     this.#batch = written < batch.length ? batch.subarray(written) : undefined;
     if (this.#isOwnPipe && this.#output === "stdout") midLine = this.#batch && this;

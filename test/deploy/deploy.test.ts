@@ -226,6 +226,7 @@ test("every alert says what it means, and names metrics that the gateway exposes
     "index_lag_seconds",
     "circuit_open_nodes",
     "audit_queue_bytes",
+    "audit_stalled_seconds",
     "tls_certificate_expiry_timestamp_seconds",
   ] as const)
     metrics.read(reading, () => 0);

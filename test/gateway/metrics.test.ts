@@ -58,7 +58,7 @@ const named = [
   ["serai_index_allocs"], ["serai_index_nodes"], ["serai_index_lag_seconds"], ["serai_index_last_event_timestamp_seconds"], ["serai_index_resyncs_total", "reason"], ["serai_index_lookups_total", "result"],
   ["serai_index_stream_losses_total", "reason"], ["serai_index_list_duration_seconds_bucket", "le"], ["serai_index_list_failures_total"],
   ["serai_authz_decisions_total", "capability", "result"], ["serai_authz_cache_lookups_total", "result"], ["serai_live_reauthorizations_total", "result"],
-  ["serai_audit_events_total", "result"], ["serai_audit_queue_bytes"],
+  ["serai_audit_events_total", "result"], ["serai_audit_queue_bytes"], ["serai_audit_stalled_seconds"],
   ["serai_metadata_batches_total", "result"], ["serai_metadata_batch_size_bucket", "le"], ["serai_metadata_pending_nodes"], ["serai_pending_stops"], ["serai_metadata_apply_delay_seconds_bucket", "le"],
   ["serai_rate_limited_total", "limit"], ["serai_config_reloads_total", "result"], ["serai_config_last_reload_successful"], ["serai_config_last_reload_success_timestamp_seconds"],
   ["serai_tunnels", "state"], ["serai_tunnel_hellos_total", "result", "reason"], ["serai_tunnel_reconnects_total"], ["serai_tunnel_ends_total", "reason"],

@@ -66,6 +66,24 @@ test("a full disk is told, counted, and never throws", async () => {
   await sink.close(AbortSignal.abort());
 });
 
+test("one line that does not get out is stalled for as long as that lasts, and no longer", async () => {
+  using at = scratch();
+  const file = at.file("log");
+  symlinkSync("/dev/full", file);
+  const sink = new Sink({ output: file });
+  assert.equal(sink.state.stalledMs, 0);
+  sink.write("first\n", true);
+  await until(() => sink.state.failing === "ENOSPC", "the failure");
+  const { stalledMs } = sink.state;
+  assert.ok(stalledMs > 0);
+  sink.write("second\n", true);
+  await until(() => sink.state.stalledMs > stalledMs + 500, "another try");
+  rmSync(file);
+  sink.reopen();
+  await until(() => sink.state.stalledMs === 0, "all is out");
+  await sink.close(soon());
+});
+
 test("an output on a full disk that is put elsewhere and opened again is written there, each line whole", async () => {
   using at = scratch();
   const file = at.file("log");
