@@ -6,6 +6,7 @@ import { readdir, readFile, stat } from "node:fs/promises";
 import path from "node:path";
 import { errnoOf } from "../errors.ts";
 import { stringifyJson } from "../lib/json.ts";
+import { fileReason } from "../lib/text-file.ts";
 import { Policies, policyHash, policyNamePattern, type StoredPolicy } from "./policies.ts";
 import { maxPolicyBytes, parsePolicyText, readDocument } from "./policy-text.ts";
 import { readTokenFile, type TokenFile } from "./token-file.ts";
@@ -40,9 +41,6 @@ const maxPolicyFiles = 10_000;
 /** `.hcl` is where Nomad's own policies lie: left out without a word, one that denies would not. */
 const extension = /\.(?:yaml|yml|json|hcl)$/;
 
-const why = (error: unknown): string =>
-  errnoOf(error) ?? (error instanceof Error ? error.message : "unknown failure");
-
 /** Reads a file unless it is too large; faults are added, not thrown. */
 const read = async (
   file: string,
@@ -54,7 +52,7 @@ const read = async (
     if (size > maxBytes) faults.push(`${file}: is larger than ${maxBytes} bytes`);
     else return { text: await readFile(file, "utf8"), index: Math.max(1, Math.floor(mtimeMs)) };
   } catch (error) {
-    faults.push(`${file}: cannot be read: ${why(error)}`);
+    faults.push(`${file}: ${fileReason(error)}`);
   }
   return undefined;
 };
@@ -93,7 +91,7 @@ const policyFiles = async (directory: string, faults: string[]): Promise<readonl
       return names.sort().map((name) => path.join(directory, name));
     faults.push(`${directory}: holds more than ${maxPolicyFiles} policies`);
   } catch (error) {
-    faults.push(`${directory}: cannot be read: ${why(error)}`);
+    faults.push(`${directory}: ${fileReason(error)}`);
   }
   return [];
 };
@@ -142,7 +140,7 @@ const stampOf = async (file: string): Promise<string> => {
     const { mtimeNs, size, ino } = await stat(file, { bigint: true });
     return `${file} ${mtimeNs} ${size} ${ino}`;
   } catch (error) {
-    return `${file} ${why(error)}`;
+    return `${file} ${errnoOf(error) ?? String(error)}`;
   }
 };
 

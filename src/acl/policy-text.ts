@@ -3,6 +3,7 @@
  * keys given twice are refused, where Nomad's parser would merge them.
  */
 import { parseDocument } from "yaml";
+import { firstLine } from "../lib/first-line.ts";
 import { isJsonObject, type Json, parseJson } from "../lib/json.ts";
 import { type ParsedPolicy, type PolicyMode, parsePolicy } from "./policy.ts";
 
@@ -41,8 +42,6 @@ const keysOfText = (text: string): number => {
   for (const [, colon] of text.matchAll(/"(?:[^"\\]|\\.)*"(\s*:)?/g)) if (colon) keys++;
   return keys;
 };
-
-const firstLine = (text: string): string => text.split("\n", 1)[0] ?? "";
 
 export type ReadDocument =
   | { readonly ok: true; readonly value: Json }

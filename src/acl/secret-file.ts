@@ -16,6 +16,7 @@ import {
 import path from "node:path";
 import { isSeq, parseDocument } from "yaml";
 import { errnoOf } from "../errors.ts";
+import { firstLine } from "../lib/first-line.ts";
 import { readText } from "../lib/text-file.ts";
 
 const fileMode = 0o600;
@@ -115,8 +116,7 @@ export const appendEntry = (
   try {
     const text = readIfThere(file) ?? "";
     const document = parseDocument(text);
-    if (document.errors[0])
-      throw new Error(`${file}: ${document.errors[0].message.split("\n")[0]}`);
+    if (document.errors[0]) throw new Error(`${file}: ${firstLine(document.errors[0].message)}`);
     const list = document.get(key);
     if (list !== undefined && list !== null && !isSeq(list))
       throw new Error(`${file}: ${key} is not a list`);

@@ -1,6 +1,7 @@
 /** A YAML (or JSON) file as a plain tree. What YAML itself finds wrong is told with its line. */
 import { readFileSync } from "node:fs";
 import { isMap, parseDocument } from "yaml";
+import { firstLine } from "../lib/first-line.ts";
 import { fileReason } from "../lib/text-file.ts";
 
 const maxFileBytes = 4 * 2 ** 20;
@@ -26,9 +27,7 @@ const parse = (file: string, content: string): ReadTree => {
   if (document.errors.length > 0)
     return {
       value: {},
-      mistakes: document.errors.map(
-        (error) => `file ${file}: ${error.message.split("\n")[0]?.replace(/:$/, "") ?? ""}`,
-      ),
+      mistakes: document.errors.map((error) => `file ${file}: ${firstLine(error.message)}`),
     };
   if (document.contents === null) return { value: {}, mistakes: [] };
   if (!isMap(document.contents))

@@ -150,7 +150,7 @@ test("the same token twice is a fault, and so is a file that is not there", asyn
   files.tokens([entry, entry]);
   await assert.rejects(open(files), /tokens\[1\]\.AccessorID: is given more than once/);
   files.remove("tokens.json");
-  await assert.rejects(open(files), /tokens\.json: cannot be read: ENOENT/);
+  await assert.rejects(open(files), /tokens\.json: no such file or directory \(ENOENT\)/);
 });
 
 test("a bad reload is reported and leaves everything as it was; a good one tells its listeners", async () => {

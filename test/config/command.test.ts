@@ -77,7 +77,14 @@ test("check looks at tokens and policies, once the settings are sound", () => {
   const lines = told("server", { acl });
   assert.equal(lines.length, 2);
   assert.match(lines[0] ?? "", /^policies\/reader\.hcl: /);
-  assert.equal(lines[1], "/none.yaml: cannot be read: ENOENT");
+  assert.equal(lines[1], `/none.yaml: ${gone}`);
+});
+
+test("what is no YAML is told by its line, in one that ends there", () => {
+  const broken = path.join(directory, "broken.yaml");
+  writeFileSync(broken, "tokens: [\n");
+  const words = /^broken\.yaml: Flow sequence .* at line 2, column 1$/;
+  assert.match(told("server", { acl: { tokens_file: broken } }).join(), words);
 });
 
 test("check looks at the files of agents and connectors", () => {

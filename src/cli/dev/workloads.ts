@@ -5,6 +5,7 @@ import type { z } from "zod";
 import { agentDocument } from "../../config/agent-schema.ts";
 import { ConfigError } from "../../config/load.ts";
 import { errnoOf } from "../../errors.ts";
+import { firstLine } from "../../lib/first-line.ts";
 
 interface Entry {
   /** In the file, from 1. */
@@ -30,8 +31,7 @@ const readList = (file: string): readonly unknown[] => {
   }
   const document = parseDocument(text, { prettyErrors: true, uniqueKeys: true });
   const [mistake] = document.errors;
-  if (mistake !== undefined)
-    throw new ConfigError([`${file}: ${mistake.message.split("\n")[0]?.replace(/:$/, "")}`]);
+  if (mistake !== undefined) throw new ConfigError([`${file}: ${firstLine(mistake.message)}`]);
   const list: unknown = document.toJS({ maxAliasCount: 100 });
   if (!Array.isArray(list)) throw new ConfigError([`${file}: must be a list of workloads`]);
   return list;
