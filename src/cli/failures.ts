@@ -1,5 +1,4 @@
 /** What went wrong at start, in one line for people. */
-import { ConfigError } from "../config/load.ts";
 import { errnoOf } from "../errors.ts";
 import { fileWords } from "../lib/text-file.ts";
 
@@ -28,7 +27,6 @@ const ofFile = (error: Error): string | undefined => {
 
 /** One line, or several for a file with several mistakes. */
 export const toWords = (error: unknown): string => {
-  if (error instanceof ConfigError) return error.mistakes.join("\n");
   if (!(error instanceof Error)) return String(error);
   return ofAddress(error) ?? ofFile(error) ?? error.message;
 };

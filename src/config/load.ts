@@ -20,12 +20,12 @@ export interface Loaded<T> {
   readonly warnings: readonly string[];
 }
 
-/** Every mistake, one a line. */
+/** Every mistake, one a line, after the warnings that may say how one of them came about. */
 export class ConfigError extends Error {
   readonly mistakes: readonly string[];
 
-  constructor(mistakes: readonly string[]) {
-    super(mistakes.join("\n"));
+  constructor(mistakes: readonly string[], warnings: readonly string[] = []) {
+    super([...warnings.map((words) => `warning: ${words}`), ...mistakes].join("\n"));
     this.name = "ConfigError";
     this.mistakes = mistakes;
   }
@@ -68,7 +68,7 @@ const load = <T>(document: Document<T>, sources: Sources, files: FileChecks<T>):
       faultMistake(fault, layered),
     ),
   ];
-  if (mistakes.length > 0) throw new ConfigError([...new Set(mistakes)]);
+  if (mistakes.length > 0) throw new ConfigError([...new Set(mistakes)], layered.warnings);
   return {
     config: sound,
     rows: document.root.rows,

@@ -100,6 +100,22 @@ test("a mistake in a flag is told by the flag, with the setting that it is", asy
   }
 });
 
+test("a variable with a slip of the pen is told beside what is missing without it", async () => {
+  const env = { SERAI_CONNECT_GATEWAY: "https://gate.example" };
+  const words = "env SERAI_CONNECT_GATEWAY: sets nothing that connect knows";
+  for (const [argv, prefix] of [
+    [["connect"], "serai: "],
+    [["config", "check", "--kind", "connect"], ""],
+  ] as const) {
+    const started = serai(argv, { env });
+    assert.equal((await started.ended).code, 1);
+    assert.deepEqual(started.stderr().split("\n").slice(0, 2), [
+      `${prefix}warning: ${words}`,
+      `${prefix}gateways: is required`,
+    ]);
+  }
+});
+
 test("settings, and a secret's file, that are a directory are told so", async () => {
   using directory = temporaryDirectory();
   const started = serai(["config", "check", "--file", directory.path], {
