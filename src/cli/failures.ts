@@ -20,6 +20,17 @@ const ofAddress = (error: Error): string | undefined => {
   return address === undefined || words === undefined ? undefined : `${address} ${words}`;
 };
 
+const nameWords: Readonly<Record<string, string>> = {
+  ENOTFOUND: "is no name that leads to an address; correct it, or write an address of this machine",
+  EAI_AGAIN:
+    "cannot be looked up now; look at this machine's DNS, or write an address of this machine",
+};
+
+const ofName = (error: Error): string | undefined => {
+  const words = nameWords[errnoOf(error) ?? ""];
+  return words === undefined || !("hostname" in error) ? undefined : `${error.hostname} ${words}`;
+};
+
 const ofFile = (error: Error): string | undefined => {
   const words = fileWords(error);
   return words === undefined || !("path" in error) ? undefined : `${String(error.path)}: ${words}`;
@@ -28,5 +39,5 @@ const ofFile = (error: Error): string | undefined => {
 /** One line, or several for a file with several mistakes. */
 export const toWords = (error: unknown): string => {
   if (!(error instanceof Error)) return String(error);
-  return ofAddress(error) ?? ofFile(error) ?? error.message;
+  return ofAddress(error) ?? ofName(error) ?? ofFile(error) ?? error.message;
 };

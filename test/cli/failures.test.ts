@@ -23,6 +23,12 @@ test("a port that this user may not use is told as one", () => {
   );
 });
 
+test("a name to listen on that leads nowhere is told as one", () => {
+  const looked = { syscall: "getaddrinfo", hostname: "gate.exmaple" };
+  assert.match(toWords(systemError("ENOTFOUND", looked)), /^gate\.exmaple is no name that leads/);
+  assert.match(toWords(systemError("EAI_AGAIN", looked)), /^gate\.exmaple cannot be looked up now/);
+});
+
 for (const [command, ...flags] of [
   ["server", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"],
   ["agent", "--listen", "127.0.0.1:0"],
