@@ -90,6 +90,7 @@ const arriveMs = 2_000;
 /** SIGTERM. */
 export const drain = async ({
   config,
+  log,
   draining,
   door,
   ledger,
@@ -98,6 +99,7 @@ export const drain = async ({
 }: Running): Promise<void> => {
   const { drainDelayMs, drainMs } = config.timeouts;
   draining.is = true;
+  log.info({ drainDelayMs, drainMs }, "told to stop: not ready, requests are still taken");
   await wait(drainDelayMs);
   draining.isClosing = true;
   home.embedded?.release();

@@ -244,6 +244,8 @@ test("during the delay for balancers requests are still answered, and connection
   const scene = await openScene(home, { timeouts: { drain_delay: "3s", drain: "1s" } });
   const { gateway } = scene;
   gateway.kill("SIGTERM");
+  const told = await gateway.logged("told to stop: not ready, requests are still taken");
+  assert.deepEqual([told["drainDelayMs"], told["drainMs"]], [3_000, 1_000]);
   await until(
     "not ready",
     async () => (await fetch(`${gateway.adminUrl}/readyz`)).status === 503,
