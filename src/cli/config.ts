@@ -13,6 +13,7 @@ import { agentFiles, checkAclFiles, connectFiles, serverFiles } from "./config-f
 
 interface Options {
   readonly file?: string;
+  readonly config?: string;
   readonly kind: "server" | "agent" | "connect";
 }
 
@@ -38,7 +39,7 @@ const checkers: Readonly<Record<Options["kind"], Load>> = {
 /** Mistakes and warnings go to stderr, so that what is printed can be piped to a file. */
 const withLoaded =
   (load: Readonly<Record<Options["kind"], Load>>, then: (loaded: Loaded<unknown>) => string) =>
-  async ({ file, kind }: Options): Promise<void> => {
+  async ({ config, file = config, kind }: Options): Promise<void> => {
     try {
       const loaded = await load[kind]({ file, env: process.env });
       for (const warning of loaded.warnings) process.stderr.write(`warning: ${warning}\n`);
@@ -59,6 +60,9 @@ const subcommand = (
     .description(about)
     .option("-f, --file <path>", "settings file; without it, environment and defaults alone")
     .addOption(
+      new Option("--config <path>", "the same, as the commands that run call it").conflicts("file"),
+    )
+    .addOption(
       new Option("-k, --kind <kind>", "whose settings")
         .choices(Object.keys(loaders))
         .default("server"),
@@ -71,7 +75,7 @@ export const configCommand = (): Command =>
     .addCommand(
       subcommand(
         "check",
-        "tell every mistake, in the files that they name as well; exit 1 when there is one",
+        "tell every mistake, those in files that settings name too; exit 1 when there is one",
         withLoaded(checkers, () => "settings are sound\n"),
       ),
     )

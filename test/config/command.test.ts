@@ -20,6 +20,17 @@ test("check says that a sound file is sound", () => {
   assert.deepEqual([status, stdout], [0, "settings are sound\n"]);
 });
 
+test("the file may be given as the commands that run are given it", () => {
+  for (const name of ["--file", "-f", "--config"])
+    assert.equal(config(["print", name, "config/serai.example.yaml"]).status, 0, name);
+  const { status, stderr } = config(["check", "--config", "a.yaml", "--file", "b.yaml"]);
+  assert.equal(status, 1);
+  assert.match(
+    stderr,
+    /^error: option '--config <path>' cannot be used with option '-f, --file <path>'\n$/,
+  );
+});
+
 test("check tells every mistake on stderr and exits 1", () => {
   const { status, stdout, stderr } = config(["check"], {
     SERAI_HTTP_LISTEN: "x",
