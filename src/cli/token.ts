@@ -11,9 +11,12 @@ import { parseGoDurationMs } from "../lib/go.ts";
 import { readPrivateKey } from "../lib/pem-files.ts";
 import { toWords } from "./failures.ts";
 
-const collect = (value: string, before: readonly string[]): readonly string[] => [...before, value];
+const collect = (value: string, before: readonly string[] = []): readonly string[] => [
+  ...before,
+  value,
+];
 
-const policyName = (value: string, before: readonly string[]): readonly string[] => {
+const policyName = (value: string, before?: readonly string[]): readonly string[] => {
   if (!policyNamePattern.test(value))
     throw new InvalidArgumentError("a policy's name is 1 to 128 letters, digits and hyphens.");
   return collect(value, before);
@@ -53,8 +56,8 @@ const orFail =
 
 interface CreateOptions {
   readonly type: "client" | "management";
-  readonly policy: readonly string[];
-  readonly name: string;
+  readonly policy?: readonly string[];
+  readonly name?: string;
   readonly ttl?: number;
   readonly file: string;
 }
@@ -62,7 +65,7 @@ interface CreateOptions {
 const expiry = (nowMs: number, ttlMs: number | undefined): number | undefined =>
   ttlMs === undefined ? undefined : nowMs + ttlMs;
 
-const create = ({ type, policy, name, ttl, file }: CreateOptions): void => {
+const create = ({ type, policy = [], name = "", ttl, file }: CreateOptions): void => {
   if (type === "client" && policy.length === 0)
     throw new Error("a client token needs at least one --policy");
   if (type === "management" && policy.length > 0)
@@ -88,8 +91,8 @@ const createCommand = (): Command => {
         .choices(["client", "management"])
         .default("client"),
     )
-    .option("--policy <name>", "a policy it holds (may be repeated)", policyName, [])
-    .option("--name <text>", "a name for people", "")
+    .option("--policy <name>", "a policy it holds (may be repeated)", policyName)
+    .option("--name <text>", "a name for people")
     .option("--ttl <duration>", "how long it lives, such as 12h; for good when absent", duration)
     .requiredOption("--file <file>", "the tokens file to add it to");
   return command.action(orFail(command, create));
@@ -128,7 +131,7 @@ interface JwtOptions {
   readonly audience: string;
   readonly subject: string;
   readonly ttl: number;
-  readonly claim: readonly string[];
+  readonly claim?: readonly string[];
 }
 
 const ecAlgorithms: Readonly<Record<string, Algorithm>> = {
@@ -174,7 +177,7 @@ const sign = async ({
   audience,
   subject,
   ttl,
-  claim,
+  claim = [],
 }: JwtOptions): Promise<void> => {
   const { default: jwt } = await import("jsonwebtoken");
   const key = readPrivateKey(file);
@@ -200,15 +203,18 @@ const jwtCommand = (): Command => {
         algorithms,
       ),
     )
-    .requiredOption("--issuer <issuer>", "iss")
-    .requiredOption("--audience <audience>", "aud")
-    .requiredOption("--subject <subject>", "sub")
+    .requiredOption(
+      "--issuer <issuer>",
+      "claim `iss`: the issuer, as the gateway's settings name it",
+    )
+    .requiredOption("--audience <audience>", "claim `aud`: one of its audiences")
+    .requiredOption("--subject <subject>", "claim `sub`: whom it is for")
     .addOption(
       new Option("--ttl <duration>", "how long it lives; the gateway accepts a day at most")
         .argParser(duration)
         .default(3_600_000, "1h"),
     )
-    .option("--claim <name=value>", "another claim (may be repeated)", collect, []);
+    .option("--claim <name=value>", "another claim (may be repeated)", collect);
   return command.action(orFail(command, sign));
 };
 

@@ -162,4 +162,8 @@ for (const [first, other, words] of [
 test("the help shows defaults as they would be written", async () => {
   const { stdout } = await run("jwt", "--help");
   assert.match(stdout, /--ttl <duration>[^-]*\(default:\s1h\)/);
+  for (const command of ["create", "join", "jwt"]) {
+    const help = (await run(command, "--help")).stdout;
+    assert.doesNotMatch(help, /default:\s*(?:\[\]|"")/, command);
+  }
 });
