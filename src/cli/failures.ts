@@ -1,4 +1,6 @@
 /** What went wrong at start, in one line for people. */
+import { accessSync, constants, existsSync } from "node:fs";
+import path from "node:path";
 import { errnoOf } from "../errors.ts";
 import { fileWords } from "../lib/text-file.ts";
 
@@ -31,9 +33,26 @@ const ofName = (error: Error): string | undefined => {
   return words === undefined || !("hostname" in error) ? undefined : `${error.hostname} ${words}`;
 };
 
-const ofFile = (error: Error): string | undefined => {
+/** Of a directory that cannot be made below one that may only be read, Node says that it is missing: the one above says why. */
+const causeOf = (error: Error): unknown => {
+  const isMade = "syscall" in error && error.syscall === "mkdir" && "path" in error;
+  if (!isMade || errnoOf(error) !== "ENOENT") return error;
+  let above = path.resolve(String(error.path));
+  while (!existsSync(above)) above = path.dirname(above);
+  try {
+    accessSync(above, constants.W_OK);
+    return error;
+  } catch (cause) {
+    return cause;
+  }
+};
+
+const ofFile = (failed: Error): string | undefined => {
+  const error = causeOf(failed);
   const words = fileWords(error);
-  return words === undefined || !("path" in error) ? undefined : `${String(error.path)}: ${words}`;
+  return words === undefined || !(error instanceof Error && "path" in error)
+    ? undefined
+    : `${String(error.path)}: ${words}`;
 };
 
 /** One line, or several for a file with several mistakes. */

@@ -1,11 +1,12 @@
 /** What keeps serai from starting is told by what it is about: a file is no address. */
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import path from "node:path";
 import { test } from "node:test";
 import { toWords } from "../../src/cli/failures.ts";
 import { until } from "../support/processes.ts";
-import { serai, temporaryDirectory } from "./support.ts";
+import { program, run, serai, temporaryDirectory } from "./support.ts";
 
 const systemError = (code: string, more: object): Error =>
   Object.assign(new Error(`${code}: as the system says it`), { code, ...more });
@@ -45,6 +46,22 @@ for (const [command, ...flags] of [
       /^serai: \S+\/file\/data\S*: a part of this path is no directory \(ENOTDIR\)$/m,
     );
   });
+
+const canMount = spawnSync("unshare", ["-rm", "true"]).status === 0;
+
+test("a data directory below one that may only be read is not told as missing", {
+  skip: canMount ? false : "unshare -rm does not work here",
+}, async () => {
+  using directory = temporaryDirectory();
+  const script = `mount -t tmpfs -o ro tmpfs "${directory.path}" && cd "${directory.path}" && exec "$@"`;
+  const argv = [process.execPath, program, "agent", "--listen", "127.0.0.1:0"];
+  const started = run("unshare", ["-rm", "sh", "-c", script, "sh", ...argv]);
+  assert.equal((await started.ended).code, 1);
+  assert.equal(
+    started.stderr().split("\n").at(-2),
+    `serai: ${directory.path}: lies on a file system that may only be read; name another (EROFS)`,
+  );
+});
 
 for (const [name, file, words] of [
   [
