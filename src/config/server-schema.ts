@@ -187,7 +187,8 @@ const warnings: readonly Rule[] = [
   (config) =>
     !isNomad(config) &&
     config.acl.joinTokensFile === undefined &&
-    "acl.join_tokens_file is not set: no agent can join",
+    config.tunnel.clientCaFile === undefined &&
+    "neither acl.join_tokens_file nor tunnel.client_ca_file is set: no agent can join",
 ];
 
 export const serverDocument: Document<ServerConfig> = {

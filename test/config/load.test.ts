@@ -234,6 +234,17 @@ test("ACLs off behind a public listener are warned of", () => {
   assert.match(loadServerConfig({ env }).warnings.join("\n"), /whoever reaches http.listen/);
 });
 
+test("that no agent can join is warned of where neither tokens nor certificates let one", () => {
+  const words = "no agent can join";
+  assert.match(loadServerConfig({ env: {} }).warnings.join("\n"), new RegExp(words));
+  const pair = { SERAI_TLS_CERT_FILE: "a", SERAI_TLS_KEY_FILE: "b" };
+  for (const env of [
+    { SERAI_ACL_JOIN_TOKENS_FILE: "j" },
+    { ...pair, SERAI_TUNNEL_CLIENT_CA_FILE: "c" },
+  ])
+    assert.ok(!loadServerConfig({ env }).warnings.join().includes(words), JSON.stringify(env));
+});
+
 test("no two settings share a variable, a secret's file included", () => {
   for (const { prefix, root } of [serverDocument, agentDocument]) {
     const names = settingsOf(prefix, root.rows).flatMap(({ row, variable }) => [
