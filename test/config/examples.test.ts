@@ -74,3 +74,16 @@ test("the generated documentation is fresh", () => {
   const { status, stderr } = run("scripts/docs.ts", "--check");
   assert.equal(status, 0, stderr);
 });
+
+test("the files of a first set-up in docs/operating.md load as they are", () => {
+  const docs = readFileSync(path.join(root, "docs/operating.md"), "utf8");
+  const blocks = [...docs.matchAll(/^```yaml\n([\s\S]*?)^```$/gm)].map(([, text = ""]) => text);
+  const token = path.join(directory, "join.token");
+  writeFileSync(token, "0123456789abcdef");
+  for (const [at, load] of [loadServerConfig, loadAgentConfig].entries()) {
+    const file = path.join(directory, `first-${at}.yaml`);
+    writeFileSync(file, (blocks[at] ?? "").replace("join.token", token));
+    assert.deepEqual(load({ file, env: {} }).warnings, []);
+  }
+  assert.equal(blocks.length, 2);
+});
