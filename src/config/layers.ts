@@ -20,6 +20,7 @@ export interface GivenFlag {
 export interface Layered {
   readonly value: Tree;
   readonly file: string | undefined;
+  readonly flags: NonNullable<Sources["flags"]>;
   /** Setting -> `env SERAI_X`, `--listen (http.listen)`. What is missing here came from the file. */
   readonly origins: ReadonlyMap<string, string>;
   /** Settings whose value could not be had. */
@@ -214,6 +215,7 @@ export const layersOf = (
   return {
     value: laying.tree,
     file: sources.file,
+    flags: sources.flags ?? {},
     origins: laying.origins,
     doubtful: laying.doubtful,
     mistakes: [...laying.mistakes, ...strayFlags(sources, settings)],
@@ -221,10 +223,12 @@ export const layersOf = (
   };
 };
 
-/** One mistake with its origin: `file serai.yaml: http.listen: ...`, or `env SERAI_HTTP_LISTEN: ...`. */
+/** One mistake with its origin: `file serai.yaml: http.listen: ...`, or `env SERAI_HTTP_LISTEN: ...`; without a file, with the flag that mends it. */
 export const told = (layered: Layered, path: string, words: string): string => {
   const origin = layered.origins.get(path);
   if (origin !== undefined) return `${origin}${words}`;
+  const flag = layered.flags[path];
+  if (layered.file === undefined && flag) return `${flag.name} (${path}): ${words}`;
   const file = layered.file === undefined ? "" : `file ${layered.file}: `;
   return path === "" ? `${file}${words}` : `${file}${path}: ${words}`;
 };

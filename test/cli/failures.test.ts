@@ -107,6 +107,10 @@ test("server: join tokens that are not there are told of; they may come later", 
 test("a mistake in a flag is told by the flag, with the setting that it is", async () => {
   for (const [flags, told] of [
     [["server", "--listen", "4646"], "--listen (http.listen): must be HOST:PORT"],
+    [
+      ["server", "--registry", "nomad"],
+      "--nomad-address (nomad.addresses): must name at least one server when registry is nomad",
+    ],
     [["agent", "--listen", "x"], "--listen (listen): must be HOST:PORT"],
     [
       ["server", "--nomad-token-file", "/nowhere"],
