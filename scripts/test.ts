@@ -4,6 +4,7 @@
  */
 import { spawn } from "node:child_process";
 import { globSync } from "node:fs";
+import { availableParallelism } from "node:os";
 import path from "node:path";
 import { parseArgs } from "node:util";
 import { bringTools } from "./tools.ts";
@@ -15,8 +16,8 @@ const { values: flags, positionals: named } = parseArgs({
   options: { "one-at-a-time": { type: "boolean", default: false } },
   allowPositionals: true,
 });
-/** Most of a file's time is waiting. */
-const concurrency = flags["one-at-a-time"] ? 1 : 3;
+/** Most of a file's time is waiting: two a core. */
+const concurrency = flags["one-at-a-time"] ? 1 : 2 * availableParallelism();
 /** Begun first: it takes the longest, and nobody waits for it at the end. */
 const longest = path.join("test", "package");
 const files = globSync(named.length > 0 ? named : ["test/**/*.test.ts"]).sort(
