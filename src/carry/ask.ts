@@ -5,9 +5,8 @@
 import { errnoOf, GatewayError, toGatewayError } from "../errors.ts";
 import { Deadlines, type Due } from "../lib/deadlines.ts";
 import type { Reach } from "../ports.ts";
-import type { Receiver } from "../upstream/connection.ts";
 import { type Head, type Headers, InvalidAnswer } from "../upstream/head.ts";
-import type { Asked } from "../upstream/pool.ts";
+import type { Asked, Asker } from "../upstream/pool.ts";
 import type { AgentRequest } from "./request.ts";
 import { brokenOff } from "./ways.ts";
 
@@ -38,6 +37,8 @@ export interface Terms {
   readonly signal: AbortSignal;
   /** Milliseconds until the head (or the whole of a collected answer); undefined: as long as it takes. */
   readonly deadlineMs: number | undefined;
+  /** `sending`: it waits for one of the node's connections as long as it takes, and the deadline begins behind that. */
+  readonly deadlineFrom?: "asking" | "sending";
   /** Milliseconds the agent may be silent inside a body; 0: as long as it likes. */
   readonly silenceMs: number;
 }
@@ -55,7 +56,7 @@ const seconds = (ms: number): string => `${ms / 1000} s`;
 /** Of the whole process, as its timers are. */
 const deadlines = new Deadlines();
 
-class Asking implements Receiver, Flow, Due {
+class Asking implements Asker, Flow, Due {
   readonly #request: AgentRequest;
   readonly #terms: Terms;
   readonly #listener: Listener;
@@ -87,13 +88,13 @@ class Asking implements Receiver, Flow, Due {
   }
 
   start(): void {
-    const { signal, deadlineMs } = this.#terms;
+    const { signal, deadlineMs, deadlineFrom = "asking" } = this.#terms;
     if (signal.aborted) {
       this.handleEvent();
       return;
     }
     signal.addEventListener("abort", this);
-    if (deadlineMs !== undefined) deadlines.set(this, deadlineMs);
+    if (deadlineFrom === "asking" && deadlineMs !== undefined) deadlines.set(this, deadlineMs);
     this.#dispatch();
   }
 
@@ -191,6 +192,13 @@ class Asking implements Receiver, Flow, Due {
   }
 
   /* ---- the connection's calls, in their order ---- */
+
+  sent(): void {
+    const { deadlineMs, deadlineFrom } = this.#terms;
+    if (deadlineFrom !== "sending" || deadlineMs === undefined) return;
+    deadlines.clear(this, deadlineMs); // of what was lost, and is sent once more
+    deadlines.set(this, deadlineMs);
+  }
 
   started(): void {
     if (this.#state === "asked") this.#state = "heard";

@@ -25,6 +25,12 @@ export interface Request {
   readonly body: string | undefined;
 }
 
+/** Who asks. */
+export interface Asker extends Receiver {
+  /** The request is on its way: it waits for a connection no more. */
+  sent?(): void;
+}
+
 /** One request, while it waits and while it is answered. */
 export interface Asked {
   /** After the receiver's `data` returned false. */
@@ -39,8 +45,10 @@ export interface PoolStats {
 }
 
 export interface Pool {
-  request(request: Request, receiver: Receiver): Asked;
+  request(request: Request, asker: Asker): Asked;
   readonly stats: PoolStats;
+  /** Requests wait for others to be over: there are as many connections as there may be. */
+  readonly isShort: boolean;
   /** Ends the connections that nobody uses: where one was dead, they may be. What is asked next goes over one that is alive. */
   endIdle(): void;
   /** Takes no more; what was asked for is answered. */
@@ -89,11 +97,11 @@ export const requestText = (
 
 class Ticket implements Asked {
   #text: string;
-  readonly receiver: Receiver;
+  readonly receiver: Asker;
   readonly #leave: (ticket: Ticket) => void;
   connection: Connection | undefined;
 
-  constructor(text: string, receiver: Receiver, leave: (ticket: Ticket) => void) {
+  constructor(text: string, receiver: Asker, leave: (ticket: Ticket) => void) {
     this.#text = text;
     this.receiver = receiver;
     this.#leave = leave;
@@ -146,6 +154,7 @@ export const createPool = (open: Open, host: string, options: PoolOptions): Pool
   const run = (ticket: Ticket, connection: Connection): void => {
     running.add(connection);
     ticket.connection = connection;
+    ticket.receiver.sent?.();
     connection.send(ticket.takeText(), ticket.receiver);
   };
 
@@ -193,8 +202,8 @@ export const createPool = (open: Open, host: string, options: PoolOptions): Pool
 
   return {
     endIdle,
-    request(request, receiver) {
-      const ticket = new Ticket(requestText(host, request), receiver, leave);
+    request(request, asker) {
+      const ticket = new Ticket(requestText(host, request), asker, leave);
       const connection = idle.pop(); // none is idle while others wait
       if (connection !== undefined) {
         run(ticket, connection);
@@ -206,6 +215,9 @@ export const createPool = (open: Open, host: string, options: PoolOptions): Pool
     },
     get stats() {
       return { running: running.size, waiting: waiting.size };
+    },
+    get isShort() {
+      return waiting.size > opening;
     },
     close() {
       isClosed = true;

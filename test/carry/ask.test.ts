@@ -2,10 +2,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { setTimeout as wait } from "node:timers/promises";
-import { ask, type Flow } from "../../src/carry/ask.ts";
+import { ask, type Flow, type Listener } from "../../src/carry/ask.ts";
+import type { AgentRequest } from "../../src/carry/request.ts";
 import type { Reach } from "../../src/ports.ts";
-import type { Receiver } from "../../src/upstream/connection.ts";
-import { HeaderLines } from "../../src/upstream/pool.ts";
+import { type Asker, HeaderLines } from "../../src/upstream/pool.ts";
 import { nodeAt } from "./front.ts";
 
 const head = {
@@ -15,28 +15,43 @@ const head = {
   keepAlive: true,
 } as const;
 
-test("the time in which a caller took nothing is not the agent's silence", async () => {
-  let agent: Receiver | undefined;
-  let flow: Flow | undefined;
+/** An agent that is played, with the last one that asked it. */
+const played = () => {
+  const asked: { asker?: Asker } = {};
   const reach: Reach = {
     node: nodeAt("127.0.0.1:1"),
     origin: "http://127.0.0.1:1",
     pool: {
-      request(_request, receiver) {
-        agent = receiver;
+      request(_request, asker) {
+        asked.asker = asker;
         return { resume: () => undefined, abort: () => undefined };
       },
       endIdle: () => undefined,
+      isShort: false,
     },
     connect: () => Promise.reject(new Error("nobody connects")),
     headers: {},
     failed: () => undefined,
     succeeded: () => undefined,
   };
-  const shared = new HeaderLines({});
+  return { asked, reach };
+};
+
+const request: AgentRequest = {
+  method: "GET",
+  path: "/",
+  shared: new HeaderLines({}),
+  headers: {},
+  body: undefined,
+  safe: true,
+};
+
+test("the time in which a caller took nothing is not the agent's silence", async () => {
+  const { asked: agent, reach } = played();
+  let flow: Flow | undefined;
   const heard: string[] = [];
   const asked = ask(
-    { method: "GET", path: "/", shared, headers: {}, body: undefined, safe: true },
+    request,
     { reach, signal: new AbortController().signal, deadlineMs: undefined, silenceMs: 1_000 },
     {
       head(_status, _headers, given) {
@@ -47,13 +62,26 @@ test("the time in which a caller took nothing is not the agent's silence", async
       end: () => undefined,
     },
   );
-  agent?.started();
-  agent?.head(head);
-  assert.equal(agent?.data(Buffer.from("one"), undefined), false);
+  agent.asker?.started();
+  agent.asker?.head(head);
+  assert.equal(agent.asker?.data(Buffer.from("one"), undefined), false);
   await wait(700);
   flow?.resume();
   await wait(700);
-  assert.equal(agent?.data(Buffer.from("two"), undefined), true);
+  assert.equal(agent.asker?.data(Buffer.from("two"), undefined), true);
   await assert.rejects(asked, { code: "upstream_timeout" });
   assert.deepEqual(heard, ["one", "two"]);
+});
+
+test("a deadline that begins with the sending does not pass while it waits for a connection", async () => {
+  const { asked: agent, reach } = played();
+  const { signal } = new AbortController();
+  const terms = { reach, signal, deadlineMs: 100, deadlineFrom: "sending", silenceMs: 0 } as const;
+  const listener: Listener = { head: () => "follows", data: () => true, end: () => undefined };
+  const ended: string[] = [];
+  const asked = ask(request, terms, listener).finally(() => ended.push("asked"));
+  await wait(300);
+  assert.deepEqual(ended, []);
+  agent.asker?.sent?.();
+  await assert.rejects(asked, { code: "upstream_timeout" });
 });

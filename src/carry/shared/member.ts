@@ -14,7 +14,7 @@ export interface MemberNeeds {
   readonly left: (member: Member) => void;
 }
 
-const overtaken = (): GatewayError =>
+export const overtaken = (): GatewayError =>
   new GatewayError("gone", {
     text: "the log is lost where its reader stood: a file was truncated or deleted, and the reader was too slow to be told",
   });

@@ -46,6 +46,7 @@ export class Share {
   #strikes = 0;
   #notBeforeMs = Number.NEGATIVE_INFINITY;
   #unreadBytes = 0;
+  #doubts = 0;
   /** The members still to be fed in this round, and what was there when it began. */
   #round: Iterator<Member> | undefined;
   #roundTo = 0;
@@ -62,6 +63,16 @@ export class Share {
 
   get members(): number {
     return this.#members.size;
+  }
+
+  /** How often a file was truncated or deleted: a stand of before says no more which byte is meant. */
+  get doubts(): number {
+    return this.#doubts;
+  }
+
+  /** A viewer's heartbeats while it has no follow of its own; the answer ends them, once. */
+  beats(viewer: Viewer): () => void {
+    return viewer.parameters.plain ? () => undefined : this.#needs.beats(viewer);
   }
 
   add(viewer: Viewer): void {
@@ -85,8 +96,7 @@ export class Share {
     const cursor = this.#ring.find(stand);
     if (cursor === undefined) return undefined;
     const member = new Member(viewer, cursor, this.#membership);
-    const isPlain = viewer.parameters.plain;
-    this.#members.set(member, isPlain ? () => undefined : this.#needs.beats(viewer));
+    this.#members.set(member, this.beats(viewer));
     this.#unreadBytes = 0;
     this.#flowOn(); // all others may stand still
     return member;
@@ -160,6 +170,7 @@ export class Share {
   readonly #events: UpstreamEvents = {
     entry: (entry) => {
       this.#ring.append(entry);
+      if (entry.event !== undefined) this.#doubts += 1;
       if (this.#members.size === 0) this.#unreadBytes += entry.bytes.length;
     },
     heard: () => {

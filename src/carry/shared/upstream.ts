@@ -52,6 +52,7 @@ export class Upstream {
       reach,
       signal: this.#gone.signal,
       deadlineMs: deadlineMsOf(host.carrying),
+      deadlineFrom: "sending" as const,
       silenceMs: limits.followSilenceMs,
     };
     this.#asked(requestOf(host, after, ringBytes), terms);

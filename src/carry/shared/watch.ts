@@ -7,9 +7,10 @@ import { ask, type Flow, type Listener, type Terms } from "../ask.ts";
 import { type Carrying, deadlineMsOf } from "../carriage.ts";
 import { type AgentRequest, agentRequest } from "../request.ts";
 import { handedOver, orCut, type StreamTerms, sendHead } from "../stream.ts";
-import type { Member } from "./member.ts";
+import { type Member, overtaken } from "./member.ts";
 import { asked, checkGoesOn, isInRecords, recordBody } from "./records.ts";
 import type { Share } from "./share.ts";
+import { isTurnOver, untilTurn } from "./turn.ts";
 import { Viewer } from "./viewer.ts";
 
 /** One viewer on its way. */
@@ -20,7 +21,17 @@ interface Watching {
   /** Takes an answer that is not in records. */
   readonly other: () => Listener;
   share: Share | undefined;
+  /** Of the share, when this one last had all that it told. */
+  doubts: number;
+  /** Ends the heartbeats of the time in which nothing brings it its bytes. */
+  stopBeats: () => void;
 }
+
+/**
+ * How it goes on: as a member, or from where it stands `alone`, or so `later` when it has let others have its connection;
+ * undefined at the log's end.
+ */
+type Next = Member | "alone" | "later" | undefined;
 
 const begin = (
   watching: Watching,
@@ -33,6 +44,7 @@ const begin = (
   viewer.begin();
   watching.share = carrying.shares.of(viewer);
   watching.share.add(viewer);
+  watching.doubts = watching.share.doubts;
 };
 
 const notGoneOn = (node: string, status: number): GatewayError =>
@@ -40,6 +52,14 @@ const notGoneOn = (node: string, status: number): GatewayError =>
     node,
     reason: `the log cannot be gone on with where the viewer stood: it answered ${status}`,
   });
+
+/** A file was truncated or deleted since. */
+const isInDoubt = ({ share, doubts }: Watching): boolean =>
+  share !== undefined && share.doubts !== doubts;
+
+/** What others see of the log meanwhile says whether it can go on where it stood. */
+const givesWay = (watching: Watching, sinceMs: number): boolean =>
+  watching.share?.isOpen === true && !isInDoubt(watching) && isTurnOver(watching.viewer, sinceMs);
 
 /** Takes the viewer's own follow. `heard`, after each piece of it: whether it goes on. */
 const ownListener = (watching: Watching, heard: (flow: Flow | undefined) => boolean): Listener => {
@@ -51,6 +71,7 @@ const ownListener = (watching: Watching, heard: (flow: Flow | undefined) => bool
     {
       entry(entry) {
         if (resumedAt !== undefined) checkGoesOn(resumedAt, entry, node);
+        if (resumedAt !== undefined && isInDoubt(watching)) throw overtaken();
         resumedAt = undefined;
         viewer.take(entry, 0);
       },
@@ -71,6 +92,7 @@ const ownListener = (watching: Watching, heard: (flow: Flow | undefined) => bool
       flow = given;
       given.watch(carrying.limits.followSilenceMs); // records beat, also for a plain viewer
       begin(watching, status, headers);
+      watching.stopBeats();
       viewer.source = given;
       return "follows";
     },
@@ -79,47 +101,54 @@ const ownListener = (watching: Watching, heard: (flow: Flow | undefined) => bool
   };
 };
 
-type Times = Pick<Terms, "deadlineMs" | "silenceMs">;
+type Times = Pick<Terms, "deadlineMs" | "deadlineFrom" | "silenceMs">;
 
-/** Follows by itself; the membership for which it stopped, or undefined at the log's end. */
-const own = async (
-  watching: Watching,
-  request: AgentRequest,
-  times: Times,
-): Promise<Member | undefined> => {
+/** Follows by itself, for as long as it is its turn. */
+const own = async (watching: Watching, request: AgentRequest, times: Times): Promise<Next> => {
   const { carrying, viewer } = watching;
   const { signal } = carrying.exchange;
-  const found: { member?: Member } = {};
+  const found: { next?: Next } = {};
+  const isStill = viewer.isBlocked;
+  let sinceMs: number | undefined;
   const listener = ownListener(watching, (flow) => {
+    sinceMs ??= isStill ? Number.NEGATIVE_INFINITY : performance.now();
     const member = watching.share?.join(viewer);
-    if (member === undefined) return !viewer.isBlocked;
-    found.member = member;
+    if (member === undefined && !givesWay(watching, sinceMs)) return !viewer.isBlocked;
+    found.next = member ?? "later";
     flow?.stop();
-    member.feed();
+    member?.feed();
     return true;
   });
   await ask(asked("records", request), { reach: carrying.reach, signal, ...times }, listener);
-  return found.member;
+  return found.next;
 };
 
-/** Agents of serai answer at once, in plain too. */
+/** Agents of serai answer at once, in plain too; that others hold all connections to one is no fault of its. */
 const prompt = (carrying: Carrying): Times => ({
   deadlineMs: deadlineMsOf(carrying),
+  deadlineFrom: "sending",
   silenceMs: carrying.limits.followSilenceMs,
 });
 
 const firstRequest = ({ exchange, reach }: Carrying): AgentRequest =>
   agentRequest(exchange, reach.node);
 
-const goOn = (watching: Watching): Promise<Member | undefined> => {
+/** Alone from where it stands, when it is its turn. */
+const goOn = async (watching: Watching, when: "alone" | "later"): Promise<Next> => {
   const { viewer, carrying } = watching;
   const { stand } = viewer;
+  await untilTurn(viewer, when);
   const request = stand === undefined ? firstRequest(carrying) : viewer.requestAt(stand);
-  return own(watching, request, prompt(carrying));
+  watching.stopBeats = watching.share?.beats(viewer) ?? (() => undefined);
+  try {
+    return await own(watching, request, prompt(carrying));
+  } finally {
+    watching.stopBeats();
+  }
 };
 
 /** Where others share a follow already it may be enough to know where this one would begin. */
-const begun = async (watching: Watching): Promise<Member | undefined> => {
+const begun = async (watching: Watching): Promise<Next> => {
   const { carrying, terms, viewer } = watching;
   const { reach, exchange, shares } = carrying;
   const request = firstRequest(carrying);
@@ -130,7 +159,14 @@ const begun = async (watching: Watching): Promise<Member | undefined> => {
   if (!viewer.isBegun) return undefined; // answered in another way
   const member = watching.share?.join(viewer);
   member?.feed();
-  return member ?? goOn(watching);
+  return member ?? "alone";
+};
+
+/** What a member does next. It has had all that it was told of: what it missed was looked at. */
+const parted = async (watching: Watching, member: Member): Promise<Next> => {
+  const parting = await member.parting;
+  watching.doubts = watching.share?.doubts ?? 0;
+  return parting === "alone" ? "alone" : undefined;
 };
 
 const leave = (watching: Watching): void => {
@@ -146,11 +182,12 @@ export const watch = (
 ): Promise<void> =>
   orCut(carrying, async () => {
     const viewer = new Viewer(carrying);
-    const watching: Watching = { carrying, terms, viewer, other, share: undefined };
+    const stopBeats = (): void => undefined;
+    const watching = { carrying, terms, viewer, other, share: undefined, doubts: 0, stopBeats };
     try {
-      let member = await begun(watching);
-      while (member !== undefined && (await member.parting) === "alone")
-        member = await goOn(watching);
+      let next = await begun(watching);
+      while (next !== undefined)
+        next = typeof next === "string" ? await goOn(watching, next) : await parted(watching, next);
       if (viewer.isBegun) viewer.end();
     } finally {
       leave(watching);

@@ -8,9 +8,9 @@ import { logsParameters, parseQuery } from "../../../src/parameters.ts";
 import { temporaryAllocation } from "../../agent/files/support.ts";
 import { get, parseAnswer, type RawClient, rawClient } from "../../support/raw-client.ts";
 import { framesIn } from "../../support/watchers.ts";
-import { allocationId, front, nodeAt, pathOf } from "../front.ts";
+import { allocationId, type FrontOptions, front, nodeAt, pathOf } from "../front.ts";
 
-export const agentBehind = async () => {
+export const agentBehind = async (options: Partial<FrontOptions> = {}) => {
   const allocation = await temporaryAllocation("web");
   const files = { ...allocation, id: allocationId };
   const handlers = createFileHandlers();
@@ -32,7 +32,7 @@ export const agentBehind = async () => {
   await once(server, "listening");
   const at = server.address();
   const port = typeof at === "object" && at !== null ? at.port : 0;
-  const gate = await front({ route: "fs.logs", node: nodeAt(`127.0.0.1:${port}`) });
+  const gate = await front({ route: "fs.logs", node: nodeAt(`127.0.0.1:${port}`), ...options });
   const clients: RawClient[] = [];
   return {
     gate,
