@@ -50,7 +50,7 @@ export interface Gateway extends Closer {
   drain(): Promise<void>;
   /** An error that nobody caught, for the metrics. */
   uncaught(kind: "exception" | "rejection"): void;
-  /** Writes audit records that wait, before the process ends at once. */
+  /** Writes audit records that wait and the ends of what is live, before the process ends at once. */
   flush(): void;
   /** Lines that the log left out in a flood, for the metrics. */
   suppressed(lines: number): void;

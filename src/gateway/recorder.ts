@@ -89,15 +89,11 @@ export const createRecorder = ({ metrics, audit, log, ledger }: RecorderNeeds): 
     if (kind === undefined) return;
     const { error, tally, status } = ending;
     const entry =
-      memory.entry ?? audit.begin(exchange.id, audited(exchange, kind, memory.principal));
-    const { bytesIn, bytesOut, exitCode } = tally;
+      memory.entry ?? audit.begin(exchange.id, audited(exchange, kind, memory.principal), tally);
     entry.end({
       result: resultOf(error, status),
       code: error?.code,
       status: isPassed(exchange.route) ? status : undefined,
-      bytesIn,
-      bytesOut,
-      exitCode,
     });
   };
 
@@ -151,7 +147,11 @@ export const createRecorder = ({ metrics, audit, log, ledger }: RecorderNeeds): 
     const memory = memoryOf(exchange);
     const kind = exchange.route.audit;
     if (kind !== undefined)
-      memory.entry = audit.begin(exchange.id, audited(exchange, kind, principal, scope));
+      memory.entry = audit.begin(
+        exchange.id,
+        audited(exchange, kind, principal, scope),
+        exchange.tally,
+      );
     const streamKind = streamKindOf(exchange.route);
     if (streamKind === undefined) return;
     memory.isStream = true;

@@ -119,7 +119,7 @@ export const createVouching = (
 
   const begin = (
     request: IncomingMessage,
-    { client, requestId }: PassThroughContext,
+    { client, requestId, tally }: PassThroughContext,
     asked: Asked,
     principal: Principal | undefined,
   ): AuditEntry | undefined => {
@@ -134,7 +134,7 @@ export const createVouching = (
       ...(row?.key === "allocation_namespace" ? { allocation: key } : {}),
       upstream: principal?.upstream,
     });
-    return audit.begin(requestId, members);
+    return audit.begin(requestId, members, tally);
   };
 
   const checkHandshake = (message: string): void => {
@@ -164,7 +164,6 @@ export const createVouching = (
         return;
       }
       const asked = readAsked(request.method ?? "", request.url ?? "", region);
-      const { tally } = context;
       let principal: Principal | undefined;
       let entry: AuditEntry | undefined;
       let stop: (() => void) | undefined;
@@ -178,11 +177,11 @@ export const createVouching = (
         const { accessorId: accessor, upstream } = principal;
         log.info({ id: context.requestId, accessor, upstream }, "passed on for a JWT");
         const status = await passOn({ ...context, credential: shown, signal });
-        entry?.end({ ...tally, status, result: resultOf(status) });
+        entry?.end({ status, result: resultOf(status) });
       } catch (thrown) {
         const { code, status } = toGatewayError(thrown, context.signal);
         entry ??= begin(request, context, asked, principal);
-        entry?.end({ ...tally, result: status === forbidden ? "denied" : "failed", code, status });
+        entry?.end({ result: status === forbidden ? "denied" : "failed", code, status });
         throw thrown;
       } finally {
         stop?.();

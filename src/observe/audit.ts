@@ -3,7 +3,8 @@
  * included. Its own stream, apart from the log; it never holds a secret.
  */
 import type { ErrorCode } from "../errors.ts";
-import type { Clock, Closer } from "../ports.ts";
+import { Bag, type Bagged } from "../lib/bag.ts";
+import type { Clock, Closer, Tally } from "../ports.ts";
 import { cleanFields, jsonOf, jsonText } from "./fields.ts";
 import { isoTimes } from "./iso-times.ts";
 import { redactArguments } from "./redact.ts";
@@ -46,10 +47,10 @@ export interface AuditEnd {
   readonly code?: ErrorCode | undefined;
   /** What the servers answered to a request that is passed on. */
   readonly status?: number | undefined;
-  readonly bytesIn: number;
-  readonly bytesOut: number;
-  readonly exitCode?: number | undefined;
 }
+
+/** What is counted while it lasts, for the record of its end. */
+export type AuditTally = Readonly<Pick<Tally, "bytesIn" | "bytesOut" | "exitCode">>;
 
 /** Ended once; a second end is ignored. */
 export interface AuditEntry {
@@ -65,7 +66,7 @@ export interface AuditOptions {
 }
 
 export interface Audit extends Closer {
-  begin(requestId: string, members: AuditMembers): AuditEntry;
+  begin(requestId: string, members: AuditMembers, tally: AuditTally): AuditEntry;
   /** One that was refused before it could begin: both records at once. */
   denied(requestId: string, members: AuditMembers, code: ErrorCode): void;
   /** One that has no beginning and end: a node that joined, a claim that was refused. */
@@ -74,6 +75,7 @@ export interface Audit extends Closer {
   refusal(name: string, fields: object): void;
   readonly state: SinkState;
   reopen(): void;
+  /** The process ends at once: what has begun ends as cut by it, as with `close`, and all that waits is written. */
   flush(): void;
 }
 
@@ -107,12 +109,18 @@ export const auditMembers = (subject: AuditSubject): AuditMembers => {
   return { kind, text };
 };
 
-const endMembers = (end: AuditEnd, durationMs: number): string => {
+const nothing: AuditTally = { bytesIn: 0, bytesOut: 0, exitCode: undefined };
+const cut: AuditEnd = { result: "failed", code: "draining" };
+
+/** One that has begun and not ended. */
+interface Begun extends AuditEntry, Bagged {}
+
+const endMembers = (end: AuditEnd, tally: AuditTally, durationMs: number): string => {
   let members = end.code === undefined ? "" : `,"code":"${end.code}"`;
   members += numberMember(',"status":', end.status);
-  members += numberMember(',"bytesIn":', end.bytesIn);
-  members += numberMember(',"bytesOut":', end.bytesOut);
-  members += numberMember(',"exitCode":', end.exitCode);
+  members += numberMember(',"bytesIn":', tally.bytesIn);
+  members += numberMember(',"bytesOut":', tally.bytesOut);
+  members += numberMember(',"exitCode":', tally.exitCode);
   return `${members},"durationMs":${durationMs},"result":"${end.result}"`;
 };
 
@@ -133,20 +141,23 @@ export const createAudit = ({ clock, output, recorded }: AuditOptions): Audit =>
     recorded?.(written ? as : "dropped");
   };
 
-  const begin: Audit["begin"] = (requestId, { kind, text }) => {
+  const open = new Bag<Begun>();
+
+  const begin: Audit["begin"] = (requestId, { kind, text }, tally) => {
     const startedMs = clock.monotonic();
-    let ended = false;
     const mayWait = kind === "read";
     const members = (): string => `"requestId":"${requestId}",${text}`;
     record("start", members(), "started", mayWait);
-    return {
+    const entry: Begun = {
+      place: -1,
       end: (end) => {
-        if (ended) return;
-        ended = true;
+        if (!open.delete(entry)) return;
         const durationMs = Math.round(clock.monotonic() - startedMs);
-        record("end", members() + endMembers(end, durationMs), end.result, mayWait);
+        record("end", members() + endMembers(end, tally, durationMs), end.result, mayWait);
       },
     };
+    open.add(entry);
+    return entry;
   };
 
   const event: Audit["event"] = (name, fields) => {
@@ -162,11 +173,15 @@ export const createAudit = ({ clock, output, recorded }: AuditOptions): Audit =>
   };
   const telling = setInterval(tellSuppressed, tellSuppressedMs);
   telling.unref();
+  const endAll = (): void => {
+    for (const entry of open) entry.end(cut);
+    tellSuppressed();
+  };
 
   return {
     begin,
     denied: (requestId, members, code) =>
-      begin(requestId, members).end({ result: "denied", code, bytesIn: 0, bytesOut: 0 }),
+      begin(requestId, members, nothing).end({ result: "denied", code }),
     event,
     refusal: (name, fields) => {
       if (throttle.admit(name)) event(name, fields);
@@ -176,12 +191,12 @@ export const createAudit = ({ clock, output, recorded }: AuditOptions): Audit =>
     },
     reopen: () => sink.reopen(),
     flush: () => {
-      tellSuppressed();
+      endAll();
       sink.flush();
     },
     close: (signal) => {
       clearInterval(telling);
-      tellSuppressed();
+      endAll();
       return sink.close(signal);
     },
   };

@@ -262,7 +262,7 @@ test("during the delay for balancers requests are still answered, and connection
   assert.deepEqual(await gateway.ended, { code: 0, signal: null });
 });
 
-test("a second SIGTERM ends the process at once", async () => {
+test("a second SIGTERM ends the process at once, and what lives is in the audit log with its end", async () => {
   await using home = createHome();
   const scene = await openScene(home, { timeouts: { drain: "60s" } });
   const follow = rawClient(
@@ -272,13 +272,17 @@ test("a second SIGTERM ends the process at once", async () => {
       tokenLine(scene.token),
     ),
   );
-  await follow.seen("200 OK");
+  await follow.seen('"Data"');
   scene.gateway.kill("SIGTERM");
   await scene.gateway.logged("draining live exchanges");
   scene.gateway.kill("SIGTERM");
   const ended = await scene.gateway.ended;
   assert.notEqual(ended.code, 0);
   assert.notEqual((await follow.answer()).end, "whole");
+  const ends = home.audit().filter((line) => line["audit"] === "end");
+  const { result, code, bytesOut } = ends.at(-1) ?? {};
+  assert.deepEqual([result, code], ["failed", "draining"]);
+  assert.ok(Number(bytesOut) > 0);
 });
 
 test("a request whose token is still being checked when the drain begins is answered", async () => {

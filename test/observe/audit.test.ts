@@ -7,6 +7,8 @@ import { linesOf, scratch, soon, until } from "./support.ts";
 const requestId = "r1";
 const clock = { now: () => 1_700_000_000_000, monotonic: () => performance.now() };
 
+const tally = { bytesIn: 3, bytesOut: 1000, exitCode: 7 };
+
 const subject: AuditSubject = {
   route: "alloc.exec",
   kind: "exec",
@@ -22,8 +24,8 @@ const subject: AuditSubject = {
 test("an exec has a start and an end record that say who, what, where and how it ended", async () => {
   using at = scratch();
   const audit = createAudit({ clock, output: at.file("audit") });
-  const entry = audit.begin(requestId, auditMembers(subject));
-  entry.end({ result: "ok", bytesIn: 3, bytesOut: 1000, exitCode: 7 });
+  const entry = audit.begin(requestId, auditMembers(subject), tally);
+  entry.end({ result: "ok" });
   await audit.close(soon());
   const [start, end, ...rest] = linesOf(at.file("audit"));
   assert.deepEqual(rest, []);
@@ -45,6 +47,28 @@ test("an exec has a start and an end record that say who, what, where and how it
     result: "ok",
   });
 });
+
+for (const how of ["flush", "close"] as const)
+  test(`what lives at a ${how} has ended with a reason, with what was counted until then, once`, async () => {
+    using at = scratch();
+    const audit = createAudit({ clock, output: at.file("audit") });
+    const counted = { ...tally };
+    const entry = audit.begin(requestId, auditMembers(subject), counted);
+    counted.bytesOut += 5;
+    audit.begin("r2", auditMembers(subject), counted).end({ result: "ok" });
+    if (how === "flush") audit.flush();
+    else await audit.close(soon());
+    entry.end({ result: "ok" });
+    await audit.close(soon());
+    const ends = linesOf(at.file("audit")).filter((line) => line["audit"] === "end");
+    assert.deepEqual(
+      ends.map((line) => [line["requestId"], line["result"], line["code"], line["bytesOut"]]),
+      [
+        ["r2", "ok", undefined, 1005],
+        [requestId, "failed", "draining", 1005],
+      ],
+    );
+  });
 
 test("a denied one is recorded with its code", async () => {
   using at = scratch();
@@ -104,9 +128,9 @@ test("a second end is ignored", async () => {
     output: at.file("audit"),
     recorded: (result) => counted.push(result),
   });
-  const entry = audit.begin(requestId, auditMembers(subject));
-  entry.end({ result: "failed", code: "node_unreachable", bytesIn: 0, bytesOut: 0 });
-  entry.end({ result: "ok", bytesIn: 0, bytesOut: 0 });
+  const entry = audit.begin(requestId, auditMembers(subject), tally);
+  entry.end({ result: "failed", code: "node_unreachable" });
+  entry.end({ result: "ok" });
   await audit.close(soon());
   const lines = linesOf(at.file("audit"));
   assert.equal(lines.length, 2);
@@ -117,10 +141,10 @@ test("what a caller wrote cannot make a second line, nor a long one", async () =
   using at = scratch();
   const audit = createAudit({ clock, output: at.file("audit") });
   const path = `/a\n{"audit":"forged"}\u2028${"x".repeat(1e6)}`;
-  audit.begin(requestId, auditMembers({ ...subject, path }));
+  audit.begin(requestId, auditMembers({ ...subject, path }), tally).end({ result: "ok" });
   await audit.close(soon());
   const lines = linesOf(at.file("audit"));
-  assert.equal(lines.length, 1);
+  assert.equal(lines.length, 2);
   assert.ok(JSON.stringify(lines[0]).length < 4096);
 });
 

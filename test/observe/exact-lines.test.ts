@@ -77,17 +77,15 @@ test("audit records of whatever callers send are those that JSON.stringify would
       result: "failed",
       code: perhaps(() => "upstream_broke" as const),
       status: perhaps(() => 200),
-      bytesIn: number(),
-      bytesOut: number(),
-      exitCode: perhaps(number),
     };
-    audit.begin(requestId, auditMembers(whole)).end(end);
+    const tally = { bytesIn: number(), bytesOut: number(), exitCode: perhaps(number) };
+    audit.begin(requestId, auditMembers(whole), tally).end(end);
     const { result, ...others } = end;
     // a record tells who it was shown as after the command's words
     const { upstream, argv, ...first } = whole;
     const ordered = { requestId, ...first, upstream, argv };
     expect("start", ordered, {});
-    expect("end", ordered, { ...others, durationMs: 0, result });
+    expect("end", ordered, { ...others, ...tally, durationMs: 0, result });
   }
   await audit.close(soon());
   assert.deepEqual(readFileSync(at.file("audit"), "utf8").split("\n"), [...expected, ""]);
