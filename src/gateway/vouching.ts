@@ -8,7 +8,7 @@ import { readCredential } from "../http/credential.ts";
 import { wantsHandshake } from "../http/handshake.ts";
 import { queryOf } from "../http/query.ts";
 import { asksForWebSocket } from "../http/upgrade.ts";
-import type { PassThroughContext } from "../ingress/passing.ts";
+import { type PassThroughContext, pathOf, rawOf } from "../ingress/passing.ts";
 import { isJsonObject, parseJson } from "../lib/json.ts";
 import { type Audit, type AuditEntry, type AuditSubject, auditMembers } from "../observe/audit.ts";
 import type { Clock, Credential, Directory, Log, Principal } from "../ports.ts";
@@ -64,6 +64,15 @@ const auditKind = (
   if (asksForWebSocket(request) && command.test(path)) return "exec";
   return row?.audit ?? (reads.has(method) ? undefined : "change");
 };
+
+/** What is known of one whose target is refused before it is read. */
+const unread = ({ method = "", url = "" }: IncomingMessage): Asked => ({
+  method,
+  path: pathOf(url),
+  namespace: "",
+  row: undefined,
+  key: "",
+});
 
 const resultOf = (status: number | undefined) => {
   if (status === undefined || status < firstFailure) return "ok";
@@ -127,7 +136,7 @@ export const createVouching = (
     if (kind === undefined) return undefined;
     const { row, key, path, method } = asked;
     const route = row ?? passedRoutes[kind === "exec" ? "socket" : "read"];
-    const raw = queryOf(request.url ?? "");
+    const raw = rawOf(request.url ?? "");
     const members = auditMembers({
       ...passedSubjectOf({ route, method, key: path, raw, client }, kind),
       accessor: principal?.accessorId,
@@ -163,11 +172,12 @@ export const createVouching = (
         await passOn({ ...context, credential }); // that one alone: the JWT beside it does not count
         return;
       }
-      const asked = readAsked(request.method ?? "", request.url ?? "", region);
+      let asked = unread(request);
       let principal: Principal | undefined;
       let entry: AuditEntry | undefined;
       let stop: (() => void) | undefined;
       try {
+        asked = readAsked(asked.method, request.url ?? "", region);
         principal = await identity.authenticateCredential(credential, context.signal);
         const expiry = untilExpiry(principal, clock);
         stop = expiry.stop;

@@ -81,7 +81,7 @@ const enter = (passing: Passing, request: IncomingMessage, arrived: Exchange): E
 };
 
 /** For what is told of it alone: the servers read the query that was sent. */
-const rawOf = (url: string): RawQuery => {
+export const rawOf = (url: string): RawQuery => {
   try {
     return queryOf(url);
   } catch {
@@ -89,7 +89,7 @@ const rawOf = (url: string): RawQuery => {
   }
 };
 
-const pathOf = (url: string): string => url.split("?", 1)[0] ?? "";
+export const pathOf = (url: string): string => url.split("?", 1)[0] ?? "";
 
 type Arrived = Pick<Visit, "id" | "method" | "client" | "startedAtMs" | "tally">;
 

@@ -420,6 +420,25 @@ describe("a JWT of a configured issuer in front of a Nomad cluster", { timeout: 
     }
   });
 
+  // biome-ignore format: a table
+  const unread = [
+    ["another region", "DELETE", "/v1/job/far", "region=mars", 500, "failed"],
+    ["a query that two may read in two ways", "PUT", "/v1/job/odd", "namespace=a;b", 400, "bad_request"],
+    ["a path with an empty segment", "DELETE", "/v1//job/slashes", "", 400, "bad_request"],
+  ] as const;
+  for (const [what, method, path, query, expected, code] of unread)
+    test(`the audit log tells of ${what}, which is refused unread`, async () => {
+      const headers = { "x-nomad-token": signed(["admins"]) };
+      const { status } = await world.rig.ask({ path: `${path}?${query}`, method, headers });
+      assert.equal(status, expected);
+      const [start, end] = await eventually("both records", () => {
+        const records = world.rig.audit().filter((one) => one["path"] === path);
+        return records.length === 2 ? records : undefined;
+      });
+      assert.deepEqual([start?.["kind"], start?.["method"]], ["change", method]);
+      assert.deepEqual([end?.["result"], end?.["code"]], ["failed", code]);
+    });
+
   test("a job's action is a manager's alone", patient, async () => {
     const path = "/v1/job/web/action?action=greet&task=main&allocID=x&group=main";
     const heads: IncomingHttpHeaders[] = [];
