@@ -2,9 +2,8 @@
  * Where callers must show a certificate (`tls.client_ca_file`) and nodes may (`tunnel.client_ca_file`), one listener trusts
  * both authorities: a node's certificate opens a tunnel there and what its agent asks, and is no caller's.
  */
-import type { IncomingMessage, RequestListener } from "node:http";
+import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
-import { writeError } from "../answer.ts";
 import type { ServerConfig } from "../config/server-schema.ts";
 import { GatewayError } from "../errors.ts";
 import { isIssuedBy } from "../lib/authorities.ts";
@@ -15,8 +14,8 @@ import { openAuthorities } from "./authorities.ts";
 
 export interface Callers {
   isOne(request: Pick<IncomingMessage, "socket">): boolean;
-  /** Refuses the requests of others. */
-  guard(listener: RequestListener): RequestListener;
+  /** Throws `permission_denied` for the requests of others, whose connections are not kept. */
+  check(request: IncomingMessage, response: ServerResponse): void;
   /** SIGHUP: false when the authorities are not sound, and those before stay. */
   reload(): boolean;
 }
@@ -24,7 +23,7 @@ export interface Callers {
 /** Without authorities of both kinds a certificate tells callers and nodes apart nowhere. */
 export const everyone: Callers = {
   isOne: () => true,
-  guard: (listener) => listener,
+  check: () => undefined,
   reload: () => true,
 };
 
@@ -74,10 +73,10 @@ export const openCallers = (
   };
   return {
     isOne,
-    guard: (listener) => (request, response) => {
-      if (isOne(request) || isAgents(request)) return listener(request, response);
+    check: (request, response) => {
+      if (isOne(request) || isAgents(request)) return;
       response.setHeader("Connection", "close");
-      writeError(response, new GatewayError("permission_denied", { reason }));
+      throw new GatewayError("permission_denied", { reason });
     },
     reload: () => authorities.reload(),
   };

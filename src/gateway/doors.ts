@@ -112,6 +112,7 @@ export const openDoor = async (needs: DoorNeeds, config: ServerConfig): Promise<
     region,
     maxBodyBytes: limits.maxBodyBytes,
     bodyTimeoutMs: timeouts.requestMs,
+    checkCaller: callers.check,
     checkRegistryParameters: (name, raw) => registryParameterCheck(name, raw, region),
   };
   const edgeOptions = {
@@ -125,7 +126,7 @@ export const openDoor = async (needs: DoorNeeds, config: ServerConfig): Promise<
     {
       log,
       limited: needs.limited,
-      onRequest: callers.guard(edge.onRequest),
+      onRequest: edge.onRequest,
       begin: (line, fields, caller) => callers.isOne(caller) && edge.begin(line, fields, caller),
       onUpgrade: tunnelsBefore(needs.tunnels, upgradesOf(edgeNeeds, edgeOptions, config)),
     },

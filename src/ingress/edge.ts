@@ -24,6 +24,8 @@ export interface EdgeNeeds extends VisitNeeds {
   readonly log: Log;
   /** In front of a Nomad cluster: takes what the gateway does not carry itself. */
   readonly passing?: Passing | undefined;
+  /** Throws for a request of somebody who is no caller. */
+  readonly checkCaller?: (request: IncomingMessage, response: ServerResponse) => void;
   /** Told of each socket beyond the bound of those without a token. */
   readonly limited?: (limit: "handshakes_per_address") => void;
 }
@@ -70,6 +72,7 @@ export const createEdge = (needs: EdgeNeeds, options: EdgeOptions): Edge => {
   const arrive = (visit: Visit, request: IncomingMessage, response: ServerResponse): void => {
     const { url } = visit;
     visits.greet(visit, response);
+    needs.checkCaller?.(request, response);
     if (passing && !isCarried(url, region)) {
       void relay(passing, visit, request, response);
       return;

@@ -363,6 +363,18 @@ const certifiedAgent = (name: string, id: string, gateway: Settings = {}): RigAg
   };
 };
 
+/** Of requests for which no row is known. */
+const denials = async ({ adminUrl }: Rig): Promise<{ errors: number; answers: number }> => {
+  const text = await (await fetch(`${adminUrl}/metrics`)).text();
+  const figure = (name: RegExp): number => Number(name.exec(text)?.[1] ?? 0);
+  return {
+    errors: figure(/^serai_errors_total\{code="permission_denied"\} (\d+)/m),
+    answers: figure(
+      /^serai_http_requests_total\{route="unmatched",method="GET",code="403"\} (\d+)/m,
+    ),
+  };
+};
+
 describe("where callers must show a certificate too", () => {
   let rig: Rig;
   before(async () => {
@@ -410,6 +422,16 @@ describe("where callers must show a certificate too", () => {
   test("any other certificate of the nodes' authority opens nothing", async () => {
     assert.equal((await get(rig, "user-of-nodes-ca", leader))[0], 403);
     assert.match(await hello(rig, "user-of-nodes-ca"), /^HTTP\/1\.1 403 /);
+  });
+
+  test("what is refused to them is counted and logged as any other refusal", async () => {
+    const before = await denials(rig);
+    assert.equal((await get(rig, "user-of-nodes-ca", leader))[0], 403);
+    assert.deepEqual(await denials(rig), {
+      errors: before.errors + 1,
+      answers: before.answers + 1,
+    });
+    assert.match(rig.logText(), /"words":"[^"]*the certificate is no caller's/);
   });
 
   test("a caller's opens the API and no tunnel", async () => {
