@@ -34,6 +34,7 @@ export const openPassing = (
         tls,
         connectTimeoutMs: timeouts.connectMs,
         stallMs: timeouts.idleMs,
+        documentSilenceMs: timeouts.idleMs,
         uploadIdleMs: timeouts.idleMs,
       },
     ),

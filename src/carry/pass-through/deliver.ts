@@ -28,6 +28,8 @@ export interface Delivery {
   readonly stallMs: number;
   /** Milliseconds an event stream may be silent. */
   readonly eventSilenceMs: number;
+  /** Milliseconds a server may be silent in the midst of a document. */
+  readonly documentSilenceMs: number;
   /** Milliseconds until an answer is whole whose head waits for that. */
   readonly headMs: number;
 }
@@ -59,21 +61,47 @@ const cutOf =
     cut(response);
   };
 
-/** Says `broke` when the caller takes nothing for too long, or an event stream says nothing. */
+/** It was whole before its head was sent. What follows a log or a monitor has neither, and may have nothing to say. */
+const isDocument = ({ headers }: IncomingMessage): boolean =>
+  headers["content-length"] !== undefined || headers["x-nomad-index"] !== undefined;
+
+/** Says `broke` when a server that should not be silent is; the time in which it is not listened to is not its silence. */
+const watchSilence = (
+  answer: IncomingMessage,
+  silenceMs: number,
+  broke: (error: GatewayError) => void,
+): (() => void) => {
+  const limit = `${silenceMs / 1000} s`;
+  const timer = setTimeout(() => {
+    if (answer.isPaused()) timer.refresh();
+    else broke(new GatewayError("upstream_timeout", { peer, limit }));
+  }, silenceMs);
+  const heard = (): void => void timer.refresh();
+  const stop = (): void => {
+    clearTimeout(timer);
+    answer.off("data", heard);
+    answer.off("resume", heard);
+  };
+  answer.on("data", heard);
+  answer.on("resume", heard);
+  answer.once("end", stop);
+  return stop;
+};
+
+/** Says `broke` when the caller takes nothing for too long, or the server says nothing that should. */
 const watch = (
-  { response, stallMs, eventSilenceMs, tally }: Delivery,
+  { response, stallMs, eventSilenceMs, documentSilenceMs, tally }: Delivery,
   answer: IncomingMessage,
   isEvents: boolean,
   broke: (error: GatewayError) => void,
 ): (() => void) => {
-  const limit = `${eventSilenceMs / 1000} s`;
-  const silent = (): void => broke(new GatewayError("upstream_timeout", { peer, limit }));
-  const timer = isEvents ? setTimeout(silent, eventSilenceMs) : undefined;
+  const isWatched = isEvents || isDocument(answer);
+  const silenceMs = isEvents ? eventSilenceMs : documentSilenceMs;
+  const stopSilence = isWatched ? watchSilence(answer, silenceMs, broke) : undefined;
   const waits = (sinceMs: number | undefined): void => {
     if (tally) tally.callerStalledAtMs = sinceMs;
   };
   answer.on("data", (chunk: Buffer) => {
-    timer?.refresh();
     if (tally) tally.bytesOut += chunk.length;
   });
   answer.on("pause", () => waits(performance.now())); // by the pipeline, until the caller has taken what waits
@@ -85,7 +113,7 @@ const watch = (
   response.on("timeout", onStall);
   response.setTimeout(stallMs);
   return () => {
-    clearTimeout(timer);
+    stopSilence?.();
     response.off("timeout", onStall);
   };
 };

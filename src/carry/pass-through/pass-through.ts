@@ -76,6 +76,7 @@ const defaults = {
   uploadIdleMs: 60_000,
   stallMs: 600_000,
   eventSilenceMs: 45_000,
+  documentSilenceMs: 60_000,
   connectTimeoutMs: 2_000,
   maxPassages: 8_192,
   upgradeTimeoutMs: 10_000,

@@ -29,6 +29,7 @@ export interface Limits {
   readonly uploadIdleMs: number;
   readonly stallMs: number;
   readonly eventSilenceMs: number;
+  readonly documentSilenceMs: number;
   readonly mask: boolean;
   readonly maxMaskedBytes: number;
 }
@@ -230,20 +231,15 @@ export class Passage {
 
   #delivery(): Delivery {
     const { client, tally } = this.#context;
-    const { mask, maxMaskedBytes, stallMs, eventSilenceMs, headMs } = this.#limits;
     const { kind } = this.target;
     return {
+      ...this.#limits,
       response: this.#response,
       client,
       signal: this.#signal,
       kind,
       origin: this.#origin,
       tally,
-      mask,
-      maxMaskedBytes,
-      stallMs,
-      eventSilenceMs,
-      headMs,
     };
   }
 }
