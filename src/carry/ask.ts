@@ -19,14 +19,22 @@ export interface Flow {
   fail(error: GatewayError): void;
   /** Said with the head: what the agent may be silent inside this body, other than the terms have it. */
   watch(silenceMs: number): void;
+  /**
+   * Said with the head of a download: pieces come with the framing of the chunks that they are sent in, all but the last chunk. False for a body in
+   * no chunks, and when some of it has come: it comes as it is.
+   */
+  relay(): boolean;
 }
 
 /** Takes an answer. What it throws ends the request. */
 export interface Listener {
   /** `collects`: the deadline runs on until the body is whole. `downloads`: much may come; `follows`: little at a time. */
   head(status: number, headers: Headers, flow: Flow): "collects" | "downloads" | "follows";
-  /** False stops the agent until `flow.resume()`. The chunk is used no more once `done` was called, where that is given. */
-  data(chunk: Buffer, done: (() => void) | undefined): boolean;
+  /**
+   * False stops the agent until `flow.resume()`. The chunk is used no more once `done` was called, where that is given; `payload` of its bytes
+   * are no framing.
+   */
+  data(chunk: Buffer, done: (() => void) | undefined, payload: number): boolean;
   end(): void;
   /** Asked behind `end`: the request is over once this is settled, and as it is; undefined: at once. */
   over?(): Promise<void> | undefined;
@@ -69,6 +77,8 @@ class Asking implements Asker, Flow, Due {
   #isPaused = false;
   #state: "asked" | "heard" | "answered" | "settled" = "asked";
   #retried = false;
+  #mayRelay = false;
+  #relays = false;
 
   constructor(
     request: AgentRequest,
@@ -191,6 +201,11 @@ class Asking implements Asker, Flow, Due {
     this.#silenceMs = silenceMs;
   }
 
+  relay(): boolean {
+    this.#relays = this.#mayRelay;
+    return this.#relays;
+  }
+
   /* ---- the connection's calls, in their order ---- */
 
   sent(): void {
@@ -204,21 +219,24 @@ class Asking implements Asker, Flow, Due {
     if (this.#state === "asked") this.#state = "heard";
   }
 
-  head({ status, headers }: Head): "bulk" | "small" {
+  head({ status, headers, framing }: Head): "bulk" | "chunks" | "small" {
     this.#state = "answered";
+    this.#mayRelay = framing.kind === "chunked";
     const mode = this.#listener.head(status, headers, this);
     this.#terms.reach.succeeded();
     if (mode !== "collects") this.#watchSilence();
+    this.#mayRelay = false;
+    if (this.#relays) return "chunks";
     return mode === "downloads" ? "bulk" : "small";
   }
 
-  data(chunk: Buffer, done: (() => void) | undefined): boolean {
+  data(chunk: Buffer, done: (() => void) | undefined, payload: number): boolean {
     if (this.#state !== "answered") {
       done?.();
       return true;
     }
     if (this.#silenceMs > 0) this.#timer?.refresh();
-    this.#isPaused = !this.#listener.data(chunk, done);
+    this.#isPaused = !this.#listener.data(chunk, done, payload);
     return !this.#isPaused;
   }
 

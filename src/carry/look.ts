@@ -57,8 +57,8 @@ export const askBeside = async (
         answered = headers;
         return "collects";
       },
-      data(chunk, done) {
-        if (refused) return refusal.data(chunk, done);
+      data(chunk, done, payload) {
+        if (refused) return refusal.data(chunk, done, payload);
         bytes += chunk.length;
         if (bytes > maxBytes)
           throw new GatewayError("upstream_invalid", {

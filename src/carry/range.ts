@@ -70,9 +70,9 @@ const allButTheLast = (
       if (!taken.isPart) return "collects";
       return inner.head(status, { ...headers, "content-length": String(length) }, flow);
     },
-    data(chunk, done) {
-      if (taken.refused) return inner.data(chunk, done);
-      taken.bytes += chunk.length;
+    data(chunk, done, payload) {
+      if (taken.refused) return inner.data(chunk, done, payload);
+      taken.bytes += payload;
       if (taken.bytes > (taken.isPart ? length : carrying.limits.maxRefusalBytes))
         throw new GatewayError("upstream_invalid", { node, reason: "more than was asked for" });
       if (!taken.isPart) {
@@ -80,7 +80,7 @@ const allButTheLast = (
         done?.();
         return true;
       }
-      if (taken.bytes < length) return inner.data(chunk, done);
+      if (taken.bytes < length) return inner.data(chunk, done, payload);
       taken.last = Buffer.from(chunk);
       done?.();
       return true;

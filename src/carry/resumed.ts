@@ -108,8 +108,8 @@ class Try {
     return "follows";
   }
 
-  data(chunk: Buffer, done: (() => void) | undefined): boolean {
-    if (this.#state === "refused") return this.#inner.data(chunk, done);
+  data(chunk: Buffer, done: (() => void) | undefined, payload: number): boolean {
+    if (this.#state === "refused") return this.#inner.data(chunk, done, payload);
     const own = done === undefined ? chunk : Buffer.from(chunk);
     done?.();
     if (this.#state === "open") return this.#passOrStop(own);
@@ -161,7 +161,7 @@ class Try {
   #pass(chunk: Buffer): boolean {
     let goesOn = true;
     for (const piece of this.#reader?.read(chunk) ?? [])
-      goesOn = this.#inner.data(piece, undefined);
+      goesOn = this.#inner.data(piece, undefined, piece.length);
     return goesOn;
   }
 

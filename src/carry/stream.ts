@@ -60,7 +60,8 @@ export const copy = (carrying: Carrying, terms: StreamTerms): Listener => {
   const { exchange, reach, tally, response } = carrying;
   const refusal = collect(carrying, "file");
   let refused = false;
-  let chunked = false;
+  /** What the body's chunks are written by: the response itself, or here, or they are those that the agent has sent. */
+  let chunks: "response" | "ours" | "agent's" = "response";
   let waiting = false;
   let isTimed = false;
   const open = (flow: Flow): void => {
@@ -88,14 +89,17 @@ export const copy = (carrying: Carrying, terms: StreamTerms): Listener => {
       if (refused) return refusal.head(status, headers, flow);
       sendHead(carrying, terms, status, headers);
       open(flow);
-      if (!terms.live) return "downloads";
-      chunked = takeChunks(response);
-      return "follows";
+      if (terms.live) chunks = takeChunks(response) ? "ours" : "response";
+      else if (response.chunkedEncoding && flow.relay()) {
+        takeChunks(response);
+        chunks = "agent's";
+      }
+      return terms.live ? "follows" : "downloads";
     },
-    data(chunk, done) {
-      if (refused) return refusal.data(chunk, done);
-      tally.bytesOut += chunk.length;
-      waiting = !response.write(chunked ? chunkOf(chunk) : chunk, done);
+    data(chunk, done, payload) {
+      if (refused) return refusal.data(chunk, done, payload);
+      tally.bytesOut += payload;
+      waiting = !response.write(chunks === "ours" ? chunkOf(chunk) : chunk, done);
       if (!waiting) return true;
       tally.callerStalledAtMs ??= performance.now();
       if (!isTimed) response.setTimeout(terms.stallMs);
@@ -104,7 +108,7 @@ export const copy = (carrying: Carrying, terms: StreamTerms): Listener => {
     },
     end() {
       if (refused) return refusal.end();
-      response.end(chunked ? lastChunk : undefined);
+      response.end(chunks === "response" ? undefined : lastChunk);
     },
   };
 };

@@ -81,8 +81,8 @@ class Tagging implements Tagged {
     return "downloads";
   }
 
-  data(chunk: Buffer, done: (() => void) | undefined): boolean {
-    if (this.#state === "passed") return this.#inner.data(chunk, done);
+  data(chunk: Buffer, done: (() => void) | undefined, payload: number): boolean {
+    if (this.#state === "passed") return this.#inner.data(chunk, done, payload);
     this.#held.add(chunk);
     done?.();
     if (this.#state === "held" && this.#held.bytes > mib) this.#looking = this.#look();
@@ -126,7 +126,7 @@ class Tagging implements Tagged {
     this.#inner.head(status, tag === undefined ? headers : { ...headers, etag: tag }, flow);
     let goesOn = true;
     this.#held.hand((bytes, done) => {
-      goesOn = this.#inner.data(bytes, done);
+      goesOn = this.#inner.data(bytes, done, bytes.length);
     });
     this.stop();
     if (this.#isWhole) this.#inner.end();

@@ -12,10 +12,10 @@ import { keptAfter, Rest } from "./rest.ts";
 export interface Receiver {
   /** The first byte is there. */
   started(): void;
-  /** `bulk`: many large pieces are to be expected. */
-  head(head: Head): "bulk" | "small";
-  /** A piece of the body, the receiver's own, until it has called `done` if that is given. False: no more until `resume`. */
-  data(bytes: Buffer, done: (() => void) | undefined): boolean;
+  /** `bulk`: many large pieces are to be expected. `chunks`: of a body in chunks, each piece with their framing (body.ts). */
+  head(head: Head): "bulk" | "chunks" | "small";
+  /** A piece, the receiver's own, until it has called `done` if that is given; `payload` bytes of it are body. False: no more until `resume`. */
+  data(bytes: Buffer, done: (() => void) | undefined, payload: number): boolean;
   end(): void;
   /** Instead of `end`: nothing comes after it. */
   failed(error: unknown): void;
@@ -43,6 +43,8 @@ const maxInterim = 128;
 const bulkFromBytesDefault = 128 * 1024;
 /** Fewer are copied: a receiver that is slow must not hold a whole buffer for each little piece. */
 const lentBytes = 16 * 1024;
+
+type Memory = "own" | "shared" | Loan;
 
 const copyOf = (bytes: Buffer, from: number, to: number): Buffer => {
   const copy = Buffer.allocUnsafe(to - from);
@@ -179,7 +181,7 @@ export class Connection implements Bagged {
     if (!this.intake.came(count)) this.#socket?.pause();
   };
 
-  #take(bytes: Buffer, memory: "own" | "shared" | Loan): boolean {
+  #take(bytes: Buffer, memory: Memory): boolean {
     if (this.#receiver === undefined) {
       this.#close(); // nobody has asked for anything
       return false;
@@ -224,8 +226,9 @@ export class Connection implements Bagged {
   #isFinal(head: Head): boolean {
     if (head.status >= 200) {
       this.#keptMs = keptAfter(head, this.#options.keepAliveMs);
-      this.#body = bodyOf(head.framing);
-      this.#mayBeBulk = this.#receiver?.head(head) === "bulk";
+      const mode = this.#receiver?.head(head) ?? "small";
+      this.#body = bodyOf(head.framing, mode === "chunks");
+      this.#mayBeBulk = mode !== "small";
       this.#bodyBytes = 0;
       return true;
     }
@@ -235,28 +238,25 @@ export class Connection implements Bagged {
     return false;
   }
 
-  #readBody(bytes: Buffer, from: number, memory: "own" | "shared" | Loan): void {
+  #readBody(bytes: Buffer, from: number, memory: Memory): void {
     const body = this.#body;
     if (body === undefined || this.#receiver === undefined) return; // the receiver has had enough
-    const at = body.read(bytes, from, (start, end) => this.#deliver(bytes, start, end, memory));
+    const at = body.read(bytes, from, (start, end, payload) =>
+      this.#deliver(bytes, memory, start, end, payload),
+    );
     if (body.isOver) this.#finish(at === bytes.length);
   }
 
-  #deliver(bytes: Buffer, from: number, to: number, memory: "own" | "shared" | Loan): void {
+  #deliver(bytes: Buffer, memory: Memory, from: number, to: number, payload: number): void {
     const receiver = this.#receiver;
     if (receiver === undefined) return;
     this.#bodyBytes += to - from;
     const { bulkFromBytes = bulkFromBytesDefault } = this.#options;
     if (this.#bodyBytes >= bulkFromBytes) this.#isBulk = this.#mayBeBulk;
-    let goesOn: boolean;
-    if (memory === "own") goesOn = receiver.data(bytes.subarray(from, to), undefined);
-    else if (memory === "shared" || to - from < lentBytes)
-      goesOn = receiver.data(copyOf(bytes, from, to), undefined);
-    else {
-      memory.hold();
-      goesOn = receiver.data(bytes.subarray(from, to), memory.release);
-    }
-    if (!goesOn) this.#isPaused = true;
+    const isLent = typeof memory !== "string" && to - from >= lentBytes;
+    if (isLent) memory.hold();
+    const piece = isLent || memory === "own" ? bytes.subarray(from, to) : copyOf(bytes, from, to);
+    if (!receiver.data(piece, isLent ? memory.release : undefined, payload)) this.#isPaused = true;
   }
 
   #finish(isClean: boolean): void {

@@ -64,11 +64,11 @@ test("the time in which a caller took nothing is not the agent's silence", async
   );
   agent.asker?.started();
   agent.asker?.head(head);
-  assert.equal(agent.asker?.data(Buffer.from("one"), undefined), false);
+  assert.equal(agent.asker?.data(Buffer.from("one"), undefined, 3), false);
   await wait(700);
   flow?.resume();
   await wait(700);
-  assert.equal(agent.asker?.data(Buffer.from("two"), undefined), true);
+  assert.equal(agent.asker?.data(Buffer.from("two"), undefined, 3), true);
   await assert.rejects(asked, { code: "upstream_timeout" });
   assert.deepEqual(heard, ["one", "two"]);
 });

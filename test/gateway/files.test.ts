@@ -284,6 +284,26 @@ describe("heads", () => {
     }
   });
 
+  for (const [reader, line] of [
+    ["the gateway", ""],
+    ["node:http", "Content-Length: 0\r\n"],
+  ] as const)
+    test(`a large file that ${reader} was asked for is whole, and its bytes alone are counted`, async () => {
+      const content = randomBytes(3_000_000 + line.length);
+      writeFileSync(data("chunks"), content);
+      const answer = await raw(target("cat", at("chunks")), (head) =>
+        head.replace("\r\n\r\n", `\r\n${line}\r\n`),
+      );
+      assert.equal(answer.headers.get("transfer-encoding"), "chunked");
+      assert.equal(answer.end, "whole");
+      assert.ok(answer.body.equals(content));
+      await eventually("its end is in the audit log", () =>
+        rig
+          .audit()
+          .some((record) => record["audit"] === "end" && record["bytesOut"] === content.length),
+      );
+    });
+
   test("HTTP/1.0 gets it close-delimited or by length, never chunked", async () => {
     const content = randomBytes(3_000_000);
     writeFileSync(data("old"), content);

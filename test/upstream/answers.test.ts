@@ -20,16 +20,29 @@ interface Read {
   readonly isReused: boolean;
 }
 
-/** How the pieces come: `shared` and `lent` (of a large answer) in memory that is overwritten; `gathered`: large, of a stream. */
-const ways = ["own", "shared", "lent", "gathered"] as const;
+/**
+ * How the pieces come: `shared` and `lent` (of a large answer) in memory that is overwritten; `gathered`: large, of a stream; `relayed`: lent, and
+ * chunks go out as they came.
+ */
+const ways = ["own", "shared", "lent", "gathered", "relayed"] as const;
 type Way = (typeof ways)[number];
+
+/** What llhttp reads of chunks that are sent on, with a last one behind them. */
+const bodyIn = async (chunks: string): Promise<string> => {
+  const text = `HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n${chunks}0\r\n\r\n`;
+  const verdict = await llhttpVerdict([Buffer.from(text, "latin1")]);
+  assert.ok(verdict.ok, text);
+  return verdict.body;
+};
 
 const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 /** What a connection makes of an answer that comes in these pieces. */
 const read = async (pieces: readonly Buffer[], way: Way): Promise<Read> => {
-  const isBulk = way === "lent" || way === "gathered";
+  const isBulk = way === "lent" || way === "gathered" || way === "relayed";
   let status = 0;
+  let isRelayed = false;
+  let payload = 0;
   let isOver = false;
   let isReused = false;
   const bodies: Buffer[] = [];
@@ -38,9 +51,12 @@ const read = async (pieces: readonly Buffer[], way: Way): Promise<Read> => {
     started: () => undefined,
     head: (head) => {
       status = head.status;
+      isRelayed = way === "relayed" && head.framing.kind === "chunked";
+      if (isRelayed) return "chunks";
       return isBulk ? "bulk" : "small";
     },
-    data: (bytes, done) => {
+    data: (bytes, done, count) => {
+      payload += count;
       bodies.push(bytes);
       if (done) held.push(done);
       return true;
@@ -75,8 +91,10 @@ const read = async (pieces: readonly Buffer[], way: Way): Promise<Read> => {
   await nextTurn();
   const reused = isReused;
   connection.destroy();
-  const body = Buffer.concat(bodies).toString("latin1");
+  const came = Buffer.concat(bodies).toString("latin1");
   for (const done of held) done();
+  const body = isRelayed && isOver ? await bodyIn(came) : came;
+  if (isOver) assert.equal(payload, body.length);
   return { isReused: reused, verdict: isOver ? { ok: true, status, body } : { ok: false } };
 };
 

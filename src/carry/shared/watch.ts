@@ -96,7 +96,7 @@ const ownListener = (watching: Watching, heard: (flow: Flow | undefined) => bool
       viewer.source = given;
       return "follows";
     },
-    data: (chunk, done) => taker.data(chunk, done),
+    data: (chunk, done, payload) => taker.data(chunk, done, payload),
     end: () => taker.end(),
   };
 };
