@@ -25,9 +25,10 @@ for (const signal of ["SIGTERM", "SIGKILL"] as const)
     const asked = await callers.stop();
 
     const failed = asked.filter(({ status }) => status !== 200);
-    const couldWait = failed.filter(({ nodeId, atMs, status }) => {
+    /** Not those that an ending gateway has cut, or told to connect again. */
+    const couldWait = failed.filter(({ nodeId, atMs, status, text }) => {
       const openMs = (fleet.openedAtMs.get(nodeId) ?? Number.POSITIVE_INFINITY) - atMs;
-      return status !== 0 && openMs < waitMs;
+      return status !== 0 && !text.startsWith("the gateway is shutting down") && openMs < waitMs;
     });
     const kinds = Map.groupBy(
       failed,
