@@ -32,6 +32,7 @@ import {
   shownAs,
 } from "./settings.ts";
 import { type Check, doubles, said } from "./sound.ts";
+import { tlsChecks } from "./tls-checks.ts";
 
 // biome-ignore format: a table
 const checks = list("Health checks of a service", {
@@ -205,13 +206,7 @@ const gatewayChecks: readonly Check<[AgentConfig["gateway"]]>[] = [
 ];
 
 const agentChecks: readonly Check<[AgentConfig]>[] = [
-  ({ tls }) =>
-    (tls.certFile === undefined) !== (tls.keyFile === undefined) &&
-    "tls.cert_file: needs tls.key_file, and the other way round",
-  ({ tls }) =>
-    tls.clientCaFile !== undefined &&
-    tls.certFile === undefined &&
-    "tls.client_ca_file: needs tls.cert_file and tls.key_file",
+  ({ tls }) => said(tlsChecks, tls),
   ({ gateway }) => said(gatewayChecks, gateway),
   (config) =>
     doubles(config.workloads.map(groupName)).map(

@@ -21,6 +21,7 @@ import {
 import { logRows } from "./log-rows.ts";
 import { type Document, optional, secret, section, setting } from "./settings.ts";
 import { type Check, said } from "./sound.ts";
+import { tlsChecks } from "./tls-checks.ts";
 
 // biome-ignore format: a table
 export const serverRows = section("The gateway", {
@@ -136,13 +137,7 @@ const faults: readonly Rule[] = [
     admin.token === undefined &&
     !isLoopback(admin.listen.host) &&
     "admin.token: is required when admin.listen is not a loopback address",
-  ({ tls }) =>
-    (tls.certFile === undefined) !== (tls.keyFile === undefined) &&
-    "tls.cert_file: needs tls.key_file, and the other way round",
-  ({ tls }) =>
-    tls.clientCaFile !== undefined &&
-    tls.certFile === undefined &&
-    "tls.client_ca_file: needs tls.cert_file and tls.key_file",
+  ({ tls }) => said(tlsChecks, tls),
   ({ tls, tunnel }) =>
     tunnel.clientCaFile !== undefined &&
     tls.certFile === undefined &&
