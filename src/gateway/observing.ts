@@ -63,7 +63,6 @@ export const observeRegistry = ({
     if (result === "failed") log.debug({}, "an agent could not be asked for its allocations");
   },
   metadata: {
-    pending: () => {},
     batched: ({ size, result }) => metrics.metadataBatched({ size, ok: result === "ok" }),
     applied: (delayMs) => metrics.metadataApplied(delayMs),
   },

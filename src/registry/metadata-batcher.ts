@@ -8,8 +8,6 @@ import type { Meta } from "./meta.ts";
 import type { Cancel, Timers } from "./timers.ts";
 
 export interface BatcherObserver {
-  /** Nodes that wait for the next batch. */
-  pending(nodes: number): void;
   batched(batch: { readonly size: number; readonly result: "ok" | "partial" | "failed" }): void;
   /** From the first update to the write, in milliseconds. */
   applied(delayMs: number): void;
@@ -77,7 +75,6 @@ export class MetadataBatcher {
   touch(nodeId: string): void {
     if (this.#closing.signal.aborted || !this.#needs.isKnown(nodeId)) return;
     if (!this.#dirty.has(nodeId)) this.#dirty.set(nodeId, this.#needs.monotonic());
-    this.#needs.observe.pending(this.#dirty.size);
     this.#openWindow();
   }
 
@@ -122,7 +119,6 @@ export class MetadataBatcher {
     await Promise.all(Array.from({ length: workers }, worker));
     const result = failures === 0 ? "ok" : failures < batch.length ? "partial" : "failed";
     this.#needs.observe.batched({ size: batch.length, result });
-    this.#needs.observe.pending(this.#dirty.size);
     if (this.#dirty.size > 0) this.#openWindow();
   }
 

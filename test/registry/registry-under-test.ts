@@ -72,7 +72,6 @@ export class RegistryUnderTest implements AsyncDisposable {
           dropped: (reason) => under.dropped.push(reason),
           pulled: (result) => under.pulls.push(result),
           metadata: {
-            pending: () => {},
             batched: (batch) => under.batches.push(batch),
             applied: (delayMs) => under.delays.push(delayMs),
           },

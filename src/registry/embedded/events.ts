@@ -34,7 +34,7 @@ export const silentObserver: RegistryObserver = {
   audit: () => {},
   dropped: () => {},
   pulled: () => {},
-  metadata: { pending: () => {}, batched: () => {}, applied: () => {} },
+  metadata: { batched: () => {}, applied: () => {} },
 };
 
 const maxClaims = 10_000;
