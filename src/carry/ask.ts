@@ -21,7 +21,7 @@ export interface Flow {
   watch(silenceMs: number): void;
   /**
    * Said with the head of a download: pieces come with the framing of the chunks that they are sent in, all but the last chunk. False for a body in
-   * no chunks, and when some of it has come: it comes as it is.
+   * no chunks, and when some of it has come without: it comes as it is.
    */
   relay(): boolean;
 }
@@ -202,7 +202,7 @@ class Asking implements Asker, Flow, Due {
   }
 
   relay(): boolean {
-    this.#relays = this.#mayRelay;
+    this.#relays ||= this.#mayRelay;
     return this.#relays;
   }
 

@@ -4,6 +4,9 @@
  */
 import type { HttpResponse } from "../ports.ts";
 
+/** For before the head of an answer that has a body and states no length: true when it will be sent in chunks, which HTTP/1.0 has not. */
+export const willChunk = ({ req }: HttpResponse): boolean => req.httpVersion !== "1.0";
+
 /** For after the head: true when the pieces of the body have to be chunks, which from now on are `chunkOf`'s. */
 export const takeChunks = (response: HttpResponse): boolean => {
   const { chunkedEncoding } = response;

@@ -5,26 +5,28 @@ export class Held {
   #filled: Loan[] = [];
   /** Of the last one. */
   #used = 0;
-  bytes = 0;
+  /** Of the body; what is held may have the framing of its chunks besides. */
+  payload = 0;
 
-  add(chunk: Buffer): void {
+  add(chunk: Buffer, payload: number): void {
     for (let at = 0; at < chunk.length; ) {
       const copied = chunk.copy(this.#last(), this.#used, at);
       this.#used += copied;
       at += copied;
     }
-    this.bytes += chunk.length;
+    this.payload += payload;
   }
 
-  /** Gives them all to `write`, in order; each is its reader's until that has called `done`. */
-  hand(write: (bytes: Buffer, done: () => void) => void): void {
+  /** Gives them all to `write`, in order; each is its reader's until that has called `done`. The payload of all is told with the last one. */
+  hand(write: (bytes: Buffer, done: () => void, payload: number) => void): void {
     const filled = this.#filled;
     this.#filled = [];
     for (const [at, loan] of filled.entries()) {
       const { buffer } = loan;
       loan.hold();
       loan.leave();
-      write(at === filled.length - 1 ? buffer.subarray(0, this.#used) : buffer, loan.release);
+      if (at < filled.length - 1) write(buffer, loan.release, 0);
+      else write(buffer.subarray(0, this.#used), loan.release, this.payload);
     }
   }
 

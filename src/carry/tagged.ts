@@ -6,6 +6,7 @@ import { toGatewayError } from "../errors.ts";
 import type { Headers } from "../upstream/head.ts";
 import type { Flow, Listener } from "./ask.ts";
 import type { Carrying } from "./carriage.ts";
+import { willChunk } from "./chunks.ts";
 import { Held } from "./held.ts";
 import { look, unheard } from "./look.ts";
 
@@ -74,6 +75,7 @@ class Tagging implements Tagged {
     this.#holding.count += 1;
     this.#answer = { status, headers, flow };
     this.#state = "held";
+    if (willChunk(this.#carrying.response)) flow.relay(); // what is held goes on as it came, too
     this.#timer = setTimeout(
       () => this.#guarded(() => this.#pass(undefined)),
       this.#carrying.limits.quickMs,
@@ -83,9 +85,9 @@ class Tagging implements Tagged {
 
   data(chunk: Buffer, done: (() => void) | undefined, payload: number): boolean {
     if (this.#state === "passed") return this.#inner.data(chunk, done, payload);
-    this.#held.add(chunk);
+    this.#held.add(chunk, payload);
     done?.();
-    if (this.#state === "held" && this.#held.bytes > mib) this.#looking = this.#look();
+    if (this.#state === "held" && this.#held.payload > mib) this.#looking = this.#look();
     return this.#state === "held";
   }
 
@@ -112,7 +114,7 @@ class Tagging implements Tagged {
   async #look(): Promise<void> {
     this.#state = "looked_at";
     clearTimeout(this.#timer);
-    const tag = await tagOf(this.#carrying, this.#answer?.headers ?? {}, this.#held.bytes);
+    const tag = await tagOf(this.#carrying, this.#answer?.headers ?? {}, this.#held.payload);
     if (this.#isWhole)
       this.#pass(tag); // `over` tells what goes wrong: the flow has ended
     else this.#guarded(() => this.#pass(tag));
@@ -125,8 +127,8 @@ class Tagging implements Tagged {
     const { status, headers, flow } = answer;
     this.#inner.head(status, tag === undefined ? headers : { ...headers, etag: tag }, flow);
     let goesOn = true;
-    this.#held.hand((bytes, done) => {
-      goesOn = this.#inner.data(bytes, done, bytes.length);
+    this.#held.hand((bytes, done, payload) => {
+      goesOn = this.#inner.data(bytes, done, payload);
     });
     this.stop();
     if (this.#isWhole) this.#inner.end();

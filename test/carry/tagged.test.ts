@@ -80,6 +80,53 @@ test("a body over a MiB has the ETag that a range has too, for one stat", async 
   assert.equal(got.headers.get("etag"), headers.get("etag"));
 });
 
+test("an answer that was held goes on in the chunks that its agent has sent", async () => {
+  const sizes = (bytes: Buffer): readonly string[] => {
+    const found: string[] = [];
+    for (let at = bytes.indexOf("\r\n\r\n") + 4; at < bytes.length; ) {
+      const size = bytes.toString("latin1", at, bytes.indexOf("\r\n", at));
+      found.push(size);
+      at += size.length + 2 + Number.parseInt(size, 16) + 2;
+    }
+    return found;
+  };
+  await using agent = await faultyAgent(nomad({ body: large }));
+  await using gate = await gateBefore(agent);
+  const client = rawClient(gate.port, get(pathOf("fs.cat")));
+  const { body, end, headers } = await client.answer();
+  assert.ok(end === "whole" && body.equals(large) && headers.has("etag"));
+  const whole = Array.from({ length: Math.floor(large.length / pieceBytes) }, () => "8000");
+  const last = (large.length % pieceBytes).toString(16);
+  assert.deepEqual(sizes(client.received()), [...whole, last, "0"]);
+});
+
+test("a caller of HTTP/1.0 gets the bytes alone, with their ETag", async () => {
+  await using agent = await faultyAgent(nomad({ body: large }));
+  await using gate = await gateBefore(agent);
+  const got = await rawRequest(gate.port, get(pathOf("fs.cat")).replace("HTTP/1.1", "HTTP/1.0"));
+  assert.equal(`${got.status} ${got.end} ${got.headers.get("transfer-encoding")}`, "200 whole undefined"); // biome-ignore format: a row
+  assert.ok(got.body.equals(large) && got.headers.has("etag"));
+});
+
+for (const [when, before] of [
+  ["in what is held", 300_000],
+  ["behind what was held", large.length],
+] as const)
+  test(`a chunk that is none ${when} is never the end of a file`, async () => {
+    await using agent = await faultyAgent((heard) => {
+      if (heard.head.includes("/stat/")) return says(describing(large.length, longAgo))(heard);
+      heard.socket.write(head());
+      sendBody(heard.socket, large.subarray(0, before));
+      heard.socket.write("zz\r\n");
+    });
+    await using gate = await gateBefore(agent);
+    const got = await ask(gate);
+    const { error } = await gate.ended();
+    assert.equal(error?.code, "upstream_invalid");
+    if (before < mib) assert.equal(got.status, 502);
+    else assert.ok(got.end !== "whole" && large.subarray(0, got.body.length).equals(got.body));
+  });
+
 test("a body of a MiB stays one request, without an ETag", async () => {
   await using agent = await faultyAgent(nomad({ body: large.subarray(0, mib) }));
   await using gate = await gateBefore(agent);
