@@ -144,7 +144,7 @@ export interface Reach {
   readonly node: NodeEntry;
   readonly origin: string;
   /** Asks over kept connections. */
-  readonly pool: Pick<Pool, "request" | "endIdle" | "isShort">;
+  readonly pool: Pick<Pool, "request" | "endIdle" | "isShort" | "bound">;
   /** A raw connection to the agent (TLS done), for WebSocket and bulk; closed by who asked. */
   connect(signal: AbortSignal): Promise<Duplex>;
   /** What the head of an HTTP answer says of this way. */

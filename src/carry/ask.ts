@@ -76,6 +76,8 @@ class Asking implements Asker, Flow, Due {
   #silenceMs: number;
   #isPaused = false;
   #state: "asked" | "heard" | "answered" | "settled" = "asked";
+  /** For others to be over: all of the node's connections are taken. */
+  #waits = false;
   #retried = false;
   #mayRelay = false;
   #relays = false;
@@ -110,7 +112,9 @@ class Asking implements Asker, Flow, Due {
 
   #dispatch(): void {
     try {
-      this.#asked = this.#terms.reach.pool.request(this.#request, this);
+      const { pool } = this.#terms.reach;
+      this.#asked = pool.request(this.#request, this);
+      this.#waits = pool.isShort;
     } catch (error) {
       this.#broke(error);
     }
@@ -123,7 +127,15 @@ class Asking implements Asker, Flow, Due {
 
   /** The deadline was not met. */
   passed(): void {
-    this.#late(this.#terms.deadlineMs ?? 0);
+    const { deadlineMs = 0 } = this.#terms;
+    if (this.#waits) this.#crowdedOut(deadlineMs);
+    else this.#late(deadlineMs);
+  }
+
+  #crowdedOut(ms: number): void {
+    const { node, pool } = this.#terms.reach;
+    const limit = `${pool.bound} were busy for ${seconds(ms)}`;
+    this.#broke(new GatewayError("overloaded", { node: node.name, limit }));
   }
 
   #late(ms: number): void {
@@ -209,6 +221,7 @@ class Asking implements Asker, Flow, Due {
   /* ---- the connection's calls, in their order ---- */
 
   sent(): void {
+    this.#waits = false;
     const { deadlineMs, deadlineFrom } = this.#terms;
     if (deadlineFrom !== "sending" || deadlineMs === undefined) return;
     deadlines.clear(this, deadlineMs); // of what was lost, and is sent once more

@@ -27,10 +27,11 @@ export const ownAgentConnections = {
   socketConnections: 1_000,
 } as const;
 
-/** A pool that says when one more request would wait for too long. */
+/** Connections for one purpose, and a bound for those that wait for one. */
 interface Lane {
   readonly pool: Pool;
-  readonly isFull: () => boolean;
+  /** Throws `overloaded` when one more request would be too many. */
+  readonly check: () => void;
 }
 
 export interface NodeWays {
@@ -81,29 +82,35 @@ export const createWays = (
     }, intake);
   };
 
-  const createLane = (connections: number, maxWaiting: number): Lane => {
+  const overloaded = (limit: string): GatewayError =>
+    new GatewayError("overloaded", { ...peer.named, limit });
+
+  const createLane = (purpose: string, connections: number, maxWaiting: number): Lane => {
     const pool = createPool((intake, opened) => void open(opened, intake), address, {
       connections,
+      purpose,
       maxHeadBytes: options.maxHeaderBytes,
       keepAliveMs: options.keepAliveMs,
     });
+    const more = maxWaiting > 0 ? `, and ${maxWaiting} more wait for one` : "";
     return {
       pool,
-      isFull: () => {
+      check: () => {
         const { running, waiting } = pool.stats;
-        return running + waiting >= connections + maxWaiting;
+        if (running + waiting >= connections + maxWaiting)
+          throw overloaded(`${pool.bound} are busy${more}`);
       },
     };
   };
 
-  const short = createLane(options.shortConnections, options.maxWaiting);
-  const streams = createLane(options.streamConnections, 0);
-  const overloaded = (): GatewayError => new GatewayError("overloaded", peer.named);
+  const short = createLane("short calls", options.shortConnections, options.maxWaiting);
+  const streams = createLane("streams", options.streamConnections, 0);
 
   const connect = (signal: AbortSignal): Promise<Duplex> =>
     new Promise((resolve, reject) => {
       if (signal.aborted) return reject(signal.reason);
-      if (sockets.size + opening >= options.socketConnections) return reject(overloaded());
+      if (sockets.size + opening >= options.socketConnections)
+        return reject(overloaded(`all ${options.socketConnections} for commands are busy`));
       opening += 1;
       let waiting = true;
       const done = (): boolean => {
@@ -115,7 +122,7 @@ export const createWays = (
       };
       const giveUp = open((error, socket) => {
         if (!done()) return socket?.destroy();
-        if (socket === null) return reject(error ?? overloaded());
+        if (socket === null) return reject(error);
         sockets.add(socket);
         socket.on("error", () => undefined); // whoever uses it hears 'close'; an error alone must not end the process
         socket.once("close", () => sockets.delete(socket));
@@ -136,7 +143,7 @@ export const createWays = (
     circuit,
     pool(kind) {
       const lane = kind === "short" ? short : streams;
-      if (kind !== "socket" && lane.isFull()) throw overloaded(); // a socket is bounded where it is opened
+      if (kind !== "socket") lane.check(); // a socket is bounded where it is opened
       return lane.pool;
     },
     connect,

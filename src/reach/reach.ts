@@ -9,6 +9,7 @@ import { type AddressPolicy, createPolicy } from "./address.ts";
 import { type CircuitOptions, createCircuit } from "./circuit.ts";
 import { type Connector, createConnector, type Peer, type TlsOptions } from "./connector.ts";
 import { createWays, type Kind, type NodeWays, type WaysOptions } from "./node-ways.ts";
+import { isOfAgent } from "./reasons.ts";
 import { nodeOf } from "./refusals.ts";
 import { directReport, type Obstacles, tunnelReport, type WayReport } from "./report.ts";
 import { createTrails, type Trail } from "./trail.ts";
@@ -198,7 +199,7 @@ export const createReach = (
   /** What an agent did to an exchange; failures to connect are told by the connectors. */
   const failed = (error: GatewayError, trail: Trail): void => {
     failures[error.code] = (failures[error.code] ?? 0) + 1;
-    if (error.code !== "node_unreachable") trail.failed("HTTP", faultOf(error));
+    if (isOfAgent(error)) trail.failed("HTTP", faultOf(error));
   };
 
   const obstaclesOf = ({ id, address }: NodeEntry): Obstacles => {

@@ -19,6 +19,10 @@ export const isTlsFault = (error: unknown): boolean => tlsCode.test(errnoOf(erro
 export const isFull = (error: unknown): error is GatewayError =>
   error instanceof GatewayError && error.code === "overloaded";
 
+/** What carriage tells of an agent that it had a connection to. */
+export const isOfAgent = ({ code }: GatewayError): boolean =>
+  code !== "node_unreachable" && code !== "overloaded";
+
 const byCode: Readonly<Record<string, Obstacle>> = {
   ECONNREFUSED: "refused",
   ETIMEDOUT: "timeout",

@@ -9,7 +9,7 @@ import { closedCircuit } from "./circuit.ts";
 import { createConnector } from "./connector.ts";
 import { createWays, type NodeWays } from "./node-ways.ts";
 import { kindOf, type Ways } from "./reach.ts";
-import { isFull, type Obstacle, obstacleOf } from "./reasons.ts";
+import { isFull, isOfAgent, type Obstacle, obstacleOf } from "./reasons.ts";
 import { serverReport } from "./report.ts";
 import { seldom } from "./seldom.ts";
 import { createTrails } from "./trail.ts";
@@ -116,7 +116,7 @@ export const throughServers = (
       connect: way.connect,
       headers: { "X-Serai-Reach": `servers; reason=${obstacle}` },
       failed: (error) => {
-        if (error.code !== "node_unreachable") trail.failed("HTTP", error.words);
+        if (isOfAgent(error)) trail.failed("HTTP", error.words);
       },
       succeeded: () => trail.answered(),
       next: async (error) => {

@@ -13,6 +13,8 @@ export type Open = (
 
 export interface PoolOptions extends ConnectionOptions {
   readonly connections: number;
+  /** What they are for, in a refusal's words: `short calls`. */
+  readonly purpose: string;
 }
 
 export interface Request {
@@ -49,6 +51,8 @@ export interface Pool {
   readonly stats: PoolStats;
   /** Requests wait for others to be over: there are as many connections as there may be. */
   readonly isShort: boolean;
+  /** All connections that there may be, in a refusal's words. */
+  readonly bound: string;
   /** Ends the connections that nobody uses: where one was dead, they may be. What is asked next goes over one that is alive. */
   endIdle(): void;
   /** Takes no more; what was asked for is answered. */
@@ -219,6 +223,7 @@ export const createPool = (open: Open, host: string, options: PoolOptions): Pool
     get isShort() {
       return waiting.size > opening;
     },
+    bound: `all ${options.connections} for ${options.purpose}`,
     close() {
       isClosed = true;
       endIdle();

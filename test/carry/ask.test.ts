@@ -28,6 +28,7 @@ const played = () => {
       },
       endIdle: () => undefined,
       isShort: false,
+      bound: "all 1 for tests",
     },
     connect: () => Promise.reject(new Error("nobody connects")),
     headers: {},

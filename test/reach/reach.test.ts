@@ -192,12 +192,43 @@ test("more waiting than the bound is 503 with Retry-After, and the waiting are s
   await eventually(() => gate.exchanges.length, 2);
   await eventually(() => gate.reach.stats.waiting, 1);
   const third = await rawRequest(gate.port, get(pathOf("fs.ls")));
-  assert.equal(`${third.status} ${third.headers.get("retry-after")}`, "503 1");
+  assert.equal(
+    `${third.status} ${third.headers.get("retry-after")} ${third.body}`,
+    "503 1 node golden-3 has no connection free: all 1 for short calls are busy, and 1 more wait for one; try again",
+  );
   held.shift()?.();
   assert.equal((await first.answer()).status, 200);
   await agent.request(2);
   held.shift()?.();
   assert.equal((await second.answer()).status, 200);
+});
+
+test("a call that waited in vain for one of a node's connections is told so, and the node is not blamed", async () => {
+  await using agent = await faultyAgent(() => undefined);
+  const node = nodeAt(agent.address);
+  await using gate = await front({
+    route: "fs.ls",
+    node,
+    reach: { shortConnections: 1 },
+    deadlineMs: 300,
+  });
+  const exchange = exchangeOn("fs.ls");
+  const held = gate.reach.to(scopeOf(exchange.route, node), exchange).pool.request(
+    { method: "GET", path: "/held", headers: {}, body: undefined },
+    {
+        started: () => undefined, head: () => "small", data: () => true, end: () => undefined,
+        failed: () => undefined,
+      }, // biome-ignore format: a row
+  );
+  await agent.request(1);
+  const { status, headers, body } = await rawRequest(gate.port, get(pathOf("fs.ls")));
+  assert.equal(
+    `${status} ${headers.get("x-serai-error")} ${headers.get("retry-after")} ${body}`,
+    "503 overloaded 1 node golden-3 has no connection free: all 1 for short calls were busy for 0.3 s; try again",
+  );
+  assert.equal(agent.requests.length, 1);
+  for (const { fared } of gate.reach.report(node)) assert.equal(fared.fault, undefined);
+  held.abort();
 });
 
 test("streams never take the short calls' connections, and over their bound they are 503", async () => {
@@ -212,7 +243,10 @@ test("streams never take the short calls' connections, and over their bound they
   const followers = [1, 2].map(() => rawClient(gate.port, get(pathOf("fs.logs"))));
   await Promise.all(followers.map((follower) => follower.seen("{}")));
   const third = await rawRequest(gate.port, get(pathOf("fs.logs")));
-  assert.equal(third.status, 503);
+  assert.equal(
+    `${third.status} ${third.body}`,
+    "503 node golden-3 has no connection free: all 2 for streams are busy; try again",
+  );
   for (const follower of followers) follower.socket.destroy();
   await agent.idle();
 });

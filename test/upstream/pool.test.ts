@@ -56,6 +56,7 @@ const behind = async (
   const { port } = bound;
   const pool = createPool(dial(port), "agent", {
     connections: 4,
+    purpose: "tests",
     maxHeadBytes: 16_384,
     keepAliveMs: 30_000,
     ...given,

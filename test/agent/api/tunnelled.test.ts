@@ -28,7 +28,7 @@ test("a slow reader gets the end of a file, however long ago its agent has sent 
       opened(error, connection);
     });
   };
-  const options = { connections: 1, maxHeadBytes: 16_384, keepAliveMs: 30_000 };
+  const options = { purpose: "tests", connections: 1, maxHeadBytes: 16_384, keepAliveMs: 30_000 };
   const pool = createPool(open, "agent", options);
   let bytes = 0;
   await new Promise<void>((resolve, reject) => {
