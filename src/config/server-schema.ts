@@ -88,7 +88,7 @@ export const serverRows = section("The gateway", {
     max_nodes: setting(integer(1, 1_000_000), 20_000, "nodes in the directory"),
   }),
   timeouts: section("Waits; each ends", {
-    headers: setting(duration, "5s", "a caller's whole header, from the first byte of the connection"),
+    headers: setting(duration, "5s", "a caller's whole header, from its first byte; and as long may a new connection say nothing"),
     request: setting(duration, "30s", "a caller's whole request"),
     keep_alive: setting(duration, "75s", "an idle connection; longer than the balancer's in front, or it sees resets"),
     tls_handshake: setting(duration, "10s", "a caller's TLS handshake"),
