@@ -2,6 +2,7 @@
 import { Command } from "commander";
 import type { Agent, AgentOptions, AgentTls } from "../agent/agent.ts";
 import type { AgentConfig } from "../config/agent-schema.ts";
+import { told } from "../config/layers.ts";
 import { loadAgentConfig } from "../config/load.ts";
 import { authorityOf } from "../lib/addresses.ts";
 import { systemClock } from "../lib/clock.ts";
@@ -10,6 +11,7 @@ import { createProcessGuards } from "../observe/guards.ts";
 import { certificateIn } from "./certificate.ts";
 import { holdDirectory } from "./hold.ts";
 import { beginLifetime, say } from "./lifetime.ts";
+import { telling } from "./listeners.ts";
 import { openLog } from "./log.ts";
 
 const authoritiesIn = (file: string | undefined): string | undefined =>
@@ -82,7 +84,7 @@ export const agentCommand = (): Command =>
         listen: { name: "--listen", text: listen },
         data_dir: { name: "--data-dir", text: dataDir },
       };
-      const { config, warnings } = loadAgentConfig({ file, env: process.env, flags });
+      const { config, layered, warnings } = loadAgentConfig({ file, env: process.env, flags });
       for (const warning of warnings) say(`warning: ${warning}`);
       const log = openLog(config);
       createProcessGuards({ log, exit: (code) => process.exit(code) });
@@ -91,7 +93,11 @@ export const agentCommand = (): Command =>
       const { createAgent } = await import("../agent/agent.ts"); // with all its parts: not for help or a mistake in settings
       const agent = stopping.aborted
         ? undefined
-        : await createAgent({ log, clock: systemClock }, agentOptions(config));
+        : await telling(
+            { listen: config.listen },
+            (setting, words) => told(layered, setting, words),
+            () => createAgent({ log, clock: systemClock }, agentOptions(config)),
+          );
       await life.live({
         reload: async () => {
           try {

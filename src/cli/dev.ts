@@ -18,6 +18,7 @@ import { type DevState, toJsonLine, toText } from "./dev/report.ts";
 import { readWorkloads } from "./dev/workloads.ts";
 import { holdDirectory } from "./hold.ts";
 import { beginLifetime, type Lifetime, say, watchNpm } from "./lifetime.ts";
+import { telling } from "./listeners.ts";
 import { type Running, startGateway } from "./server.ts";
 
 const program = process.argv[1] ?? "";
@@ -91,7 +92,11 @@ interface StartOptions extends DevOptions {
 const startDev = async (options: StartOptions, stopping: AbortSignal): Promise<Dev | undefined> => {
   const home = prepareHome(options);
   const { config } = loadServerConfig({ file: home.gatewayFile, env: {} });
-  const running = await startGateway(config);
+  const running = await telling(
+    { "--port": config.http.listen, "--admin-port": config.admin.listen },
+    (flag, words) => `${flag}: ${words}`,
+    () => startGateway(config),
+  );
   const agents: Child[] = [];
   const stop = async (): Promise<void> => {
     await stopAgents(agents, stopGraceMs);

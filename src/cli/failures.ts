@@ -33,6 +33,9 @@ const ofName = (error: Error): string | undefined => {
   return words === undefined || !("hostname" in error) ? undefined : `${error.hostname} ${words}`;
 };
 
+/** Of an address to listen on. */
+export const listenWords = (error: Error): string | undefined => ofAddress(error) ?? ofName(error);
+
 /** Of a directory that cannot be made below one that may only be read, Node says that it is missing: the one above says why. */
 const causeOf = (error: Error): unknown => {
   const isMade = "syscall" in error && error.syscall === "mkdir" && "path" in error;
@@ -58,5 +61,5 @@ const ofFile = (failed: Error): string | undefined => {
 /** One line, or several for a file with several mistakes. */
 export const toWords = (error: unknown): string => {
   if (!(error instanceof Error)) return String(error);
-  return ofAddress(error) ?? ofName(error) ?? ofFile(error) ?? error.message;
+  return listenWords(error) ?? ofFile(error) ?? error.message;
 };

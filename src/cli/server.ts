@@ -1,5 +1,6 @@
 /** `serai server`: the gateway. */
 import { Command } from "commander";
+import { told } from "../config/layers.ts";
 import { loadServerConfig } from "../config/load.ts";
 import type { ServerConfig } from "../config/server-schema.ts";
 import type { Gateway } from "../gateway.ts";
@@ -8,6 +9,7 @@ import { createProcessGuards } from "../observe/guards.ts";
 import type { OpenLog } from "../observe/log.ts";
 import { holdDirectory } from "./hold.ts";
 import { beginLifetime, say } from "./lifetime.ts";
+import { telling } from "./listeners.ts";
 import { openLog } from "./log.ts";
 import { version } from "./version.ts";
 
@@ -80,13 +82,17 @@ export const serverCommand = (): Command =>
         "nomad.token_file": { name: "--nomad-token-file", text: given.nomadTokenFile },
       };
       const load = () => loadServerConfig({ file, env: process.env, flags });
-      const { config, warnings } = load();
+      const { config, layered, warnings } = load();
       for (const warning of warnings) say(`warning: ${warning}`);
       const { stopping } = life;
       const release = await holdDirectory(config.dataDir, { onWait: say, stopping });
       try {
         if (stopping.aborted) return;
-        const { gateway, stop } = await startGateway(config);
+        const { gateway, stop } = await telling(
+          { "http.listen": config.http.listen, "admin.listen": config.admin.listen },
+          (setting, words) => told(layered, setting, words),
+          () => startGateway(config),
+        );
         const reload = () => gateway.reload(() => load().config.nomad);
         await life.live({ reload, stop });
       } finally {

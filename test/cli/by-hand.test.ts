@@ -256,7 +256,7 @@ describe("what cannot be done is one clear line and exit status 1", { concurrenc
     assert.match(
       started.stderr(),
       new RegExp(
-        `^serai: 127\\.0\\.0\\.1:${taken.port} is in use by another program; choose another port or stop that program\\n$`,
+        `^serai: --listen \\(http\\.listen\\): 127\\.0\\.0\\.1:${taken.port} is in use by another program; choose another port or stop that program\\n$`,
         "m",
       ),
     );

@@ -284,7 +284,7 @@ describe("what keeps it from starting is one line, and nothing is left", { concu
       assert.equal((await dev.ended).code, 1);
       assert.equal(
         dev.stderr(),
-        `serai: 127.0.0.1:${taken.port} is in use by another program; choose another port or stop that program\n`,
+        `serai: ${flag}: 127.0.0.1:${taken.port} is in use by another program; choose another port or stop that program\n`,
       );
       assert.equal(dev.stdout(), "");
       await allGone(directory.path);

@@ -6,7 +6,7 @@ import path from "node:path";
 import { test } from "node:test";
 import { toWords } from "../../src/cli/failures.ts";
 import { until } from "../support/processes.ts";
-import { program, run, serai, temporaryDirectory } from "./support.ts";
+import { program, run, serai, takenPort, temporaryDirectory } from "./support.ts";
 
 const systemError = (code: string, more: object): Error =>
   Object.assign(new Error(`${code}: as the system says it`), { code, ...more });
@@ -125,6 +125,38 @@ test("a mistake in a flag is told by the flag, with the setting that it is", asy
     assert.equal((await started.ended).code, 1);
     assert.equal(started.stderr(), `serai: ${told}\n`);
   }
+});
+
+test("a port in use is told with what names it: flag, variable or file, and the setting", async () => {
+  await using taken = await takenPort();
+  using directory = temporaryDirectory();
+  const address = `127.0.0.1:${taken.port}`;
+  const file = path.join(directory.path, "settings.yaml");
+  writeFileSync(file, `http: {listen: "127.0.0.2:0"}\nadmin: {listen: "${address}"}\n`);
+  const free = "127.0.0.1:0";
+  const rows = [
+    [["server", "--admin-listen", free, "--listen", address], {}, "--listen (http.listen)"],
+    [["server", "--listen", free, "--admin-listen", address], {}, "--admin-listen (admin.listen)"],
+    [["server", "--listen", free], { SERAI_ADMIN_LISTEN: address }, "env SERAI_ADMIN_LISTEN"],
+    [["server", "--config", file], {}, `file ${file}: admin.listen`],
+    [
+      ["server", "--listen", `127.0.0.2:${taken.port}`, "--admin-listen", address],
+      {},
+      "--admin-listen (admin.listen)",
+    ],
+    [["agent", "--listen", address], {}, "--listen (listen)"],
+  ] as const;
+  await Promise.all(
+    rows.map(async ([argv, env, told], at) => {
+      const data = path.join(directory.path, String(at));
+      const started = serai([...argv, "--data-dir", data], { env });
+      assert.equal((await started.ended).code, 1);
+      assert.equal(
+        started.stderr().split("\n").at(-2),
+        `serai: ${told}: ${address} is in use by another program; choose another port or stop that program`,
+      );
+    }),
+  );
 });
 
 test("a variable with a slip of the pen is told beside what is missing without it", async () => {
