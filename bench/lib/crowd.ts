@@ -35,7 +35,7 @@ export interface CrowdOptions {
   readonly node: readonly string[];
 }
 
-/** A tunnel carries a thousand connections, and some of them are for what the gateway itself asks. */
+/** Ten nodes for the usual number of followers. */
 const logsPerNode = 900;
 const warmUp = 500;
 const settleMs = 5_000;

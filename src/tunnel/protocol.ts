@@ -15,7 +15,8 @@ const mib = 1024 * kib;
 export const streamWindow = mib;
 /** Bytes all streams together may be ahead: no stream waits for another's reader. */
 export const sessionWindow = 64 * mib;
-export const maxStreams = 1_000;
+/** As many as an agent of ours admits on its own listener: no fewer than the gateway has for it (reach/node-ways.ts). */
+export const maxStreams = 4_096;
 
 /** A DATA frame of fewer bytes is hardly worth its head. */
 export const tinyBytes = 16;

@@ -60,6 +60,22 @@ export const scopeOf = (route: Route, node: NodeEntry | undefined): Scope =>
         },
       };
 
+/** An exchange of that route on which nothing has come. */
+export const exchangeOn = (name: string): Exchange => {
+  const route = routeNamed(name);
+  return {
+    id: "1", route, method: "GET", key: "", raw: new Map(), parameters: {}, pretty: false, body: undefined,
+    credential: { secret: undefined, source: "none" },
+    client: { address: "", authority: "", scheme: "http" },
+    signal: new AbortController().signal,
+    end: () => undefined,
+    wire: { kind: "websocket", socket: Reflect.get({}, "none"), takeHeld: () => [] },
+    startedAtMs: 0,
+    tally: newTally(),
+    kept: {}, derived: {},
+  }; // biome-ignore format: short rows
+};
+
 export interface Ended {
   readonly exchange: Exchange;
   readonly tally: Tally;

@@ -3,14 +3,14 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { GatewayError } from "../../src/errors.ts";
-import { newTally } from "../../src/ingress/exchange.ts";
-import type { Exchange, NodeEntry, Scope } from "../../src/ports.ts";
+import type { NodeEntry, Scope } from "../../src/ports.ts";
 import { nodeOf } from "../../src/reach/refusals.ts";
 import { routeNamed, routes } from "../../src/routes.ts";
 import { tunnelAddress } from "../../src/tunnel/protocol.ts";
 import {
   allocationId,
   eventually,
+  exchangeOn,
   front,
   nodeAt,
   nodeId,
@@ -21,21 +21,6 @@ import { deadAddress, faultyAgent, type Script } from "../support/faulty-agent.t
 import { get, rawClient, rawRequest } from "../support/raw-client.ts";
 
 const ok: Script = ({ socket }) => socket.write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
-
-const exchangeOn = (name: string): Exchange => {
-  const route = routeNamed(name);
-  return {
-    id: "1", route, method: "GET", key: "", raw: new Map(), parameters: {}, pretty: false, body: undefined,
-    credential: { secret: undefined, source: "none" },
-    client: { address: "", authority: "", scheme: "http" },
-    signal: new AbortController().signal,
-    end: () => undefined,
-    wire: { kind: "websocket", socket: Reflect.get({}, "none"), takeHeld: () => [] },
-    startedAtMs: 0,
-    tally: newTally(),
-    kept: {}, derived: {},
-  }; // biome-ignore format: short rows
-};
 
 const refusalOf = (name: string, scope: Scope, tryDown = false): string => {
   try {

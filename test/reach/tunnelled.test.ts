@@ -6,12 +6,14 @@ import { test } from "node:test";
 import { systemClock } from "../../src/lib/clock.ts";
 import { createPolicy } from "../../src/reach/address.ts";
 import { createConnector } from "../../src/reach/connector.ts";
+import { ownAgentConnections } from "../../src/reach/node-ways.ts";
 import { tunnelled } from "../../src/reach/tunnelled.ts";
 import { createHub, type Hub } from "../../src/tunnel/hub.ts";
-import { tunnelAddress } from "../../src/tunnel/protocol.ts";
+import { maxStreams, tunnelAddress } from "../../src/tunnel/protocol.ts";
 import { serveTunnel } from "../../src/tunnel/serve.ts";
+import type { Asker } from "../../src/upstream/pool.ts";
 import { caller } from "../carry/exec-agent.ts";
-import { front, nodeAt, pathOf, nodeId as placedOn } from "../carry/front.ts";
+import { exchangeOn, front, nodeAt, pathOf, nodeId as placedOn, scopeOf } from "../carry/front.ts";
 import { deadAddress } from "../support/faulty-agent.ts";
 import { until } from "../support/processes.ts";
 import { get, rawClient, rawRequest } from "../support/raw-client.ts";
@@ -113,6 +115,44 @@ test("a tunnel that is full is 503 each time: it says nothing of whether its nod
   }
   assert.equal(gate.reach.stats.openCircuits, 0);
   follower.socket.destroy();
+  await hub.close(AbortSignal.abort());
+});
+
+test("however many follow logs through a tunnel, a short call has its connection", async () => {
+  await using pair = await connectedPair();
+  const hub = createHub({ clock: systemClock, told: () => undefined });
+  let followed = 0;
+  behind(pair.far, ({ url }, response) => {
+    const isShort = url !== "/follow";
+    response.write("[]");
+    if (isShort) response.end();
+    else followed += 1;
+  });
+  hub.accept({ nodeId: placedOn, socket: pair.near, from: "a", mayStay: () => true });
+  const node = nodeAt(tunnelAddress(placedOn));
+  await using gate = await front({
+    route: "fs.ls",
+    node,
+    reach: { tunnels: hub, ...ownAgentConnections },
+  });
+  const failures: unknown[] = [];
+  const asker: Asker = {
+    started: () => undefined, head: () => "small", data: () => true, end: () => undefined,
+    failed: (error) => failures.push(error),
+  }; // biome-ignore format: a row
+  const exchange = exchangeOn("fs.logs");
+  const all = Object.values(ownAgentConnections).reduce((sum, one) => sum + one, 0);
+  assert.ok(all <= maxStreams, `${all} connections, and a tunnel for ${maxStreams}`);
+  const many = 1_100; // of the 3,000: each takes its time
+  const follows = Array.from({ length: many }, () =>
+    gate.reach
+      .to(scopeOf(exchange.route, node), exchange)
+      .pool.request({ method: "GET", path: "/follow", headers: {}, body: undefined }, asker),
+  );
+  await until("all are followed", () => followed === many || failures.length > 0);
+  assert.deepEqual(failures.slice(0, 1), []);
+  assert.equal((await rawRequest(gate.port, get(pathOf("fs.ls")))).status, 200);
+  for (const follow of follows) follow.abort();
   await hub.close(AbortSignal.abort());
 });
 
