@@ -4,6 +4,10 @@
  */
 import type { Viewer } from "./viewer.ts";
 
+/**
+ * Time for megabytes, and short for those who wait, who have heartbeats meanwhile: nothing that an operator could weigh better. How long
+ * one waits has no bound but its caller's own: it has its head, and others come to their end or catch up.
+ */
 const turnMs = 1_000;
 
 /** Who has had a connection since then lets others have it. Not in a file in which it could not find its place again. */
