@@ -7,23 +7,6 @@ import { type Caller, findCaller } from "./caller.ts";
 import { createNomadAsking } from "./nomad-asking.ts";
 import type { Rules } from "./rules.ts";
 
-/** The smallest policy for the gateway's own token, as `nomad acl policy apply` reads it. */
-export const ownPolicyHcl = `namespace "*" {
-  capabilities = ["read-job"]
-}
-
-node {
-  policy = "read"
-}
-`;
-
-/** The same in JSON. */
-export const ownPolicyJson = `{
-  "namespace": [{ "*": { "capabilities": ["read-job"] } }],
-  "node": [{ "policy": "read" }]
-}
-`;
-
 /** Any name that a label with `*` matches: each run becomes nothing, so that no other label is closer. */
 const sampleOf = (label: string): string => label.replaceAll("*", "");
 

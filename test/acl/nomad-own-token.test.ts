@@ -2,9 +2,7 @@
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { test } from "node:test";
-import { ownPolicyHcl, ownPolicyJson, readOwnRights } from "../../src/acl/nomad-own-token.ts";
-import { parsePolicyText } from "../../src/acl/policy-text.ts";
-import { parseJson } from "../../src/lib/json.ts";
+import { readOwnRights } from "../../src/acl/nomad-own-token.ts";
 import { createServers } from "../../src/nomad/servers.ts";
 import { aclServer, type ClusterToken, cluster } from "./nomad-acl-server.ts";
 import { inNamespace, onNodes, rules, type SourceRules } from "./nomad-rules.ts";
@@ -122,14 +120,4 @@ test("servers that cannot say are no verdict", async () => {
   here.server.instead = (_request, response) => response.writeHead(500).end("No cluster leader");
   const asked = readOwnRights(here, randomUUID());
   await assert.rejects(asked, { code: "identity_unavailable" });
-});
-
-test("the smallest policy is a valid one, and both of its forms say the same", () => {
-  const parsed = parsePolicyText(ownPolicyJson, "strict");
-  assert.ok(parsed.ok);
-  assert.deepEqual(parsed.rules.Namespaces[0]?.Capabilities, ["read-job"]);
-  assert.equal(parsed.rules.Node?.Policy, "read");
-  assert.ok(parseJson(ownPolicyJson));
-  assert.match(ownPolicyHcl, /namespace "\*" \{\n {2}capabilities = \["read-job"\]/);
-  assert.match(ownPolicyHcl, /node \{\n {2}policy = "read"/);
 });
