@@ -26,23 +26,22 @@ export interface IdentitySources {
   readonly jwt: Resolve | undefined;
 }
 
-export type CredentialKind = "anonymous" | "token" | "jwt" | "malformed";
 export type Authentication = "accepted" | "refused" | "unavailable";
 
 export interface AuthenticateOptions {
   /** False: ACLs are off, everything passes and no credential is looked at. */
   readonly enabled: boolean;
-  /** Told how each attempt ended; both words are from closed sets. */
-  readonly onAuthentication?: (kind: CredentialKind, result: Authentication) => void;
+  /** Told how each attempt ended. */
+  readonly onAuthentication?: (result: Authentication) => void;
 }
 
 interface Shown {
   /** Without blanks around it; "" is none. */
   readonly secret: string;
-  readonly kind: CredentialKind;
+  readonly kind: "anonymous" | "token" | "jwt" | "malformed";
 }
 
-const kindOf = (secret: string): CredentialKind => {
+const kindOf = (secret: string): Shown["kind"] => {
   if (secret === "") return "anonymous";
   if (secret.length > maxSecretBytes || Buffer.byteLength(secret) > maxSecretBytes)
     return "malformed";
@@ -89,28 +88,20 @@ export const createAuthenticate = (
   { enabled, onAuthentication }: AuthenticateOptions,
 ): Authenticate => {
   if (!enabled) return () => disabledPrincipal;
-  const told = (kind: CredentialKind, error: unknown): never => {
-    onAuthentication?.(kind, resultOf(error));
+  const accepted = (principal: Principal): Principal => {
+    onAuthentication?.("accepted");
+    return principal;
+  };
+  const failed = (error: unknown): never => {
+    onAuthentication?.(resultOf(error));
     throw error;
   };
   return (credential: Credential, signal: AbortSignal) => {
-    const shown = shownBy(credential);
-    const { kind } = shown;
     try {
-      const principal = resolve(sources, shown, signal, credential);
-      if (!(principal instanceof Promise)) {
-        onAuthentication?.(kind, "accepted");
-        return principal;
-      }
-      return principal.then(
-        (resolved) => {
-          onAuthentication?.(kind, "accepted");
-          return resolved;
-        },
-        (error: unknown) => told(kind, error),
-      );
+      const principal = resolve(sources, shownBy(credential), signal, credential);
+      return principal instanceof Promise ? principal.then(accepted, failed) : accepted(principal);
     } catch (error) {
-      return told(kind, error);
+      return failed(error);
     }
   };
 };

@@ -7,7 +7,7 @@ import type { PassThrough } from "../ingress/passing.ts";
 import { createServers, type Servers } from "../nomad/servers.ts";
 import { followAclEvents } from "../registry/nomad/acl-events.ts";
 import { createNomadFeed } from "../registry/nomad/feed.ts";
-import { authenticateWith, type Identity } from "./identity.ts";
+import { authenticateWith, countedBy, type Identity } from "./identity.ts";
 import { type Issuers, openIssuers } from "./issuers.ts";
 import { observeNomadFeed } from "./observing.ts";
 import { openPassing } from "./passing.ts";
@@ -38,8 +38,6 @@ const ownRightsOf = async (servers: Servers, token: string | undefined): Promise
   return { ...rights, missing: ["a secret: it is not set", ...rights.missing] };
 };
 
-const lookups = { accepted: "hit", refused: "miss", unavailable: "failed" } as const;
-
 /** Callers' rights, and the way to say that they may have changed. */
 interface Rights {
   readonly identity: Identity;
@@ -55,7 +53,7 @@ const openIdentity = (
   const source = closers.own(createNomadSource({ clock, log, servers }));
   const authenticateCredential = createAuthenticate(issuers?.beside(source) ?? source, {
     enabled,
-    onAuthentication: (_kind, result) => metrics.identityLookedUp(lookups[result]),
+    onAuthentication: countedBy(metrics),
   });
   const listeners = new Set<() => void>();
   const identity: Identity = {

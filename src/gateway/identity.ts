@@ -1,7 +1,7 @@
 /** Where principals come from, as configured: files, JWTs of known issuers, the anonymous policy. */
 import { compileAcl } from "../acl/acl.ts";
 import { createAclAnswers } from "../acl/answers.ts";
-import { createAuthenticate } from "../acl/authenticate.ts";
+import { type Authentication, createAuthenticate } from "../acl/authenticate.ts";
 import { openFileSource, type Reloaded } from "../acl/file-source.ts";
 import type { AlgorithmFamily, Binding, Issuer, IssuerKeys } from "../acl/jwt-issuer.ts";
 import type { JwtNeeds, JwtSource } from "../acl/jwt-source.ts";
@@ -76,6 +76,12 @@ export const issuerOf = (config: IssuerConfig): Issuer => ({
 
 const lookups = { accepted: "hit", refused: "miss", unavailable: "failed" } as const;
 
+/** How each attempt to authenticate ended, for the metrics. */
+export const countedBy =
+  (metrics: Metrics) =>
+  (result: Authentication): void =>
+    metrics.identityLookedUp(lookups[result]);
+
 /** What verifies JWTs is loaded only for those who have issuers. */
 const openIssuers = async (
   needs: JwtNeeds,
@@ -99,7 +105,7 @@ export const openIdentity = async (
     { anonymous: source.anonymous, token: source.token, jwt: jwt?.jwt },
     {
       enabled: config.enabled,
-      onAuthentication: (_kind, result) => needs.metrics.identityLookedUp(lookups[result]),
+      onAuthentication: countedBy(needs.metrics),
     },
   );
   return {
