@@ -135,15 +135,15 @@ const assemble = async (
   };
   closers.defer(identity.onChange(recheck));
 
-  const self = { address: "" };
   const ways = explained(home.ways);
-  const answering = { clock, version, config, self, draining, tunnels };
-  const answers = lazily(
-    async (): Promise<Answers> => ({
+  const answers = lazily(async (): Promise<Answers> => {
+    const { address } = door.listener; // asked for by requests, which come after it was opened
+    const answering = { clock, version, config, address, draining, tunnels };
+    return {
       ...(home.embedded && (await ownAnswers(home.embedded, identity, answering))),
       "serai.reach": createReachAnswer(ways),
-    }),
-  );
+    };
+  });
   const shares = createShares();
   const steps = createSteps(
     { clock, metrics, identity, home, ways, ledger, recorder, answers, shares },
@@ -173,7 +173,6 @@ const assemble = async (
   );
   closers.own(door.listener);
   closers.own(hub);
-  self.address = door.listener.address;
   readGauges(metrics, {
     ...home,
     ...door,
@@ -247,7 +246,8 @@ interface Answering {
   readonly clock: Clock;
   readonly version: string;
   readonly config: ServerConfig;
-  readonly self: { address: string };
+  /** Of the public listener. */
+  readonly address: string;
   readonly draining: Running["draining"];
   readonly tunnels: Pick<TunnelParts, "certifiedNode">;
 }
@@ -256,25 +256,13 @@ interface Answering {
 const ownAnswers = async (
   registry: EmbeddedRegistry,
   identity: Identity,
-  { clock, version, config, self, draining, tunnels }: Answering,
+  { clock, version, config, address, draining, tunnels }: Answering,
 ): Promise<Answers> => {
   const { createAnswers } = await import("./registry/answers/answers.ts");
   const { name, region, datacenter } = config;
   return {
     ...createAnswers(
-      {
-        registry,
-        clock,
-        self: {
-          name,
-          region,
-          datacenter,
-          version,
-          get address() {
-            return self.address;
-          },
-        },
-      },
+      { registry, clock, self: { name, region, datacenter, version, address } },
       {
         unwell: () => (draining.is ? "shutting down" : undefined),
         isEnding: () => draining.isClosing,
