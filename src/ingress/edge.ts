@@ -12,7 +12,7 @@ import { clientOf } from "./client.ts";
 import { applyCors } from "./cors.ts";
 import { checkRequest } from "./guards.ts";
 import type { Others } from "./others.ts";
-import { type Passing, passOn } from "./passing.ts";
+import { createPassOn, type Passing } from "./passing.ts";
 import { createBegin } from "./plain/begin.ts";
 import type { CallerNeeds } from "./plain/caller.ts";
 import { redirect } from "./redirect.ts";
@@ -46,16 +46,7 @@ export const createEdge = (needs: EdgeNeeds, options: EdgeOptions): Edge => {
   const { passing, region } = needs;
   const visits = createVisits(needs, options);
 
-  /** Never rejects. */
-  const relay = async (
-    to: Passing,
-    visit: Visit,
-    request: IncomingMessage,
-    response: ServerResponse,
-  ): Promise<void> => {
-    const error = await passOn({ ...needs, passing: to }, options, visit, request, response);
-    visits.depart(visit, response, error);
-  };
+  const passOn = passing && createPassOn({ ...needs, passing }, options);
 
   /** Hardly any request needs express, which takes as long to load as a fifth of all that the gateway loads. */
   const load = lazily(async (): Promise<Others> => {
@@ -73,8 +64,8 @@ export const createEdge = (needs: EdgeNeeds, options: EdgeOptions): Edge => {
     const { url } = visit;
     visits.greet(visit, response);
     needs.checkCaller?.(request, response);
-    if (passing && !isCarried(url, region)) {
-      void relay(passing, visit, request, response);
+    if (passOn && !isCarried(url, region)) {
+      void passOn(visit, request, response).then((error) => visits.depart(visit, response, error));
       return;
     }
     visit.raw = queryOf(url);

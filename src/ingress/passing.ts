@@ -124,32 +124,35 @@ const contextOf = ({ id, client, signal, tally }: Exchange): PassThroughContext 
   tally,
 });
 
-/** Passes one request on. Never rejects: what goes wrong is told to the client, and to whoever `depart` tells. */
-export const passOn = async (
-  { passing, started }: PassingNeeds,
-  { allowedOrigins }: EdgeOptions,
-  visit: Visit,
-  request: IncomingMessage,
-  response: ServerResponse,
-): Promise<GatewayError | undefined> => {
-  visit.route = routeOf(request);
-  started(visit.route);
-  try {
-    checkRequest(request);
-    const arrived = toExchange(visit, visit.route, request, { kind: "http", request, response });
-    visit.exchange = arrived;
-    if (!(isRead(request) || request.method === "OPTIONS"))
-      checkCrossSite(request, visit.client.authority, allowedOrigins);
-    endWithClient(arrived, response);
-    visit.exchange = enter(passing, request, arrived);
-    await passing.http(request, response, contextOf(arrived));
-    return undefined;
-  } catch (thrown) {
-    const error = toGatewayError(thrown, visit.exchange?.signal);
-    refuse(request, response, error);
-    return error;
-  }
-};
+/** Passes one request on. Never rejects: what goes wrong is told to the client, and with what it resolves. */
+export const createPassOn =
+  (
+    { passing, started }: Pick<PassingNeeds, "passing" | "started">,
+    { allowedOrigins }: Pick<EdgeOptions, "allowedOrigins">,
+  ) =>
+  async (
+    visit: Visit,
+    request: IncomingMessage,
+    response: ServerResponse,
+  ): Promise<GatewayError | undefined> => {
+    visit.route = routeOf(request);
+    started(visit.route);
+    try {
+      checkRequest(request);
+      const arrived = toExchange(visit, visit.route, request, { kind: "http", request, response });
+      visit.exchange = arrived;
+      if (!(isRead(request) || request.method === "OPTIONS"))
+        checkCrossSite(request, visit.client.authority, allowedOrigins);
+      endWithClient(arrived, response);
+      visit.exchange = enter(passing, request, arrived);
+      await passing.http(request, response, contextOf(arrived));
+      return undefined;
+    } catch (thrown) {
+      const error = toGatewayError(thrown, visit.exchange?.signal);
+      refuse(request, response, error);
+      return error;
+    }
+  };
 
 const refuseSocket = (socket: Duplex, id: string, error: GatewayError): void => {
   if (socket.destroyed || error.code === "client_closed") {
