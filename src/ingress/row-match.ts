@@ -15,9 +15,8 @@ type Rows = ReadonlyMap<string, readonly Route[]>;
 const idOfTable = /[:*]id/;
 const uuidSegment = /^(\/v1\/[a-z/]{1,40}\/)([0-9a-fA-F-]{36})(\/[a-z]{1,40})?$/;
 
-const [withId, withoutId] = [true, false].map((has) =>
-  routes.filter(({ path }) => idOfTable.test(path) === has),
-) as [Route[], Route[]]; // one for each of the two
+const withId = routes.filter(({ path }) => idOfTable.test(path));
+const withoutId = routes.filter(({ path }) => !idOfTable.test(path));
 
 const rowsByPath: Rows = Map.groupBy(withoutId, ({ path }) => path);
 
