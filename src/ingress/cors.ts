@@ -1,8 +1,8 @@
 /** CORS as Nomad's agents have it (nomad-http.md §1.11): on the node-bound trees only, for reads, with any origin. */
 import type { HttpRequest, HttpResponse } from "../ports.ts";
+import { isRead } from "./guards.ts";
 
 const corsTrees = /^\/v1\/client\/(?:fs\/|allocation\/|stats$|metadata$)/;
-const isRead = (method: string | undefined): boolean => method === "GET" || method === "HEAD";
 
 const vary = ["Accept-Encoding", "Origin"];
 const preflightVary = "Origin, Access-Control-Request-Method, Access-Control-Request-Headers";

@@ -47,6 +47,13 @@ export const checkRequest = (request: HttpRequest): void => {
     throw new GatewayError("unsupported_coding");
 };
 
+export const isRead = (method: string | undefined): boolean =>
+  method === "GET" || method === "HEAD";
+
+/** By its method alone; GETs of some rows change something, too. */
+export const mayChange = ({ method }: HttpRequest): boolean =>
+  !isRead(method) && method !== "OPTIONS";
+
 /** A browser on another site must not change anything here, with whatever method. */
 export const checkCrossSite = (
   request: HttpRequest,

@@ -14,8 +14,7 @@ import { passedRoutes, type Route } from "../routes.ts";
 import { clientOf } from "./client.ts";
 import type { EdgeNeeds, EdgeOptions } from "./edge.ts";
 import { newExchange, newTally } from "./exchange.ts";
-import { checkCrossSite, checkRequest } from "./guards.ts";
-import { isRead } from "./redirect.ts";
+import { checkCrossSite, checkRequest, isRead, mayChange } from "./guards.ts";
 import { endWithClient, refuse } from "./refusing.ts";
 import type { UpgradeListener } from "./upgrade.ts";
 import type { Visit } from "./visit.ts";
@@ -62,9 +61,9 @@ export interface PassingNeeds
 const streams = /^\/v1\/(?:event\/stream|agent\/monitor)(?:[/?]|$)/;
 
 const routeOf = (request: IncomingMessage): Route => {
-  if (!isRead(request))
-    return request.method === "OPTIONS" ? passedRoutes.read : passedRoutes.change;
-  return streams.test(request.url ?? "") ? passedRoutes.stream : passedRoutes.read;
+  if (mayChange(request)) return passedRoutes.change;
+  const isStream = isRead(request.method) && streams.test(request.url ?? "");
+  return isStream ? passedRoutes.stream : passedRoutes.read;
 };
 
 /** Of what tells the audit log of itself. Made once: whoever keeps something with a row has it for good. */
@@ -141,8 +140,7 @@ export const createPassOn =
       checkRequest(request);
       const arrived = toExchange(visit, visit.route, request, { kind: "http", request, response });
       visit.exchange = arrived;
-      if (!(isRead(request) || request.method === "OPTIONS"))
-        checkCrossSite(request, visit.client.authority, allowedOrigins);
+      if (mayChange(request)) checkCrossSite(request, visit.client.authority, allowedOrigins);
       endWithClient(arrived, response);
       visit.exchange = enter(passing, request, arrived);
       await passing.http(request, response, contextOf(arrived));

@@ -1,5 +1,6 @@
 /** Nomad's redirects (nomad-http.md §1.2): to the cleaned path, and from a bare tree to itself with a slash. */
 import type { HttpRequest, HttpResponse } from "../ports.ts";
+import { isRead } from "./guards.ts";
 
 /** Trees whose bare name redirects. */
 export const bareTrees = [
@@ -16,10 +17,8 @@ export const withQuery = (path: string, url: string): string => {
   return query === "?" ? path : path + query;
 };
 
-export const isRead = ({ method }: HttpRequest): boolean => method === "GET" || method === "HEAD";
-
 export const redirect = (request: HttpRequest, response: HttpResponse, location: string): void => {
-  const reads = isRead(request);
+  const reads = isRead(request.method);
   const escaped = location
     .replaceAll("&", "&amp;")
     .replaceAll('"', "&#34;")

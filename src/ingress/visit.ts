@@ -1,6 +1,6 @@
 /**
  * A request from its arrival to its end, however it was read: it is parsed into an Exchange, sent on its journey, and told of when
- * it is over. This file and `answer.ts` are the only ones that write a refusal to an HTTP client.
+ * it is over.
  */
 import { GatewayError, toGatewayError } from "../errors.ts";
 import { readCredential } from "../http/credential.ts";
@@ -10,9 +10,8 @@ import type { RawQuery } from "../parameters.ts";
 import type { Credential, Exchange, HttpRequest, HttpResponse, Tally, Wire } from "../ports.ts";
 import { type Route, rowFor } from "../routes.ts";
 import { newExchange, newTally } from "./exchange.ts";
-import { checkCrossSite } from "./guards.ts";
+import { checkCrossSite, mayChange } from "./guards.ts";
 import { type Parsed, type ParseNeeds, parseRequest, readRowBody } from "./parse.ts";
-import { isRead } from "./redirect.ts";
 import { endWithClient, refuse } from "./refusing.ts";
 import type { RowMatch } from "./row-match.ts";
 
@@ -129,7 +128,7 @@ export const createVisits = (
   };
 
   const checkSite = ({ client }: Visit, route: Route, request: HttpRequest): void => {
-    if (route.audit === "change" || !(isRead(request) || request.method === "OPTIONS"))
+    if (route.audit === "change" || mayChange(request))
       checkCrossSite(request, client.authority, allowedOrigins);
   };
 
