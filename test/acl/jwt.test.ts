@@ -154,6 +154,7 @@ const forged: Readonly<Record<string, () => string>> = {
   "no sub": () => rs256({ sub: undefined }),
   "an empty sub": () => rs256({ sub: "" }),
   "a sub that is no string": () => rs256({ sub: { x: 1 } }),
+  "a sub of more than 256 characters": () => rs256({ sub: "a".repeat(257) }),
   "exp as text": () => rs256({ exp: String(nowSeconds() + 600) }),
   "a foreign issuer": () => rs256({ iss: "https://other.test" }),
   "issuer named constructor": () => rs256({ iss: "constructor" }),
@@ -318,6 +319,15 @@ test("10,000 random key ids cause at most two fetches, and known keys serve mean
     await Promise.all(Array.from({ length: 100 }, (_, index) => tryOne(at + index)));
   assert.deepEqual([...outcomes], ["Permission denied"]);
   assert.ok(jwks.fetches <= 2, `${jwks.fetches} fetches`);
+});
+
+test("a key that says its algorithm is none of another's", async () => {
+  const { server } = await jwksServer([{ ...jwk(rsa.publicKey, "a"), alg: "RS512" }]);
+  await using _server = server;
+  await using setting = await setUp({ ...keyless, jwksUri: `${server.origin}/jwks` });
+  await assert.rejects(async () => await setting.source.jwt(withKid("a"), never), refused);
+  const signed = jwt.sign(claims(), rsa.privateKey, { algorithm: "RS512", keyid: "a" });
+  assert.equal((await setting.source.jwt(signed, never)).name, "alice");
 });
 
 test("a rotated key is fetched when its id is first seen, at most once in 30 s", async () => {

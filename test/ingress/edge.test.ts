@@ -390,6 +390,8 @@ test("cross-site writes are refused, with POST and with a GET that changes somet
 test("a body over 64 KiB is 413 with its length known and with it unknown", async () => {
   const meta = JSON.stringify({ Meta: { a: "x".repeat(70_000) } });
   await request(url).post("/v1/client/metadata").send(meta).expect(413);
+  const stated = `POST /v1/client/metadata HTTP/1.1\r\nHost: a\r\nContent-Length: ${meta.length}\r\n\r\n`;
+  assert.equal((await sendRaw(port, stated)).status, 413, "before any of it has come");
   const chunked = `POST /v1/client/metadata HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n${meta.length.toString(16)}\r\n${meta}\r\n0\r\n\r\n`;
   assert.equal((await sendRaw(port, chunked)).status, 413);
 });

@@ -289,3 +289,14 @@ for (const [what, text] of [
       code: "ERR_INVALID_ANSWER",
     });
   });
+
+for (const [what, chunks] of [
+  ["a size of more than twelve digits", "0000000000001\r\na\r\n0\r\n\r\n"],
+  ["a trailer that would frame the message", "1\r\na\r\n0\r\nContent-Length: 5\r\n\r\n"],
+  ["more than 8 KiB of trailers", `1\r\na\r\n0\r\n${"A: b\r\n".repeat(2_000)}\r\n`],
+] as const)
+  test(`chunks with ${what} are no whole body`, async () => {
+    const bytes = Buffer.from(`HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n${chunks}`);
+    for (const way of ways)
+      assert.deepEqual(await read([bytes], way), { isReused: false, verdict: { ok: false } }, way);
+  });
