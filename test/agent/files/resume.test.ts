@@ -135,7 +135,7 @@ describe("a token that leads nowhere", () => {
     await until(() => viewer.frames().length >= 2);
     return framesOf(viewer).findLast(({ Resume: token }) => token)?.Resume ?? assert.fail();
   };
-  const refusal = async (allocation: Allocation, query: string) => {
+  const answer = async (allocation: Allocation, query: string) => {
     await using server = await serveFiles(allocation);
     const { status, body } = await ask(server, `fs.logs?task=web&${query}`);
     return { status, text: body.toString() };
@@ -148,11 +148,11 @@ describe("a token that leads nowhere", () => {
     const token = await tokenOf(allocation);
     const longer = `${token}${"A".repeat(1000)}`;
     for (const odd of ["false", "x", "../..", token.slice(3), token.slice(0, -9), longer, "%00"]) {
-      const { status, text } = await refusal(allocation, `type=stdout&resume=${odd}`);
+      const { status, text } = await answer(allocation, `type=stdout&resume=${odd}`);
       assert.equal(status, 400, odd);
       assert.match(text, /^resume: this is no token of serai's/);
     }
-    const other = await refusal(allocation, `type=stderr&resume=${token}`);
+    const other = await answer(allocation, `type=stderr&resume=${token}`);
     assert.equal(other.status, 400);
     assert.match(other.text, /^resume: this token is of another log/);
   });
@@ -171,7 +171,7 @@ describe("a token that leads nowhere", () => {
       ["follow=true&until=over", /^until must be dead/],
       ["follow=true&await=x", /^await must be start/],
     ] as const) {
-      const { status, text } = await refusal(allocation, `type=stdout&${query}`);
+      const { status, text } = await answer(allocation, `type=stdout&${query}`);
       assert.equal(status, 400, query);
       assert.match(text, words);
     }
@@ -191,10 +191,25 @@ describe("a token that leads nowhere", () => {
       await writeFile(logFile(allocation, 0), "one\n");
       const token = await tokenOf(allocation);
       await lose(allocation);
-      const { status, text } = await refusal(allocation, `type=stdout&resume=${token}`);
+      const { status, text } = await answer(allocation, `type=stdout&resume=${token}`);
       assert.equal(status, 410);
       assert.match(text, /^the log is lost from byte 4 of alloc\/logs\/web\.stdout\.0 on: /);
     });
+
+  test("says what is lost when a file is missing among the bytes that were skipped: 410", async () => {
+    await using allocation = await temporaryAllocation("web");
+    await writeFile(logFile(allocation, 0), "one\n");
+    const token = await tokenOf(allocation);
+    await writeFile(logFile(allocation, 1), "two\n");
+    await writeFile(logFile(allocation, 3), "four\n");
+    const query = `type=stdout&plain=true&resume=${token}&skip=5`;
+    const { status, text } = await answer(allocation, query);
+    assert.equal(status, 410);
+    assert.match(text, /^the log is lost from byte 4 /);
+    await rename(logFile(allocation, 3), logFile(allocation, 2));
+    const whole = await answer(allocation, query);
+    assert.deepEqual(whole, { status: 200, text: "our\n" });
+  });
 });
 
 test("files that vanish before they are read: told in frames, cut when plain", async () => {
