@@ -54,7 +54,6 @@ export interface AgentOptions {
   readonly aclEnabled: boolean;
   readonly gcMaxAllocs: number;
   readonly workloads: readonly WorkloadConfig[];
-  readonly maxExecSessions?: number;
   /** Between two announcements. */
   readonly announceIntervalMs?: number;
 }
@@ -71,7 +70,7 @@ export interface Agent extends Closer {
   reload(tls: AgentTls): void;
 }
 
-const maxExecSessionsDefault = 256;
+const maxExecSessions = 256;
 /** Then the gateway is dialled anew, so that a renewed certificate is shown some minutes later. */
 const requestsPerConnection = 30;
 
@@ -151,10 +150,7 @@ export const createAgent = async (
       files: createFileHandlers(),
       metadata,
       nodeStats: createNodeStats({ clock }, { dataDirectory }),
-      execSessions: createExecSessions(
-        { log, clock },
-        { maxSessions: options.maxExecSessions ?? maxExecSessionsDefault },
-      ),
+      execSessions: createExecSessions({ log, clock }, { maxSessions: maxExecSessions }),
       pullSecrets,
       log,
       clock,
