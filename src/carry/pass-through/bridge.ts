@@ -4,7 +4,7 @@
  */
 import type { Duplex } from "node:stream";
 import { pipeline } from "node:stream/promises";
-import { closeReason, toClose } from "../../answer.ts";
+import { toClose } from "../../answer.ts";
 import { GatewayError, toGatewayError } from "../../errors.ts";
 import type { Tally } from "../../ports.ts";
 import { refusesToken } from "../collect.ts";
@@ -54,7 +54,7 @@ const maxListeners = 20;
 /** Our own goodbye as a frame. */
 const closeFrame = (error: GatewayError): Buffer => {
   const { code, reason } = toClose(error);
-  const words = Buffer.from(closeReason(reason));
+  const words = Buffer.from(reason);
   const frame = Buffer.alloc(4 + words.length);
   frame.writeUInt8(0x88, 0);
   frame.writeUInt8(2 + words.length, 1);
@@ -114,7 +114,7 @@ const outcomeOf = (
 export const bridge = async (
   ends: Ends,
   signal: AbortSignal,
-  tally: Tally | undefined,
+  tally: Tally,
   { lingerMs, stallMs }: BridgeLimits,
 ): Promise<void> => {
   const { caller, server, guard } = ends;
@@ -144,11 +144,11 @@ export const bridge = async (
 
   for (const one of [caller, server]) one.setMaxListeners(maxListeners);
   caller.on("data", (chunk: Buffer) => {
-    if (tally) tally.bytesIn += chunk.length;
+    tally.bytesIn += chunk.length;
   });
   server.on("data", (chunk: Buffer) => {
     frames.see(chunk);
-    if (tally) tally.bytesOut += chunk.length;
+    tally.bytesOut += chunk.length;
   });
   const limit = `${stallMs / 1000} s`;
   const watches = [
@@ -157,7 +157,7 @@ export const bridge = async (
       from: server,
       stallMs,
       waits: (sinceMs) => {
-        if (tally) tally.callerStalledAtMs = sinceMs;
+        tally.callerStalledAtMs = sinceMs;
       },
       stalled: () => end(tooSlow(stallMs)),
     }),
@@ -166,7 +166,7 @@ export const bridge = async (
       from: guard ?? caller,
       stallMs,
       waits: (sinceMs) => {
-        if (tally) tally.agentStalledAtMs = sinceMs;
+        tally.agentStalledAtMs = sinceMs;
       },
       stalled: () => end(new GatewayError("upstream_timeout", { peer, limit })),
     }),
@@ -184,7 +184,7 @@ export const bridge = async (
     for (const stop of watches) stop();
     signal.removeEventListener("abort", onAbort);
     destroyBoth();
-    if (tally) tally.exitCode = frames.exitCode;
+    tally.exitCode = frames.exitCode;
   }
   const outcome = reason ?? outcomeOf(ends, first, frames);
   if (outcome !== undefined) throw outcome;

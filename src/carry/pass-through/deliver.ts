@@ -20,7 +20,7 @@ export interface Delivery {
   readonly kind: Kind;
   /** The server that answers. */
   readonly origin: string;
-  readonly tally: Tally | undefined;
+  readonly tally: Tally;
   /** True: a node's document leads back to the gateway. */
   readonly mask: boolean;
   readonly maxMaskedBytes: number;
@@ -99,10 +99,10 @@ const watch = (
   const silenceMs = isEvents ? eventSilenceMs : documentSilenceMs;
   const stopSilence = isWatched ? watchSilence(answer, silenceMs, broke) : undefined;
   const waits = (sinceMs: number | undefined): void => {
-    if (tally) tally.callerStalledAtMs = sinceMs;
+    tally.callerStalledAtMs = sinceMs;
   };
   answer.on("data", (chunk: Buffer) => {
-    if (tally) tally.bytesOut += chunk.length;
+    tally.bytesOut += chunk.length;
   });
   answer.on("pause", () => waits(performance.now())); // by the pipeline, until the caller has taken what waits
   response.on("drain", () => waits(undefined));
@@ -193,7 +193,7 @@ const sendMasked = async (
   signal.throwIfAborted();
   writeHead(response, head, masked.length);
   response.end(masked);
-  if (tally) tally.bytesOut += masked.length;
+  tally.bytesOut += masked.length;
   await delivered(response, signal, stallMs);
 };
 

@@ -19,7 +19,7 @@ export interface PassThroughContext {
   readonly checkFirst?: ((message: string) => void) | undefined;
   /** Aborts when the client leaves, the right ends or the gateway drains; reason: GatewayError. */
   readonly signal: AbortSignal;
-  readonly tally?: Tally;
+  readonly tally: Tally;
 }
 
 export interface Limits {
@@ -187,7 +187,7 @@ export class Passage {
     this.#upstream = upstream;
     const { tally } = this.#context;
     this.#request.on("data", (chunk: Buffer) => {
-      if (tally) tally.bytesIn += chunk.length;
+      tally.bytesIn += chunk.length;
     });
     upstream.once("close", () => {
       if (this.#upstream === upstream && this.#answer === undefined)
