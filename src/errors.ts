@@ -1,7 +1,6 @@
 /**
- * One table from code to HTTP status, WebSocket close code and words. Two families: rows that answer as Nomad does
- * (texts are Nomad's, because unmodified clients match on them) and rows that are the gateway's own.
- * `ingress/answer.ts` is the only reader of `status` and `close`.
+ * One table from code to HTTP status, WebSocket close code and words: rows that answer as Nomad does (texts are Nomad's,
+ * because unmodified clients match on them), then the gateway's own.
  */
 
 /** What the words of a row may be built from. `text` is the whole body for the rows that carry Nomad's own texts. */
@@ -16,7 +15,6 @@ export interface Facts {
 }
 
 interface Row {
-  readonly family: "nomad" | "gateway";
   /** HTTP status. */
   readonly status: number;
   /** WebSocket close code (RFC 6455 §7.4, IANA registry for 1012-1014). */
@@ -33,38 +31,38 @@ const nodeName = (facts: Facts): string =>
 // biome-ignore format: a table
 const table = {
   // Nomad's own answers: reference nomad-http.md §1.6 and the per-route tables.
-  invalid_request:     { family: "nomad", status: 400, close: 1008, retryable: false, say: text },
-  permission_denied:   { family: "nomad", status: 403, close: 1011, retryable: false, say: (f) => `Permission denied${f.reason ? `: ${f.reason}` : ""}` },
-  not_found:           { family: "nomad", status: 404, close: 1008, retryable: false, say: text },
-  unknown_allocation:  { family: "nomad", status: 404, close: 1008, retryable: false, say: (f) => `Unknown allocation "${f.id ?? ""}"` },
-  no_path_to_node:     { family: "nomad", status: 404, close: 1008, retryable: false, say: () => "No path to node" },
-  invalid_method:      { family: "nomad", status: 405, close: 1008, retryable: false, say: () => "Invalid method" },
-  failed:              { family: "nomad", status: 500, close: 1011, retryable: false, say: text },
-  no_client:           { family: "nomad", status: 501, close: 1011, retryable: false, say: () => "Invalid method" },
-  enterprise_only:     { family: "nomad", status: 501, close: 1011, retryable: false, say: () => "Nomad Enterprise only endpoint" },
+  invalid_request:       { status: 400, close: 1008, retryable: false, say: text },
+  permission_denied:     { status: 403, close: 1011, retryable: false, say: (f) => `Permission denied${f.reason ? `: ${f.reason}` : ""}` },
+  not_found:             { status: 404, close: 1008, retryable: false, say: text },
+  unknown_allocation:    { status: 404, close: 1008, retryable: false, say: (f) => `Unknown allocation "${f.id ?? ""}"` },
+  no_path_to_node:       { status: 404, close: 1008, retryable: false, say: () => "No path to node" },
+  invalid_method:        { status: 405, close: 1008, retryable: false, say: () => "Invalid method" },
+  failed:                { status: 500, close: 1011, retryable: false, say: text },
+  no_client:             { status: 501, close: 1011, retryable: false, say: () => "Invalid method" },
+  enterprise_only:       { status: 501, close: 1011, retryable: false, say: () => "Nomad Enterprise only endpoint" },
   // The gateway's own.
-  bad_request:         { family: "gateway", status: 400, close: 1008, retryable: false, say: text },
-  forbidden_origin:    { family: "gateway", status: 403, close: 1008, retryable: false, say: (f) => `cross-site request refused: ${f.reason ?? "foreign origin"}; allow the origin in http.allowed_origins` },
-  gone:                { family: "gateway", status: 410, close: 1008, retryable: false, say: text },
-  body_too_large:      { family: "gateway", status: 413, close: 1009, retryable: false, say: (f) => `the body is larger than ${f.limit ?? "allowed"}; send less` },
-  unsupported_coding:  { family: "gateway", status: 415, close: 1003, retryable: false, say: () => "a request body with Content-Encoding is not accepted; send it plain" },
-  range_not_satisfiable:{family: "gateway", status: 416, close: 1008, retryable: false, say: (f) => `the file has ${f.limit ?? "fewer"} bytes; none of them is in the range that was asked for` },
-  headers_too_large:   { family: "gateway", status: 431, close: 1009, retryable: false, say: (f) => `the request's header is larger than ${f.limit ?? "allowed"}` },
-  too_many_requests:   { family: "gateway", status: 429, close: 1013, retryable: true,  say: (f) => `too many live exchanges for this caller (limit ${f.limit ?? "?"}); end some and try again` },
-  internal:            { family: "gateway", status: 500, close: 1011, retryable: false, say: () => "internal error; the request id finds it in the gateway's log" },
-  node_unreachable:    { family: "gateway", status: 502, close: 1014, retryable: true,  say: (f) => `${nodeName(f)} cannot be reached: ${f.reason ?? "unknown reason"}` },
-  upstream_broke:      { family: "gateway", status: 502, close: 1014, retryable: false, say: (f) => `${nodeName(f)} broke off the answer: ${f.reason ?? "connection lost"}` },
-  upstream_invalid:    { family: "gateway", status: 502, close: 1014, retryable: false, say: (f) => `${nodeName(f)} gave an answer that is not valid: ${f.reason ?? "malformed"}` },
-  overloaded:          { family: "gateway", status: 503, close: 1013, retryable: true,  say: (f) => `${nodeName(f)} has ${f.limit ? `no connection free: ${f.limit}` : "too many requests waiting"}${f.reason ? ` (${f.reason})` : ""}; try again` },
-  registry_unavailable:{ family: "gateway", status: 503, close: 1013, retryable: true,  say: (f) => `the registry cannot answer now: ${f.reason ?? "not synced yet"}` },
-  identity_unavailable:{ family: "gateway", status: 503, close: 1013, retryable: true,  say: (f) => `the caller's token cannot be checked now: ${f.reason ?? "its source is away"}` },
-  draining:            { family: "gateway", status: 503, close: 1012, retryable: true,  say: () => "the gateway is shutting down; connect again" },
-  upstream_timeout:    { family: "gateway", status: 504, close: 1013, retryable: false, say: (f) => `${nodeName(f)} did not answer within ${f.limit ?? "the deadline"}` },
-  right_ended:         { family: "gateway", status: 403, close: 1008, retryable: false, say: (f) => `access ended: ${f.reason ?? "the token's right ended"}` },
-  client_too_slow:     { family: "gateway", status: 408, close: 1008, retryable: false, say: (f) => `the client made no progress for ${f.limit ?? "too long"}` },
-  handshake_timeout:   { family: "gateway", status: 408, close: 1008, retryable: false, say: () => "the handshake message with the token did not come in time" },
-  message_too_large:   { family: "gateway", status: 413, close: 1009, retryable: false, say: (f) => `the message is larger than ${f.limit ?? "allowed"}` },
-  client_closed:       { family: "gateway", status: 499, close: 1001, retryable: false, say: () => "the client closed the connection" }, // logged, never sent
+  bad_request:           { status: 400, close: 1008, retryable: false, say: text },
+  forbidden_origin:      { status: 403, close: 1008, retryable: false, say: (f) => `cross-site request refused: ${f.reason ?? "foreign origin"}; allow the origin in http.allowed_origins` },
+  gone:                  { status: 410, close: 1008, retryable: false, say: text },
+  body_too_large:        { status: 413, close: 1009, retryable: false, say: (f) => `the body is larger than ${f.limit ?? "allowed"}; send less` },
+  unsupported_coding:    { status: 415, close: 1003, retryable: false, say: () => "a request body with Content-Encoding is not accepted; send it plain" },
+  range_not_satisfiable: { status: 416, close: 1008, retryable: false, say: (f) => `the file has ${f.limit ?? "fewer"} bytes; none of them is in the range that was asked for` },
+  headers_too_large:     { status: 431, close: 1009, retryable: false, say: (f) => `the request's header is larger than ${f.limit ?? "allowed"}` },
+  too_many_requests:     { status: 429, close: 1013, retryable: true,  say: (f) => `too many live exchanges for this caller (limit ${f.limit ?? "?"}); end some and try again` },
+  internal:              { status: 500, close: 1011, retryable: false, say: () => "internal error; the request id finds it in the gateway's log" },
+  node_unreachable:      { status: 502, close: 1014, retryable: true,  say: (f) => `${nodeName(f)} cannot be reached: ${f.reason ?? "unknown reason"}` },
+  upstream_broke:        { status: 502, close: 1014, retryable: false, say: (f) => `${nodeName(f)} broke off the answer: ${f.reason ?? "connection lost"}` },
+  upstream_invalid:      { status: 502, close: 1014, retryable: false, say: (f) => `${nodeName(f)} gave an answer that is not valid: ${f.reason ?? "malformed"}` },
+  overloaded:            { status: 503, close: 1013, retryable: true,  say: (f) => `${nodeName(f)} has ${f.limit ? `no connection free: ${f.limit}` : "too many requests waiting"}${f.reason ? ` (${f.reason})` : ""}; try again` },
+  registry_unavailable:  { status: 503, close: 1013, retryable: true,  say: (f) => `the registry cannot answer now: ${f.reason ?? "not synced yet"}` },
+  identity_unavailable:  { status: 503, close: 1013, retryable: true,  say: (f) => `the caller's token cannot be checked now: ${f.reason ?? "its source is away"}` },
+  draining:              { status: 503, close: 1012, retryable: true,  say: () => "the gateway is shutting down; connect again" },
+  upstream_timeout:      { status: 504, close: 1013, retryable: false, say: (f) => `${nodeName(f)} did not answer within ${f.limit ?? "the deadline"}` },
+  right_ended:           { status: 403, close: 1008, retryable: false, say: (f) => `access ended: ${f.reason ?? "the token's right ended"}` },
+  client_too_slow:       { status: 408, close: 1008, retryable: false, say: (f) => `the client made no progress for ${f.limit ?? "too long"}` },
+  handshake_timeout:     { status: 408, close: 1008, retryable: false, say: () => "the handshake message with the token did not come in time" },
+  message_too_large:     { status: 413, close: 1009, retryable: false, say: (f) => `the message is larger than ${f.limit ?? "allowed"}` },
+  client_closed:         { status: 499, close: 1001, retryable: false, say: () => "the client closed the connection" }, // logged, never sent
 } as const satisfies Record<string, Row>;
 
 export type ErrorCode = keyof typeof table;
