@@ -162,6 +162,18 @@ test("an expired right ends its exchange, the earliest first, and no other", asy
   await ledger.close(AbortSignal.timeout(100));
 });
 
+test("a right that ends in years asks for no timer that Node cannot keep", async () => {
+  const { ledger, exchange } = bench();
+  const told: string[] = [];
+  const tell = ({ message }: Error): void => void told.push(message);
+  process.on("warning", tell);
+  ledger.admit(exchange(), principal({ expiresAtMs: Date.now() + 2 ** 40 }), scope);
+  await new Promise((resolve) => setImmediate(resolve));
+  process.off("warning", tell);
+  await ledger.close(AbortSignal.abort());
+  assert.deepEqual(told, []);
+});
+
 test("a right that had expired already ends at once", async () => {
   const { ledger, exchange } = bench();
   const one = exchange();
