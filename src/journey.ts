@@ -1,5 +1,5 @@
 /**
- * START HERE. A request is a value that travels through five small functions. `parse` (ingress/parse.ts) has filled the
+ * START HERE. A request is a value that travels through these small functions. `parse` (ingress/parse.ts) has filled the
  * exchange; what is hard (sockets, tunnels, feeds) lives behind a port and obeys the exchange's one signal.
  */
 import type { Exchange, Principal, Reach, Scope } from "./ports.ts";
