@@ -29,7 +29,6 @@ const readings = {
   blocking_queries:          "Blocking queries waiting",
   metadata_pending_nodes:    "Nodes whose metadata changed and is not in the registry yet",
   pending_stops:             "Stops that wait for their nodes to come back",
-  authz_cached_identities:   "Identities in the cache",
   audit_queue_bytes:         "Audit records waiting to be written",
   audit_stalled_seconds:     "For how long none of the audit records that wait could be written",
   audit_dropped_records:     "Audit records lost since the start",
