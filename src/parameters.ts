@@ -282,7 +282,7 @@ export type ExecParameters = {
   readonly tty: boolean;
 };
 
-/** Checked after the upgrade (nomad-http.md §7.5): faults become close frames. `decode` gives Go's words for bad JSON. */
+/** Checked after the upgrade (nomad-http.md §7.5): faults become close frames. `decodeCommand` gives Go's words for bad JSON. */
 export const execParameters = (
   raw: RawQuery,
   decodeCommand: (text: string) => readonly string[],

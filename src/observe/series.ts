@@ -28,7 +28,7 @@ export interface Cell<Labels> {
   value: number;
 }
 
-/** Cells of one metric: `cell` makes one, `each` reads them all. */
+/** Cells of one metric: `cell` makes one, `all` holds them. */
 export const createCells = <Labels>(): {
   readonly cell: (labels: Labels) => Cell<Labels>;
   readonly all: readonly Cell<Labels>[];

@@ -101,7 +101,7 @@ export class Task implements AgentTask, TaskView {
     return { state: this.#status, ended: this.#ended };
   }
 
-  /** Begins the task's life. `finished` of an earlier life is left alone. */
+  /** Begins the task's life; one that died in an earlier run of the agent stays dead. */
   begin(): void {
     if (this.state === "dead") return;
     if (this.#status.Events.length === 0) this.#emit(events.received);
