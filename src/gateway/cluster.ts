@@ -3,7 +3,7 @@ import { createAuthenticate } from "../acl/authenticate.ts";
 import { type OwnRights, readOwnRights } from "../acl/nomad-own-token.ts";
 import { createNomadSource } from "../acl/nomad-source.ts";
 import type { ServerConfig } from "../config/server-schema.ts";
-import type { PassThrough } from "../ingress/passing.ts";
+import type { ToServers } from "../ingress/passing.ts";
 import { createServers, type Servers } from "../nomad/servers.ts";
 import { followAclEvents } from "../registry/nomad/acl-events.ts";
 import { createNomadFeed } from "../registry/nomad/feed.ts";
@@ -19,7 +19,7 @@ export interface Opened {
   readonly home: Home;
   readonly identity: Identity;
   /** The way to the servers for all that the gateway does not carry itself. */
-  readonly passing: PassThrough | undefined;
+  readonly passing: ToServers | undefined;
 }
 
 const openServers = ({ closers, tls }: HomeNeeds, config: ServerConfig): Servers =>

@@ -4,7 +4,7 @@
  */
 import { createPassThrough, isSocketTarget } from "../carry/pass-through/pass-through.ts";
 import type { ServerConfig } from "../config/server-schema.ts";
-import type { PassThrough } from "../ingress/passing.ts";
+import type { ToServers } from "../ingress/passing.ts";
 import type { Servers, ServersOptions } from "../nomad/servers.ts";
 import type { HomeNeeds } from "./registry.ts";
 import type { Vouching } from "./vouching.ts";
@@ -23,7 +23,7 @@ export const openPassing = (
   needs: HomeNeeds,
   { servers, tls, vouching }: PassingParts,
   { nomad, region, timeouts }: ServerConfig,
-): PassThrough => {
+): ToServers => {
   const through = needs.closers.own(
     createPassThrough(
       { log: needs.log, servers },

@@ -8,7 +8,7 @@ import { readCredential } from "../http/credential.ts";
 import { wantsHandshake } from "../http/handshake.ts";
 import { queryOf } from "../http/query.ts";
 import { asksForWebSocket } from "../http/upgrade.ts";
-import { type PassThroughContext, pathOf, rawOf } from "../ingress/passing.ts";
+import { type PassingContext, pathOf, rawOf } from "../ingress/passing.ts";
 import { isJsonObject, parseJson } from "../lib/json.ts";
 import { type Audit, type AuditEntry, type AuditSubject, auditMembers } from "../observe/audit.ts";
 import type { Clock, Credential, Directory, Log, Principal } from "../ports.ts";
@@ -18,7 +18,7 @@ import type { Identity } from "./identity.ts";
 import { type Asked, createServiceRights, readAsked } from "./service-rights.ts";
 
 /** A request as it is passed on; without a credential the caller's own goes along. */
-export interface Vouched extends PassThroughContext {
+export interface Vouched extends PassingContext {
   readonly credential?: Credential;
 }
 
@@ -33,7 +33,7 @@ export interface Vouching {
   /** For a socket whose first message brings the token: it must not be such a JWT, which counts in the header alone. */
   checkFirst(request: IncomingMessage): ((message: string) => void) | undefined;
   /** Passes on what may be passed on. Rejects with a GatewayError, of its own or `passOn`'s. */
-  take(request: IncomingMessage, context: PassThroughContext, passOn: PassOn): Promise<void>;
+  take(request: IncomingMessage, context: PassingContext, passOn: PassOn): Promise<void>;
 }
 
 export interface VouchingNeeds {
@@ -128,7 +128,7 @@ export const createVouching = (
 
   const begin = (
     request: IncomingMessage,
-    { client, requestId, tally }: PassThroughContext,
+    { client, requestId, tally }: PassingContext,
     asked: Asked,
     principal: Principal | undefined,
   ): AuditEntry | undefined => {

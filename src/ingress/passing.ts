@@ -19,7 +19,7 @@ import { endWithClient, refuse } from "./refusing.ts";
 import type { UpgradeListener } from "./upgrade.ts";
 import type { Visit } from "./visit.ts";
 
-export interface PassThroughContext {
+export interface PassingContext {
   readonly client: Exchange["client"];
   readonly requestId: string;
   /** Aborts when the client leaves or the gateway drains. */
@@ -28,19 +28,19 @@ export interface PassThroughContext {
 }
 
 /** The way to the servers. */
-export interface PassThrough {
+export interface ToServers {
   /** Rejects before a head was sent, or when the caller was cut. */
   readonly http: (
     request: IncomingMessage,
     response: ServerResponse,
-    context: PassThroughContext,
+    context: PassingContext,
   ) => Promise<void>;
   /** Resolves with the answer's status when the socket is over. Rejects; what was not answered then is not destroyed. */
   readonly upgrade: (
     request: IncomingMessage,
     socket: Duplex,
     head: Buffer,
-    context: PassThroughContext,
+    context: PassingContext,
   ) => Promise<number>;
   /** True for a target that may become a WebSocket there. */
   readonly isSocketTarget: (url: string) => boolean;
@@ -48,7 +48,7 @@ export interface PassThrough {
   readonly isAudited: (request: IncomingMessage) => boolean;
 }
 
-export interface Passing extends PassThrough {
+export interface Passing extends ToServers {
   /** Enters it among what is live. Throws `draining`. */
   readonly admit: (exchange: Exchange) => void;
 }
@@ -116,7 +116,7 @@ const toExchange = (
   });
 };
 
-const contextOf = ({ id, client, signal, tally }: Exchange): PassThroughContext => ({
+const contextOf = ({ id, client, signal, tally }: Exchange): PassingContext => ({
   client,
   requestId: id,
   signal,
