@@ -4,7 +4,7 @@
  */
 import { type ErrorCode, GatewayError } from "../errors.ts";
 import { Turns } from "../lib/turns.ts";
-import type { Servers } from "../nomad/servers.ts";
+import { originsInTurn, type Servers } from "../nomad/servers.ts";
 import { type Ask, asker, away } from "./asking.ts";
 import { saysAclsOff } from "./caller.ts";
 
@@ -24,7 +24,7 @@ export interface NomadAsking {
   ask<T>(
     secret: string,
     question: (ask: Ask, origin: string) => Promise<T>,
-    origins?: readonly string[],
+    origins?: Iterable<string>,
   ): Promise<T>;
   /** The servers, other than `origin`, that say that ACLs are on. Those that cannot say now are not among them. */
   withAcls(origin: string): Promise<readonly string[]>;
@@ -39,12 +39,6 @@ const gone: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   "upstream_broke",
   "upstream_timeout",
 ]);
-
-/** All of them, the current one first. */
-const inTurn = ({ current, addresses }: Servers): readonly string[] => {
-  const at = Math.max(0, addresses.indexOf(current));
-  return [...addresses.slice(at), ...addresses.slice(0, at)];
-};
 
 /** Why no server could say. What one of them said tells more than that another one is away. */
 class Failures {
@@ -97,7 +91,7 @@ export const createNomadAsking = (
   };
 
   return {
-    async ask(secret, question, origins = inTurn(servers)) {
+    async ask(secret, question, origins: Iterable<string> = originsInTurn(servers)) {
       const patience = AbortSignal.timeout(timeoutMs);
       const failures = new Failures();
       for (const origin of origins) {

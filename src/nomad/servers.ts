@@ -31,7 +31,7 @@ export interface Servers extends Closer {
 }
 
 /** One server after the other, the current one first, each once. */
-export const inTurn = function* (
+export const originsInTurn = function* (
   servers: Pick<Servers, "current" | "addresses">,
 ): Generator<string, void> {
   const tried = new Set<string>();

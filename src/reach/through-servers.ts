@@ -3,7 +3,7 @@
  * that the agent holds to it (nomad-http.md §1.7). The path and the caller's token are the same, so it decides the same.
  */
 import { GatewayError, toGatewayError } from "../errors.ts";
-import { inTurn, type Servers, type ServersOptions } from "../nomad/servers.ts";
+import { originsInTurn, type Servers, type ServersOptions } from "../nomad/servers.ts";
 import type { Clock, Closer, Exchange, Log, NodeEntry, Reach, Scope } from "../ports.ts";
 import { closedCircuit } from "./circuit.ts";
 import { createConnector } from "./connector.ts";
@@ -132,7 +132,7 @@ export const throughServers = (
 
   const detour = (node: NodeEntry, exchange: Exchange, error: GatewayError): Reach => {
     const obstacle = node.address === "" ? "no_address" : obstacleOf(error);
-    const reach = byServer({ node, exchange, error, obstacle, turns: inTurn(servers) });
+    const reach = byServer({ node, exchange, error, obstacle, turns: originsInTurn(servers) });
     taken(obstacle);
     if (isToTell(node.id))
       log.warn(

@@ -6,7 +6,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
 import { createProxyMiddleware, type Plugin, type RequestHandler } from "http-proxy-middleware";
 import { GatewayError } from "../../errors.ts";
-import { inTurn, type Servers, type ServersOptions } from "../../nomad/servers.ts";
+import { originsInTurn, type Servers, type ServersOptions } from "../../nomad/servers.ts";
 import type { Closer, Log } from "../../ports.ts";
 import { createConnections } from "./connections.ts";
 import { peer } from "./faults.ts";
@@ -154,7 +154,7 @@ export const createPassThrough = (
   /** Asks one server after the other until one could be dialled. */
   const travel = async (asking: Asking): Promise<void> => {
     let cause: unknown;
-    for (const origin of inTurn(servers)) {
+    for (const origin of originsInTurn(servers)) {
       const outcome = await ask(asking, origin);
       if (outcome.kind === "answered") return;
       cause = outcome.cause;

@@ -9,7 +9,7 @@ import { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { GatewayError } from "../../errors.ts";
 import { readBounded } from "../../lib/read-bounded.ts";
-import { inTurn, type Servers } from "../../nomad/servers.ts";
+import { originsInTurn, type Servers } from "../../nomad/servers.ts";
 import type { Log } from "../../ports.ts";
 import { type BridgeLimits, bridge } from "./bridge.ts";
 import { type Connections, Undialled } from "./connections.ts";
@@ -153,7 +153,7 @@ export const createUpgrades = (
 
   const dial = async (signal: AbortSignal): Promise<{ origin: string; upstream: Duplex }> => {
     let cause: unknown;
-    for (const origin of inTurn(servers))
+    for (const origin of originsInTurn(servers))
       try {
         return { origin, upstream: await connections.dial(origin, signal) };
       } catch (error) {

@@ -3,7 +3,7 @@ import type { Dispatcher } from "undici";
 import { errnoOf, GatewayError } from "../../errors.ts";
 import { readBounded } from "../../lib/read-bounded.ts";
 import { Turns } from "../../lib/turns.ts";
-import type { Servers } from "../../nomad/servers.ts";
+import { originsInTurn, type Servers } from "../../nomad/servers.ts";
 import type { Timers } from "../timers.ts";
 import { regionWords } from "./sentences.ts";
 
@@ -143,9 +143,8 @@ const askInTurn = async (
 ): Promise<ServerAnswer> => {
   const { servers } = source;
   let failure = unavailable("no Nomad server answers");
-  for (let tries = 0; tries < servers.addresses.length; tries++) {
+  for (const origin of originsInTurn(servers)) {
     signal.throwIfAborted();
-    const origin = servers.current;
     try {
       const answer = await askOne(source, origin, path, bounds, signal);
       if (aboutTheQuestion.has(answer.status)) return answer;
