@@ -301,6 +301,7 @@ describe("a JWT of a configured issuer in front of a Nomad cluster", { timeout: 
     ["whose token it is, for a manager", "/v1/acl/token/self", ["admins"], 403],
     ["a token's secret, in other letters", "/v1/acl/%74oken/x", ["admins"], 403],
     ["a picture of all that the servers know", "/v1/operator/snapshot", ["admins"], 403],
+    ["what would be sent back with its token, for a manager", "/v1/var/secret", ["admins"], 403, "TRACE"],
     ["two namespaces", "/v1/jobs?namespace=default&namespace=other", ["viewer"], 400],
     ["a namespace that two readers might read in two ways", "/v1/jobs?x=%zz;namespace=other", ["viewer"], 400],
     ["another region", "/v1/jobs?region=other", ["admins"], 500],
