@@ -113,12 +113,17 @@ const indexOf = (text: string | undefined): bigint => {
   return parsed.value;
 };
 
+/** JSON is printed for people. */
+export const isPretty = (raw: RawQuery): boolean => {
+  const pretty = raw.get("pretty");
+  return pretty !== undefined && pretty[0] !== "0";
+};
+
 /** Parsed in Nomad's order; throws Nomad's 400 for the first bad one. */
 export const commonParameters = (raw: RawQuery): CommonParameters => {
   const region = filled(raw, "region");
   const stale = filled(raw, "stale");
   if (stale !== undefined && !parseGoBool(stale).ok) throw invalidRequest(staleFault);
-  const pretty = raw.get("pretty");
   return {
     region,
     namespace: filled(raw, "namespace") ?? "default",
@@ -129,7 +134,7 @@ export const commonParameters = (raw: RawQuery): CommonParameters => {
     reverse: one(raw, "reverse") === "true",
     waitMs: waitMsOf(filled(raw, "wait")),
     index: indexOf(filled(raw, "index")),
-    pretty: pretty !== undefined && pretty[0] !== "0",
+    pretty: isPretty(raw),
   };
 };
 

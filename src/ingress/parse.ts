@@ -4,7 +4,7 @@ import { invalidRequest } from "../errors.ts";
 import { readBody } from "../http/body.ts";
 import type { JsonObject } from "../lib/json.ts";
 import type { Derived } from "../lib/kept.ts";
-import { commonParameters, one, type Parameters, type RawQuery } from "../parameters.ts";
+import { commonParameters, isPretty, one, type Parameters, type RawQuery } from "../parameters.ts";
 import type { HttpRequest } from "../ports.ts";
 import type { Route } from "../routes.ts";
 import { checkRegion } from "./region.ts";
@@ -25,7 +25,7 @@ export interface ParseNeeds {
   readonly maxBodyBytes: number;
   /** Milliseconds it may take. */
   readonly bodyTimeoutMs?: number | undefined;
-  /** The faults of a registry route's own query, in Nomad's order. */
+  /** The faults of a registry route's query, region included, in Nomad's order. */
   readonly checkRegistryParameters: (routeName: string, raw: RawQuery) => void;
 }
 
@@ -59,9 +59,9 @@ export const parseRequest =
   (route: Route, id: string, raw: RawQuery, body: JsonObject | undefined): Parsed => {
     checkFileId(route, id);
     const parameters = route.parameters(raw);
-    const common = commonParameters(raw);
-    if (route.carriage === "registry") checkRegistryParameters(route.name, raw);
+    const common = route.carriage === "registry" ? undefined : commonParameters(raw);
+    if (common === undefined) checkRegistryParameters(route.name, raw);
     const key = route.key === "node" ? nodeKey(raw, body) : id;
-    checkRegion(common.region, region);
-    return { route, key, parameters, body, pretty: common.pretty, derived: {} };
+    if (common !== undefined) checkRegion(common.region, region);
+    return { route, key, parameters, body, pretty: isPretty(raw), derived: {} };
   };

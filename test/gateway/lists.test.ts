@@ -206,3 +206,35 @@ test("each caller sees the namespaces it has a right in, and no other", async ()
     "as Nomad: not shown",
   );
 });
+
+const heedless = [
+  ["/v1/agent/self?region=mars&wait=x", 200, ""],
+  ["/v1/agent/health?region=mars&stale=maybe", 200, ""],
+  ["/v1/agent/members?region=mars", 200, ""],
+  ["/v1/agent/members?wait=x", 400, "Invalid wait time"],
+  ["/v1/agent/servers?region=mars&index=x", 501, "Invalid method"],
+  ["/v1/status/leader?region=mars", 500, "No path to region"],
+  ["/v1/volumes?type=nfs&wait=x", 404, "resource not found"],
+  ["/v1/allocations?resources=x&wait=x", 400, "Invalid wait time"],
+  ["/v1/allocations?resources=x&region=mars", 500, /^Failed to parse value of "resources"/],
+] as const;
+
+test("what an answer does not read it does not refuse, and Nomad's first fault is the one that is told", async (t) => {
+  await using rig = await start();
+  const token = rig.secret("management");
+  for (const [path, status, words] of heedless)
+    await t.test(`${path}: ${status}`, async () => {
+      const reply = await rig.ask({ path, token });
+      assert.equal(reply.status, status, reply.text);
+      if (typeof words !== "string") assert.match(reply.text, words);
+      else if (words !== "") assert.equal(reply.text, words);
+    });
+  await t.test("a stop", async () => {
+    const { status, text } = await rig.ask({
+      method: "PUT",
+      path: "/v1/allocation/5a1f0d1e-0000-4000-8000-000000000000/stop?wait=x",
+      token,
+    });
+    assert.deepEqual([status, text], [404, "allocation not found"]);
+  });
+});

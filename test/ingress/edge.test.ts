@@ -11,7 +11,9 @@ import { requestIds } from "../../src/ingress/exchange.ts";
 import { openListener } from "../../src/ingress/listener.ts";
 import { createUpgrade } from "../../src/ingress/upgrade.ts";
 import type { Ending } from "../../src/ingress/visit.ts";
+import type { RawQuery } from "../../src/parameters.ts";
 import type { Exchange } from "../../src/ports.ts";
+import { registryParameterCheck } from "../../src/registry/answers/parameter-check.ts";
 import { sendRaw } from "../support/raw.ts";
 
 const quiet = { debug() {}, info() {}, warn() {}, error() {} };
@@ -22,7 +24,8 @@ let started = 0;
 const needs = {
   region: "global",
   maxBodyBytes: 64 * 1024,
-  checkRegistryParameters: () => {},
+  checkRegistryParameters: (name: string, raw: RawQuery) =>
+    registryParameterCheck(name, raw, "global"),
   log: quiet,
   nextId: requestIds("t"),
   isDraining: () => false,
