@@ -48,7 +48,11 @@ const nodeMeta = async (rig: Rig, nodeId: string): Promise<JsonObject> =>
   objectIn(await rig.get(`/v1/node/${nodeId}`, rig.secret("management")), "Meta");
 
 test("an update is answered with the merged view at once and is seen in the node registry within a window", async () => {
-  await using rig = await rigWith("500ms");
+  await using rig = await startRig({
+    settings: { metadata: { interval: "500ms" }, node: { down_after: "10m" } },
+    agents: [{ workloads: [], settings: { meta: { rack: "r1" } } }],
+    announceIntervalMs: 200_000, // or the next announcement would bring it
+  });
   const { nodeId } = rig.agent();
   const answer = await post(rig, { NodeID: nodeId, Meta: { team: "a", rack: "r9" } });
   assert.equal(answer.status, 200, answer.text);
@@ -63,6 +67,8 @@ test("an update is answered with the merged view at once and is seen in the node
     return found.length === 1 ? found : undefined;
   });
   assert.equal((await nodeMeta(rig, nodeId))["team"], "a");
+  await post(rig, { NodeID: nodeId, Meta: { team: "b" } });
+  await eventually("the next one, too", async () => (await listed(rig, 'Meta.team == "b"'))[0]);
 });
 
 test("null unsets: a dynamic key is gone, a static one is hidden, and the node registry follows", async () => {

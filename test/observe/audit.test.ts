@@ -48,6 +48,26 @@ test("an exec has a start and an end record that say who, what, where and how it
   });
 });
 
+test("a change is written at once, though the process were killed next; a read waits for others", async (t) => {
+  using at = scratch();
+  t.mock.timers.enable({ apis: ["setTimeout"] }); // what waits for others waits for a timer
+  const audit = createAudit({ clock, output: at.file("audit") });
+  const written = async (): Promise<void> => {
+    const deadline = performance.now() + 10_000;
+    while (audit.state.queuedBytes > 0 && performance.now() < deadline)
+      await new Promise((resolve) => setImmediate(resolve));
+  };
+  audit.begin("r0", auditMembers({ ...subject, kind: "read" }), tally);
+  await new Promise((resolve) => setImmediate(resolve));
+  assert.ok(audit.state.queuedBytes > 0);
+  audit.begin(requestId, auditMembers({ ...subject, kind: "change" }), tally);
+  await written();
+  assert.equal(audit.state.queuedBytes, 0);
+  assert.equal(linesOf(at.file("audit")).length, 2);
+  t.mock.timers.reset();
+  await audit.close(soon());
+});
+
 for (const how of ["flush", "close"] as const)
   test(`what lives at a ${how} has ended with a reason, with what was counted until then, once`, async () => {
     using at = scratch();
