@@ -132,6 +132,19 @@ test("a file that has shrunk when its part is read is a refusal, not a shorter p
   assert.match(got.body.toString(), /the file changed while it was read/);
 });
 
+test("a part that is longer than what was asked for is cut before its end", async () => {
+  const file = fresh();
+  await using agent = await faultyAgent((heard) => {
+    if (!heard.head.includes("/readat/")) nomad(file)(heard);
+    else heard.socket.write(`HTTP/1.1 200 OK\r\n${isFile}Transfer-Encoding: chunked\r\n\r\n5\r\n23456\r\n0\r\n\r\n`);
+  }); // biome-ignore format: one answer
+  await using gate = await front({ route: "fs.cat", node: nodeAt(agent.address) });
+  const part = await ask(gate, "Range: bytes=2-5\r\n");
+  const { error } = await gate.ended(1);
+  assert.equal(error?.code, "upstream_invalid");
+  assert.notEqual(part.body.toString(), "2345");
+});
+
 test("words that Nomad's agent sends in place of a part, with 200, are no part", async () => {
   const script: Script = (heard) => {
     if (!heard.head.includes("/readat/")) return nomad(fresh())(heard);

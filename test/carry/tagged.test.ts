@@ -258,4 +258,5 @@ test("no more than 32 bodies are held at one time: whoever comes beside them is 
   const got = await Promise.all(answers);
   assert.ok(got.every(({ body, end }) => end === "whole" && body.equals(large)));
   assert.equal(got.filter(({ headers }) => headers.has("etag")).length, 32);
+  assert.equal(operations(agent.requests).filter((one) => one === "stat").length, 32);
 });

@@ -32,6 +32,7 @@ const made: Readonly<Record<string, Wanted>> = {
   foreign: { authority: true },
   gateway: { by: "callers-ca", names: ["IP:127.0.0.1"], purpose: "serverAuth" },
   caller: { by: "callers-ca", names: ["DNS:user.example"], purpose: "clientAuth" },
+  "node-of-callers-ca": { ...good, by: "callers-ca" },
   node: { ...good, days: 1 },
   "second-node": { ...good, names: [named(other)] },
   "fourth-node": { ...good, names: [named(fourth)] },
@@ -414,9 +415,11 @@ describe("where callers must show a certificate too", () => {
 
   test("a node's opens a tunnel and what its agent asks, nothing else, whatever token is beside it", async () => {
     assert.match(await hello(rig, "node"), /^HTTP\/1\.1 101 /);
-    const [status, text] = await get(rig, "node", leader, rig.secret("management"));
-    assert.equal(status, 403);
-    assert.match(text, /the certificate is no caller's/);
+    for (const shown of ["node", "node-of-callers-ca"]) {
+      const [status, text] = await get(rig, shown, leader, rig.secret("management"));
+      assert.equal(status, 403, shown);
+      assert.match(text, /the certificate is no caller's/);
+    }
   });
 
   test("any other certificate of the nodes' authority opens nothing", async () => {

@@ -44,6 +44,20 @@ test("the newest tunnel of a node wins; a second swap at once is refused", async
   await hub.close(AbortSignal.abort());
 });
 
+test("a hub that holds as many tunnels as it may takes another node's no more, and one's that it knows", async () => {
+  await using first = await connectedPair();
+  const { hub } = hubWith({ maxTunnels: 1 });
+  behind(first.far, (_request, response) => response.end());
+  hub.admit(nodeId);
+  hub.accept({ nodeId, socket: first.near, from: "a", mayStay: () => true });
+  assert.throws(() => hub.admit(nodeId.replaceAll("1", "2")), {
+    code: "registry_unavailable",
+    why: "full",
+  });
+  hub.admit(nodeId); // it would take its own place
+  await hub.close(AbortSignal.abort());
+});
+
 test("a request waits for a tunnel that was lost a moment ago", async () => {
   await using first = await connectedPair();
   await using second = await connectedPair();
