@@ -124,7 +124,6 @@ export const createAgent = async (
     datacenter: options.datacenter,
     region: options.region,
     nodePool: options.nodePool,
-    pool: options.nodePool,
     nodeClass: options.nodeClass ?? "",
   };
   const metadata = await createMetadata({ log }, { dataDirectory, meta: options.meta });

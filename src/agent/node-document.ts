@@ -6,14 +6,7 @@ import { hostOf } from "../lib/addresses.ts";
 import type { JsonObject } from "../lib/json.ts";
 import { deviceOf } from "./mounts.ts";
 import { totalComputeMhz } from "./node-stats.ts";
-
-export interface NodeIdentity {
-  readonly id: string;
-  readonly name: string;
-  readonly datacenter: string;
-  readonly nodePool: string;
-  readonly nodeClass: string;
-}
+import type { NodeIdentity } from "./ports.ts";
 
 const bytesPerMb = 1024 * 1024;
 

@@ -2,6 +2,17 @@
 import type { AllocationDocument, ClientStatus, TaskState } from "../documents.ts";
 import type { Json } from "../lib/json.ts";
 
+/** The node as its settings and its data directory say. */
+export interface NodeIdentity {
+  readonly id: string;
+  readonly name: string;
+  readonly datacenter: string;
+  readonly region: string;
+  readonly nodePool: string;
+  /** "" for none. */
+  readonly nodeClass: string;
+}
+
 /* ---- configuration, as config/agent-schema.ts gives it ---- */
 
 export interface CheckConfig {

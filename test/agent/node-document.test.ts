@@ -13,7 +13,14 @@ const attributesOf = (dataDirectory: string): Readonly<Record<string, string>> |
   createNodeDocument(
     { metadata: { read: () => ({ Meta: {}, Dynamic: {}, Static: {} }) } },
     {
-      node: { id: "n", name: "n", datacenter: "dc1", nodePool: "default", nodeClass: "" },
+      node: {
+        id: "n",
+        name: "n",
+        datacenter: "dc1",
+        region: "global",
+        nodePool: "default",
+        nodeClass: "",
+      },
       dataDirectory,
       address: "127.0.0.1:4656",
       tls: false,

@@ -7,16 +7,11 @@ import type { Route } from "../../routes.ts";
 import type { ExecSessions } from "../exec/sessions.ts";
 import type { FileHandlers } from "../files/handlers.ts";
 import type { MetadataStore } from "../metadata.ts";
-import type { Workloads } from "../ports.ts";
+import type { NodeIdentity, Workloads } from "../ports.ts";
 import type { PullSecrets } from "./secrets.ts";
 
 export interface DoorNeeds {
-  readonly node: {
-    readonly id: string;
-    readonly name: string;
-    readonly datacenter: string;
-    readonly region: string;
-  };
+  readonly node: Pick<NodeIdentity, "id" | "name" | "datacenter" | "region">;
   readonly workloads: Workloads;
   readonly authenticate: Authenticate;
   /** Keyed by route name: `fs.ls`, `fs.logs`, ... */

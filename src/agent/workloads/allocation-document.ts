@@ -1,8 +1,8 @@
 /** The full allocation document (nomad-http.md §9.2): Nomad's fields in its order, zero ones at the top left out. */
 import type { AllocationDocument, ClientStatus, TaskState } from "../../documents.ts";
 import type { Json, JsonObject } from "../../lib/json.ts";
-import type { WorkloadConfig } from "../ports.ts";
-import type { AllocationIdentity, NodeIdentity } from "./environment.ts";
+import type { NodeIdentity, WorkloadConfig } from "../ports.ts";
+import type { AllocationIdentity } from "./environment.ts";
 import { jobDocument, lifecycleDocument, resources } from "./job-document.ts";
 import type { AllocationRecord } from "./record.ts";
 
@@ -60,7 +60,7 @@ const metrics = (node: NodeIdentity): Json => ({
   NodesEvaluated: 1,
   NodesFiltered: 0,
   NodesInPool: 1,
-  NodePool: node.pool,
+  NodePool: node.nodePool,
   NodesAvailable: { [node.datacenter]: 1 },
   ClassFiltered: null,
   ConstraintFiltered: null,

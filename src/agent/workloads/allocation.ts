@@ -3,11 +3,11 @@ import type { AllocationDocument, ClientStatus, TaskState } from "../../document
 import { failed } from "../../errors.ts";
 import type { Json } from "../../lib/json.ts";
 import type { Clock, Log } from "../../ports.ts";
-import type { AgentAllocation } from "../ports.ts";
+import type { AgentAllocation, NodeIdentity } from "../ports.ts";
 import { allocationDocument } from "./allocation-document.ts";
 import { type Checks, createChecks } from "./checks.ts";
 import { buildShared, removeDirectory } from "./directories.ts";
-import { type AllocationIdentity, type NodeIdentity, taskEnvironment } from "./environment.ts";
+import { type AllocationIdentity, taskEnvironment } from "./environment.ts";
 import { type EventWords, toNanoseconds } from "./events.ts";
 import type { AllocationRecord } from "./record.ts";
 import { endingReason, isPoststop, isTerminal, mayStart, rollUp } from "./status.ts";

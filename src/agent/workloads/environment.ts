@@ -1,16 +1,8 @@
 /** A task's environment and Nomad's `${...}` interpolation. */
 import path from "node:path";
-import type { TaskConfig, WorkloadConfig } from "../ports.ts";
+import type { NodeIdentity, TaskConfig, WorkloadConfig } from "../ports.ts";
 
 /** The node an agent stands for, as far as its tasks and documents name it. */
-export interface NodeIdentity {
-  readonly id: string;
-  readonly name: string;
-  readonly datacenter: string;
-  readonly pool: string;
-  readonly region: string;
-}
-
 /** What an allocation is, before anything of it runs. */
 export interface AllocationIdentity {
   readonly id: string;
@@ -106,7 +98,7 @@ export const taskEnvironment = (
     ["node.unique.name", node.name],
     ["node.datacenter", node.datacenter],
     ["node.region", node.region],
-    ["node.pool", node.pool],
+    ["node.pool", node.nodePool],
     ...own,
   ]);
   const given = Object.entries(task.env).map(([name, value]): [string, string] => [

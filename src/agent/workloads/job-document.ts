@@ -1,7 +1,12 @@
 /** A workload as Nomad's Job document: every field Nomad writes, in its order. */
 import type { Json, JsonObject } from "../../lib/json.ts";
-import type { CheckConfig, ServiceConfig, TaskConfig, WorkloadConfig } from "../ports.ts";
-import type { NodeIdentity } from "./environment.ts";
+import type {
+  CheckConfig,
+  NodeIdentity,
+  ServiceConfig,
+  TaskConfig,
+  WorkloadConfig,
+} from "../ports.ts";
 
 export interface JobMoment {
   readonly version: number;
@@ -217,7 +222,7 @@ export const jobDocument = (
   Priority: 50,
   AllAtOnce: false,
   Datacenters: [node.datacenter],
-  NodePool: node.pool,
+  NodePool: node.nodePool,
   Constraints: null,
   Affinities: null,
   Spreads: null,

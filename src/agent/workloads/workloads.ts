@@ -4,11 +4,11 @@
  */
 import path from "node:path";
 import type { Clock, Log } from "../../ports.ts";
-import type { WorkloadConfig, Workloads } from "../ports.ts";
+import type { NodeIdentity, WorkloadConfig, Workloads } from "../ports.ts";
 import { Allocation, type AllocationNeeds } from "./allocation.ts";
 import { type Changes, createChanges } from "./changes.ts";
 import { allocationDirectory, buildRoot } from "./directories.ts";
-import { type AllocationIdentity, defaultPath, type NodeIdentity } from "./environment.ts";
+import { type AllocationIdentity, defaultPath } from "./environment.ts";
 import { planRecords } from "./plan.ts";
 import type { AllocationRecord, SavedState } from "./record.ts";
 import { createStateFile, readState, type StateFile } from "./state-file.ts";

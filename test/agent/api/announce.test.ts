@@ -65,7 +65,14 @@ const documentAt = (address: string) =>
   createNodeDocument(
     { metadata: { read: () => ({ Meta: { rack: "r3" }, Dynamic: {}, Static: {} }) } },
     {
-      node: { id: nodeId, name: "n", datacenter: "dc1", nodePool: "default", nodeClass: "" },
+      node: {
+        id: nodeId,
+        name: "n",
+        datacenter: "dc1",
+        region: "global",
+        nodePool: "default",
+        nodeClass: "",
+      },
       dataDirectory: "/",
       address,
       tls: false,

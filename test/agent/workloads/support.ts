@@ -28,7 +28,8 @@ export const node = {
   id: "97f516e4-4611-169d-81ac-e99860b1284c",
   name: "client-2",
   datacenter: "dc1",
-  pool: "default",
+  nodePool: "default",
+  nodeClass: "",
   region: "global",
 };
 
