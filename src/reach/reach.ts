@@ -264,9 +264,7 @@ export const createReach = (
       const dialled = isOnly ? undefined : address;
       return [
         tunnelReport(
-          options.tunnels?.status(id),
-          isTunnelled(node),
-          isOnly,
+          { status: options.tunnels?.status(id), isOpen: isTunnelled(node), isOnly },
           trails.tunnel(id).fared,
         ),
         directReport(dialled, obstaclesOf(node), trails.direct(id).fared),

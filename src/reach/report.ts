@@ -42,12 +42,16 @@ const faredWords = (fared: Fared): string => {
   return "not tried yet";
 };
 
-export const tunnelReport = (
-  status: TunnelStatus | undefined,
-  isOpen: boolean,
-  isOnly: boolean,
-  fared: Fared,
-): WayReport => {
+/** A node's tunnel as it is now. */
+export interface TunnelNow {
+  readonly status: TunnelStatus | undefined;
+  /** It takes another connection. */
+  readonly isOpen: boolean;
+  /** The node has no address to be dialled at. */
+  readonly isOnly: boolean;
+}
+
+export const tunnelReport = ({ status, isOpen, isOnly }: TunnelNow, fared: Fared): WayReport => {
   const way = "tunnel";
   if (status === undefined)
     return {

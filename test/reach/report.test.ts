@@ -20,14 +20,19 @@ const address = "10.1.2.3:4646";
 
 const direct = (more: Partial<Fared> = {}, obstacles: Obstacles = free): WayReport =>
   directReport(address, obstacles, fared(more));
-const noTunnel = tunnelReport(undefined, false, false, untried);
+const noTunnel = tunnelReport({ status: undefined, isOpen: false, isOnly: false }, untried);
 const lost = tunnelReport(
-  { state: "ended", agoMs: 12_000, reason: "no answer to a heartbeat for 10 s" },
-  false,
-  false,
+  {
+    status: { state: "ended", agoMs: 12_000, reason: "no answer to a heartbeat for 10 s" },
+    isOpen: false,
+    isOnly: false,
+  },
   untried,
 );
-const open = tunnelReport({ state: "open", forMs: 125_000, streams: 2 }, true, false, untried);
+const open = tunnelReport(
+  { status: { state: "open", forMs: 125_000, streams: 2 }, isOpen: true, isOnly: false },
+  untried,
+);
 
 for (const { ways, used, sentence } of [
   { ways: [noTunnel, direct()], used: "direct", sentence: "its address: not tried yet" },
@@ -54,7 +59,10 @@ for (const { ways, used, sentence } of [
   },
   {
     ways: [
-      tunnelReport({ state: "open", forMs: 5_000, streams: 1_000 }, false, true, untried),
+      tunnelReport(
+        { status: { state: "open", forMs: 5_000, streams: 1_000 }, isOpen: false, isOnly: true },
+        untried,
+      ),
       directReport(undefined, free, untried),
     ],
     used: undefined,
@@ -62,7 +70,10 @@ for (const { ways, used, sentence } of [
       "its tunnel has been open for 5 s, with as many connections as may go through it (1000)",
   },
   {
-    ways: [tunnelReport(undefined, false, true, untried), directReport(undefined, free, untried)],
+    ways: [
+      tunnelReport({ status: undefined, isOpen: false, isOnly: true }, untried),
+      directReport(undefined, free, untried),
+    ],
     used: undefined,
     sentence: "its tunnel is not open: its agent has not dialled this gateway",
   },
