@@ -48,12 +48,8 @@ const forwarded = ({ client, requestId }: Origin): readonly (readonly [string, s
   ["x-forwarded-host", client.authority],
 ];
 
-/** What the server gets besides its own Host. `identity` asks for a body that can be read here. Throws `bad_request`. */
-export const toServer = (
-  request: IncomingMessage,
-  origin: Origin,
-  identity: boolean,
-): Record<string, string> => {
+/** What the server gets besides its own Host. Throws `bad_request`. */
+export const toServer = (request: IncomingMessage, origin: Origin): Record<string, string> => {
   checkCredentials(request);
   const dropped = nominated(request.headers.connection);
   const headers: Record<string, string> = {};
@@ -67,7 +63,6 @@ export const toServer = (
     delete headers["content-length"];
     headers["transfer-encoding"] = "chunked";
   }
-  if (identity) headers["accept-encoding"] = "identity";
   return headers;
 };
 

@@ -124,8 +124,9 @@ export const createPassThrough = (
     });
   const proxies = new Map(servers.addresses.map((origin) => [origin, createProxy(origin)]));
 
-  const isIdentity = ({ kind }: PassTarget): boolean =>
-    kind === "events" || (kind === "node" && limits.mask);
+  /** What is read here, or goes on at once, comes in no coding. */
+  const codingOf = ({ kind }: PassTarget): Readonly<Record<string, string>> =>
+    kind === "events" || (kind === "node" && limits.mask) ? { "accept-encoding": "identity" } : {};
 
   /** Asks one server; a read whose kept connection had died is asked once more. */
   const ask = async (
@@ -172,7 +173,7 @@ export const createPassThrough = (
       if (live.size + upgrades.size >= maxPassages)
         throw new GatewayError("overloaded", { peer: "the gateway" });
       const own = { url: request.url, headers: request.headers };
-      const headers = toServer(request, context, isIdentity(target));
+      const headers = { ...toServer(request, context), ...codingOf(target) };
       const passage = new Passage(request, response, context, target, limits);
       live.add(passage);
       try {

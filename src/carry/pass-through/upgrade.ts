@@ -93,7 +93,7 @@ const headersFor = (
   origin: string,
   key: string,
 ): Readonly<Record<string, string>> => ({
-  ...toServer(request, context, false),
+  ...toServer(request, context),
   host: new URL(origin).host,
   connection: "Upgrade",
   upgrade: "websocket",
