@@ -31,7 +31,7 @@ import {
   setting,
   shownAs,
 } from "./settings.ts";
-import { type Check, doubles, said } from "./sound.ts";
+import { type Check, doubles, faultsOf } from "./sound.ts";
 import { tlsChecks } from "./tls-checks.ts";
 
 // biome-ignore format: a table
@@ -169,7 +169,7 @@ const workloadChecks: readonly Check<[Workload, path: string]>[] = [
     ),
   (workload, path) =>
     workload.services.flatMap((service, at) =>
-      said(serviceChecks, service, workload, `${path}.services.${at}`),
+      faultsOf(serviceChecks, service, workload, `${path}.services.${at}`),
     ),
 ];
 
@@ -206,21 +206,23 @@ const gatewayChecks: readonly Check<[AgentConfig["gateway"]]>[] = [
 ];
 
 const agentChecks: readonly Check<[AgentConfig]>[] = [
-  ({ tls }) => said(tlsChecks, tls),
-  ({ gateway }) => said(gatewayChecks, gateway),
+  ({ tls }) => faultsOf(tlsChecks, tls),
+  ({ gateway }) => faultsOf(gatewayChecks, gateway),
   (config) =>
     doubles(config.workloads.map(groupName)).map(
       (name) => `workloads: two are ${name} (namespace/job/group)`,
     ),
   (config) =>
-    config.workloads.flatMap((workload, at) => said(workloadChecks, workload, `workloads.${at}`)),
+    config.workloads.flatMap((workload, at) =>
+      faultsOf(workloadChecks, workload, `workloads.${at}`),
+    ),
 ];
 
 export const agentDocument: Document<AgentConfig> = {
   kind: "agent",
   prefix: "SERAI_AGENT",
   root: agentRows,
-  faults: (config) => said(agentChecks, config),
+  faults: (config) => faultsOf(agentChecks, config),
   warnings: (config) => [
     ...(config.gateway.joinToken === undefined && config.gateway.certFile === undefined
       ? [

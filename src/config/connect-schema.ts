@@ -25,7 +25,7 @@ import {
   setting,
   shownAs,
 } from "./settings.ts";
-import { type Check, doubles, said } from "./sound.ts";
+import { type Check, doubles, faultsOf } from "./sound.ts";
 
 // biome-ignore format: a table
 export const connectRows = section("The connector: keeps a tunnel to a gateway for each Nomad agent beside it", {
@@ -80,7 +80,7 @@ const checks: readonly Check<[ConnectConfig]>[] = [
     doubles(agents.map(({ nodeId }) => nodeId.toLowerCase())).map(
       (id) => `agents: two are node ${id}`,
     ),
-  ({ agents }) => agents.flatMap((agent, at) => said(agentChecks, agent, `agents.${at}`)),
+  ({ agents }) => agents.flatMap((agent, at) => faultsOf(agentChecks, agent, `agents.${at}`)),
   ({ agents, gateways }) =>
     (agents.some(({ certFile }) => certFile !== undefined) ? withoutTls(gateways) : []).map(
       (host) => `gateways: ${host} is without TLS, where no certificate can be shown`,
@@ -91,7 +91,7 @@ export const connectDocument: Document<ConnectConfig> = {
   kind: "connect",
   prefix: "SERAI_CONNECT",
   root: connectRows,
-  faults: (config) => said(checks, config),
+  faults: (config) => faultsOf(checks, config),
   warnings: ({ joinToken, agents }) =>
     joinToken === undefined
       ? agents

@@ -3,7 +3,7 @@ import type { z } from "zod";
 import { isLoopback } from "../lib/addresses.ts";
 import { argumentList, filePath, flag, httpUrl, oneOf, text, texts } from "./kinds.ts";
 import { list, optional, required, setting } from "./settings.ts";
-import { type Check, said } from "./sound.ts";
+import { type Check, faultsOf } from "./sound.ts";
 
 // biome-ignore format: a table
 const bindings = list("What claims are worth; all that match count", {
@@ -45,9 +45,9 @@ const issuerChecks: readonly Check<[Issuer, path: string]>[] = [
   ({ bindings }, path) => bindings.length === 0 && `${path}.bindings: must hold at least one`,
   ({ jwksUri }, path) => isPlain(jwksUri) && `${path}.jwks_uri: must be https://`,
   ({ bindings }, path) =>
-    bindings.flatMap((binding, at) => said(bindingChecks, binding, `${path}.bindings.${at}`)),
+    bindings.flatMap((binding, at) => faultsOf(bindingChecks, binding, `${path}.bindings.${at}`)),
 ];
 
 /** What no single row can say. */
 export const issuerFaults = (issuer: Issuer, at: number): readonly string[] =>
-  said(issuerChecks, issuer, `acl.jwt.issuers.${at}`);
+  faultsOf(issuerChecks, issuer, `acl.jwt.issuers.${at}`);

@@ -9,7 +9,7 @@ import { type ConnectConfig, connectDocument } from "./connect-schema.ts";
 import { type Layered, layersOf, type Sources, told } from "./layers.ts";
 import { type ServerConfig, serverDocument } from "./server-schema.ts";
 import type { Document, Rows } from "./settings.ts";
-import { type Check, said, soundParts } from "./sound.ts";
+import { type Check, faultsOf, soundParts } from "./sound.ts";
 import { readTree } from "./tree.ts";
 
 export interface Loaded<T> {
@@ -64,7 +64,7 @@ const load = <T>(document: Document<T>, sources: Sources, files: FileChecks<T>):
     ...tree.mistakes,
     ...layered.mistakes,
     ...issues.flatMap((issue) => issueMistakes(issue, layered)),
-    ...[...document.faults(sound), ...said(files, sound)].map((fault) =>
+    ...[...document.faults(sound), ...faultsOf(files, sound)].map((fault) =>
       faultMistake(fault, layered),
     ),
   ];

@@ -20,7 +20,7 @@ import {
 } from "./kinds.ts";
 import { logRows } from "./log-rows.ts";
 import { type Document, optional, secret, section, setting } from "./settings.ts";
-import { type Check, said } from "./sound.ts";
+import { type Check, faultsOf } from "./sound.ts";
 import { tlsChecks } from "./tls-checks.ts";
 
 // biome-ignore format: a table
@@ -137,7 +137,7 @@ const faults: readonly Rule[] = [
     admin.token === undefined &&
     !isLoopback(admin.listen.host) &&
     "admin.token: is required when admin.listen is not a loopback address",
-  ({ tls }) => said(tlsChecks, tls),
+  ({ tls }) => faultsOf(tlsChecks, tls),
   ({ tls, tunnel }) =>
     tunnel.clientCaFile !== undefined &&
     tls.certFile === undefined &&
@@ -190,6 +190,6 @@ export const serverDocument: Document<ServerConfig> = {
   kind: "server",
   prefix: "SERAI",
   root: serverRows,
-  faults: (config) => said(faults, config),
-  warnings: (config) => said(warnings, config),
+  faults: (config) => faultsOf(faults, config),
+  warnings: (config) => faultsOf(warnings, config),
 };

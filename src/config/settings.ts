@@ -160,7 +160,7 @@ export interface Document<T> {
   /** Of its variables in the environment. */
   readonly prefix: string;
   readonly root: Section<T>;
-  /** Each `setting: what is wrong`; of what is not sound in itself, as far as that is (`said`). */
+  /** Each `setting: what is wrong`; of what is not sound in itself, as far as that is (`faultsOf`). */
   readonly faults: (config: T) => readonly string[];
   readonly warnings: (config: T) => readonly string[];
 }

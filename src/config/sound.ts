@@ -1,6 +1,7 @@
 /**
- * Settings as far as they are sound, for the checks that look at several: one that looks at a setting that is not has nothing
- * to say, so that no mistake is told twice, nor one that is only another's shadow.
+ * Settings as far as they are sound, for the checks that look at several. To read one that is not sound throws, and ends the
+ * check that reads it without a word: no mistake is told twice, and none that is only another's shadow. So a check need not
+ * say which settings it looks at.
  */
 import { type Row, type Rows, type Section, typedName } from "./settings.ts";
 import { isTree, type Tree } from "./tree.ts";
@@ -11,8 +12,8 @@ class Unsound extends Error {}
 type Words = string | false | undefined | readonly string[];
 export type Check<About extends readonly unknown[]> = (...about: About) => Words;
 
-/** What the checks say that looked at sound settings alone. */
-export const said = <About extends readonly unknown[]>(
+/** What the checks say that have looked at sound settings alone. */
+export const faultsOf = <About extends readonly unknown[]>(
   checks: readonly Check<About>[],
   ...about: About
 ): readonly string[] =>
@@ -64,7 +65,7 @@ const partOf = (row: Row, value: unknown, path: string, isDoubtful: IsDoubtful):
   return parsed(row, value);
 };
 
-/** Looks like what the section's schema makes of the tree, but for what is not sound: that throws for `said` to catch. */
+/** What the section's schema makes of the tree, read when it is looked at; what is not sound throws for `faultsOf` to catch. */
 export const soundParts = <T>(root: Section<T>, tree: Tree, isDoubtful: IsDoubtful): T => {
   const parts: unknown = partsOf(root.rows, tree, "", isDoubtful);
   return parts as T; // named and typed by the same rows
