@@ -32,7 +32,7 @@ import {
   shownAs,
 } from "./settings.ts";
 import { type Check, doubles, faultsOf } from "./sound.ts";
-import { tlsChecks } from "./tls-checks.ts";
+import { isHalf, tlsChecks } from "./tls-checks.ts";
 
 // biome-ignore format: a table
 const checks = list("Health checks of a service", {
@@ -179,9 +179,8 @@ const gatewaysOf = ({ address, tunnelAddresses }: AgentConfig["gateway"]): reado
   tunnelAddresses.length > 0 ? tunnelAddresses : [address];
 
 const gatewayChecks: readonly Check<[AgentConfig["gateway"]]>[] = [
-  ({ certFile, keyFile }) =>
-    (certFile === undefined) !== (keyFile === undefined) &&
-    "gateway.cert_file: needs gateway.key_file, and the other way round",
+  (gateway) =>
+    isHalf(gateway) && "gateway.cert_file: needs gateway.key_file, and the other way round",
   (gateway) => {
     const { address, certFile, keyFile, joinToken, tunnel } = gateway;
     if (certFile === undefined || keyFile === undefined) return undefined;

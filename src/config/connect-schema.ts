@@ -26,6 +26,7 @@ import {
   shownAs,
 } from "./settings.ts";
 import { type Check, doubles, faultsOf } from "./sound.ts";
+import { isHalf } from "./tls-checks.ts";
 
 // biome-ignore format: a table
 export const connectRows = section("The connector: keeps a tunnel to a gateway for each Nomad agent beside it", {
@@ -64,9 +65,8 @@ export const withoutTls = (gateways: readonly string[]): readonly string[] =>
 
 const agentChecks: readonly Check<[ConnectConfig["agents"][number], path: string]>[] = [
   ({ address }, path) => address.port === 0 && `${path}.address: must have a port`,
-  ({ certFile, keyFile }, path) =>
-    (certFile === undefined) !== (keyFile === undefined) &&
-    `${path}.cert_file: needs key_file beside it, and the other way round`,
+  (agent, path) =>
+    isHalf(agent) && `${path}.cert_file: needs key_file beside it, and the other way round`,
 ];
 
 const checks: readonly Check<[ConnectConfig]>[] = [

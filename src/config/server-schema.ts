@@ -21,7 +21,7 @@ import {
 import { logRows } from "./log-rows.ts";
 import { type Document, optional, secret, section, setting } from "./settings.ts";
 import { type Check, faultsOf } from "./sound.ts";
-import { tlsChecks } from "./tls-checks.ts";
+import { isHalf, tlsChecks } from "./tls-checks.ts";
 
 // biome-ignore format: a table
 export const serverRows = section("The gateway", {
@@ -130,9 +130,7 @@ const faults: readonly Rule[] = [
     config.acl.jwt.issuers.length > 0 &&
     config.nomad.serviceToken === undefined &&
     "nomad.service_token: is required when acl.jwt.issuers are set and registry is nomad, whose agents and servers do not know such JWTs",
-  ({ nomad }) =>
-    (nomad.certFile === undefined) !== (nomad.keyFile === undefined) &&
-    "nomad.cert_file: needs nomad.key_file, and the other way round",
+  ({ nomad }) => isHalf(nomad) && "nomad.cert_file: needs nomad.key_file, and the other way round",
   ({ admin }) =>
     admin.token === undefined &&
     !isLoopback(admin.listen.host) &&
@@ -142,9 +140,7 @@ const faults: readonly Rule[] = [
     tunnel.clientCaFile !== undefined &&
     tls.certFile === undefined &&
     "tunnel.client_ca_file: needs tls.cert_file and tls.key_file",
-  ({ reach }) =>
-    (reach.certFile === undefined) !== (reach.keyFile === undefined) &&
-    "reach.cert_file: needs reach.key_file, and the other way round",
+  ({ reach }) => isHalf(reach) && "reach.cert_file: needs reach.key_file, and the other way round",
   ({ timeouts }) =>
     timeouts.headersMs > timeouts.requestMs &&
     "timeouts.headers: must not be longer than timeouts.request",

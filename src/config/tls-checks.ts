@@ -7,10 +7,12 @@ interface Tls {
   readonly clientCaFile: string | undefined;
 }
 
+/** A certificate without its key, or the other way round. */
+export const isHalf = ({ certFile, keyFile }: Pick<Tls, "certFile" | "keyFile">): boolean =>
+  (certFile === undefined) !== (keyFile === undefined);
+
 export const tlsChecks: readonly Check<[Tls]>[] = [
-  ({ certFile, keyFile }) =>
-    (certFile === undefined) !== (keyFile === undefined) &&
-    "tls.cert_file: needs tls.key_file, and the other way round",
+  (tls) => isHalf(tls) && "tls.cert_file: needs tls.key_file, and the other way round",
   ({ certFile, clientCaFile }) =>
     clientCaFile !== undefined &&
     certFile === undefined &&
