@@ -1,7 +1,6 @@
 /** Every setting of `serai agent`, a row each. `workloads` becomes what src/agent/ports.ts calls WorkloadConfig. */
 import { hostname } from "node:os";
 import type { z } from "zod";
-import { inTheClear, withoutTls } from "./connect-schema.ts";
 import {
   argumentList,
   duration,
@@ -32,7 +31,7 @@ import {
   shownAs,
 } from "./settings.ts";
 import { type Check, doubles, faultsOf } from "./sound.ts";
-import { isHalf, tlsChecks } from "./tls-checks.ts";
+import { inTheClear, isHalf, tlsChecks, withoutTls } from "./tls-checks.ts";
 
 // biome-ignore format: a table
 const checks = list("Health checks of a service", {

@@ -1,7 +1,6 @@
 /** Every setting of `serai connect`, a row each. */
 import { hostname } from "node:os";
 import type { z } from "zod";
-import { isLoopback } from "../lib/addresses.ts";
 import {
   duration,
   durationOrZero,
@@ -26,7 +25,7 @@ import {
   shownAs,
 } from "./settings.ts";
 import { type Check, doubles, faultsOf } from "./sound.ts";
-import { isHalf } from "./tls-checks.ts";
+import { inTheClear, isHalf, withoutTls } from "./tls-checks.ts";
 
 // biome-ignore format: a table
 export const connectRows = section("The connector: keeps a tunnel to a gateway for each Nomad agent beside it", {
@@ -48,20 +47,6 @@ export const connectRows = section("The connector: keeps a tunnel to a gateway f
 });
 
 export type ConnectConfig = z.output<typeof connectRows.schema>;
-
-/** Hosts of those origins that are other machines without TLS. */
-export const inTheClear = (gateways: readonly string[]): readonly string[] =>
-  gateways
-    .map((gateway) => new URL(gateway))
-    .filter(({ protocol, hostname }) => protocol === "http:" && !isLoopback(hostname))
-    .map(({ host }) => host);
-
-/** Hosts of those origins to which no certificate can be shown. */
-export const withoutTls = (gateways: readonly string[]): readonly string[] =>
-  gateways
-    .map((gateway) => new URL(gateway))
-    .filter(({ protocol }) => protocol === "http:")
-    .map(({ host }) => host);
 
 const agentChecks: readonly Check<[ConnectConfig["agents"][number], path: string]>[] = [
   ({ address }, path) => address.port === 0 && `${path}.address: must have a port`,

@@ -1,4 +1,5 @@
-/** What the settings of a listener's certificate need of each other, at a gateway and at an agent. */
+/** What settings of certificates and of TLS need of each other, at gateway, agent and connector. */
+import { isLoopback } from "../lib/addresses.ts";
 import type { Check } from "./sound.ts";
 
 interface Tls {
@@ -11,6 +12,7 @@ interface Tls {
 export const isHalf = ({ certFile, keyFile }: Pick<Tls, "certFile" | "keyFile">): boolean =>
   (certFile === undefined) !== (keyFile === undefined);
 
+/** Of a listener. */
 export const tlsChecks: readonly Check<[Tls]>[] = [
   (tls) => isHalf(tls) && "tls.cert_file: needs tls.key_file, and the other way round",
   ({ certFile, clientCaFile }) =>
@@ -18,3 +20,16 @@ export const tlsChecks: readonly Check<[Tls]>[] = [
     certFile === undefined &&
     "tls.client_ca_file: needs tls.cert_file and tls.key_file",
 ];
+
+const plainOnes = (gateways: readonly string[]): readonly URL[] =>
+  gateways.map((gateway) => new URL(gateway)).filter(({ protocol }) => protocol === "http:");
+
+/** Hosts of those origins to which no certificate can be shown. */
+export const withoutTls = (gateways: readonly string[]): readonly string[] =>
+  plainOnes(gateways).map(({ host }) => host);
+
+/** Hosts of those origins that are other machines without TLS. */
+export const inTheClear = (gateways: readonly string[]): readonly string[] =>
+  plainOnes(gateways)
+    .filter(({ hostname }) => !isLoopback(hostname))
+    .map(({ host }) => host);
