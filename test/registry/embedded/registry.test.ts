@@ -99,6 +99,18 @@ const broken: readonly (readonly [name: string, text: (good: string) => string])
     "task states that are a list",
     (good) => good.replace(/"TaskStates":\{/, `"TaskStates":[],"Was":{`),
   ],
+  [
+    "full of the states of 257 tasks",
+    (good) => {
+      const document = JSON.parse(good);
+      const { server } = document.TaskStates;
+      const more = Array.from({ length: 256 }, (_, at) => [`t${at}`, server]);
+      return JSON.stringify({
+        ...document,
+        TaskStates: Object.fromEntries([...more, ["s", server]]),
+      });
+    },
+  ],
   ["nested without end", () => `{"ID":${"[".repeat(50_000)}${"]".repeat(50_000)}}`],
 ];
 for (const [name, toText] of broken)
