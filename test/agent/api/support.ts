@@ -234,6 +234,7 @@ export interface TestDoorOptions {
   readonly needs?: Partial<DoorNeeds>;
   readonly handshakeTimeoutMs?: number;
   readonly maxStrangersPerAddress?: number;
+  readonly maxStrangers?: number;
   readonly maxSessions?: number;
   readonly stalledAfterMs?: number;
   readonly pingMs?: number;
@@ -250,8 +251,8 @@ export const testDoor = async (options: TestDoorOptions = {}): Promise<TestDoor>
   const log = recordingLog(lines);
   const pullSecrets = createPullSecrets();
   pullSecrets.add(pullSecret);
-  const { handshakeTimeoutMs, maxStrangersPerAddress, stalledAfterMs, pingMs, keepAliveMs } =
-    options;
+  const { handshakeTimeoutMs, maxStrangersPerAddress, maxStrangers } = options;
+  const { stalledAfterMs, pingMs, keepAliveMs } = options;
   const server = createAgentServer(
     {
       node: { id: nodeId, name: "n", datacenter: "dc1", region: "eu" },
@@ -281,6 +282,7 @@ export const testDoor = async (options: TestDoorOptions = {}): Promise<TestDoor>
       exec: {
         ...(handshakeTimeoutMs === undefined ? {} : { handshakeTimeoutMs }),
         ...(maxStrangersPerAddress === undefined ? {} : { maxStrangersPerAddress }),
+        ...(maxStrangers === undefined ? {} : { maxStrangers }),
       },
     },
   );

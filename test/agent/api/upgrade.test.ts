@@ -47,8 +47,8 @@ const upgradeBytes = (of: Upgrade): string =>
   `X-Nomad-Token: full\r\n${of.more ?? ""}\r\n${of.body ?? ""}`;
 
 /** The head of the answer, and the rest of a plain one. */
-const answerTo = async (bytes: string): Promise<string> => {
-  const socket = connect(door.port, "127.0.0.1");
+const answerTo = async (bytes: string, { port } = door): Promise<string> => {
+  const socket = connect(port, "127.0.0.1");
   socket.on("error", () => undefined);
   let text = "";
   socket.on("data", (chunk: Buffer) => {
@@ -170,6 +170,15 @@ test("a silent handshake is closed at its deadline, and few strangers are let in
   assert.match(known, /^HTTP\/1\.1 101 /);
   for (const client of silent) assert.equal((await client.ended()).code, 1008);
   assert.equal((await exec(door.port, { command: ["true"] })).code, 1000);
+});
+
+test("few strangers are let in of all addresses together", async () => {
+  await using small = await testDoor({ maxStrangers: 1 });
+  const silent = await new ExecClient(small.port, { ...echo, token: "" }).opened();
+  const crowded = await answerTo(upgradeBytes({ query: "&ws_handshake=true" }), small);
+  assert.match(crowded, /^HTTP\/1\.1 429 /);
+  silent.send({ version: 1, auth_token: "full" });
+  assert.equal((await silent.ended()).code, 1000);
 });
 
 test("a message above 1 MiB ends the session", async () => {
