@@ -101,6 +101,7 @@ export const createAgentServer = (
   /** Connections that came another way than by the listener, which the server does not count. */
   const accepted = new Set<Duplex>();
   let live = 0;
+  let isClosing = false;
 
   const refuse = (
     request: IncomingMessage,
@@ -137,6 +138,8 @@ export const createAgentServer = (
       if (!response.writableFinished) end(new GatewayError("client_closed"));
     });
     try {
+      // through a tunnel they still come while what is live ends, and would be waited for
+      if (isClosing && lasts(rows)) throw new GatewayError("draining");
       await door(rows, keyOf(request), request, response, exchange.signal);
     } catch (error) {
       refuse(request, response, toGatewayError(error, exchange.signal));
@@ -213,6 +216,7 @@ export const createAgentServer = (
     },
     setSecureContext: (context) => tlsServer?.setSecureContext(context),
     async close(signal) {
+      isClosing = true;
       const closed = closeServer(server, signal);
       for (const end of endings) end(new GatewayError("draining"));
       await needs.execSessions.close(signal);

@@ -1,5 +1,6 @@
 /** Connections that come to the agent through a tunnel: to end them is the gateway's. */
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { writeFile } from "node:fs/promises";
 import path from "node:path";
 import { test } from "node:test";
@@ -9,7 +10,7 @@ import { createLink } from "../../../src/tunnel/link.ts";
 import { serveTunnel } from "../../../src/tunnel/serve.ts";
 import { createPool, type Open } from "../../../src/upstream/pool.ts";
 import { connectedPair } from "../../tunnel/support.ts";
-import { allocationId, testDoor } from "./support.ts";
+import { allocationId, eventually, nodeId, pullSecret, testDoor } from "./support.ts";
 
 test("a slow reader gets the end of a file, however long ago its agent has sent it", async () => {
   const size = 512 * 1024;
@@ -59,4 +60,28 @@ test("a slow reader gets the end of a file, however long ago its agent has sent 
   assert.equal(bytes, size);
   pool.destroy(new Error("the test is over"));
   link.end("the test is over", "drained");
+});
+
+test("an agent that goes waits for none of what would last and comes while it ends what is live", async () => {
+  await using first = await connectedPair();
+  await using second = await connectedPair();
+  const door = await testDoor();
+  for (const { far } of [first, second]) door.server.accept(far);
+  const { near: short } = first;
+  const { near: lasting } = second;
+  short.write(
+    "POST /v1/client/metadata HTTP/1.1\r\nHost: x\r\nX-Nomad-Token: full\r\nContent-Length: 18\r\n\r\n",
+  );
+  await eventually(() => door.server.live === 1, "the short call is live");
+  const closed = door[Symbol.asyncDispose]();
+  lasting.write(
+    `GET /v1/node/${nodeId}/allocations?index=${door.workloads.index}&wait=60s HTTP/1.1\r\n` +
+      `Host: x\r\nAuthorization: Bearer ${pullSecret}\r\n\r\n`,
+  );
+  const [refusal] = await once(lasting, "data", { signal: AbortSignal.timeout(3_000) });
+  assert.match(String(refusal), /^HTTP\/1\.1 503 /);
+  short.write('{"Meta":{"k":"v"}}');
+  const [answer] = await once(short, "data");
+  assert.match(String(answer), /^HTTP\/1\.1 200 /);
+  await closed;
 });
