@@ -57,8 +57,8 @@ export const agentOptions = (config: AgentConfig): AgentOptions => ({
   workloads: config.workloads,
 });
 
-const closePatienceMs = 30_000;
-const logPatienceMs = 2_000;
+/** At SIGTERM for all that lives, then for the log. */
+export const agentPatience = { closeMs: 30_000, logMs: 2_000 } as const;
 
 /** New certificates are taken; the agent's other settings need a restart. */
 const reload = async (agent: Agent, file: string | undefined): Promise<void> => {
@@ -107,9 +107,9 @@ export const agentCommand = (): Command =>
           }
         },
         stop: async () => {
-          await agent?.close(AbortSignal.timeout(closePatienceMs));
+          await agent?.close(AbortSignal.timeout(agentPatience.closeMs));
           release();
-          await log.close(AbortSignal.timeout(logPatienceMs));
+          await log.close(AbortSignal.timeout(agentPatience.logMs));
         },
       });
     });

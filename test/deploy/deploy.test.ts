@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, test } from "node:test";
 import { parseDocument } from "yaml";
+import { agentPatience } from "../../src/cli/agent.ts";
 import { loadAgentConfig, loadConnectConfig, loadServerConfig } from "../../src/config/load.ts";
 import { createMetrics } from "../../src/observe/metrics.ts";
 import { nodeFlags } from "../support/processes.ts";
@@ -89,10 +90,17 @@ test("the gateway lets its agents' addresses in, and they advertise what they ar
   assert.equal(compose.services["gateway"]?.environment?.["SERAI_REACH_ALLOW"], "172.30.46.0/24");
 });
 
-test("the gateway's container is given longer to stop than the gateway takes to drain", () => {
+test("each container is given longer to stop than its program may take", () => {
   const { timeouts } = loadServerConfig({ env: {} }).config;
-  const grace = compose.services["gateway"]?.stop_grace_period ?? "";
-  assert.ok(Number.parseInt(grace, 10) * 1000 > timeouts.drainMs + timeouts.drainDelayMs);
+  const takesMs = {
+    server: timeouts.drainMs + timeouts.drainDelayMs + 6_000,
+    agent: agentPatience.closeMs + agentPatience.logMs,
+  };
+  for (const [name, { command, stop_grace_period: grace = "" }] of serai)
+    assert.ok(
+      Number.parseInt(grace, 10) * 1000 > takesMs[command[0] === "agent" ? "agent" : "server"],
+      name,
+    );
 });
 
 for (const [name, service] of services)
@@ -196,6 +204,10 @@ for (const name of units) {
     const { timeouts } = loadServerConfig({ env: {} }).config;
     const stopSeconds = Number(/^TimeoutStopSec=(\d+)s$/m.exec(text)?.[1]);
     assert.ok(stopSeconds * 1000 > timeouts.drainMs + timeouts.drainDelayMs + 6_000);
+  });
+
+  test(`${name} is started again for as long as it cannot start`, () => {
+    assert.match(text, /^\[Unit\]\n(?:(?!\[).*\n)*StartLimitIntervalSec=0$/m);
   });
 
   const found = spawnSync("systemd-analyze", ["--version"]).status === 0;
