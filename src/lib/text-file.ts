@@ -13,6 +13,8 @@ const words: Readonly<Record<string, string>> = {
   EPERM: notYours,
   EROFS: "lies on a file system that may only be read; name another",
   ENOSPC: "there is no space left for it",
+  EDQUOT: "this user's share of the disk is used up",
+  EFBIG: "it would be larger than this process may write",
   ELOOP: "its links lead in a circle",
 };
 

@@ -25,15 +25,21 @@ const sync = async (name: string): Promise<void> => {
   await handle.sync();
 };
 
-/** Writes beside the file, then takes its place. Of one file at a time: whoever keeps it sees to that. */
-export const replaceFile = async (file: string, text: WholeText): Promise<void> => {
-  const fresh = `${file}.new`;
-  {
-    await using handle = await open(fresh, "w", mode);
+const write = async (file: string, text: WholeText): Promise<void> => {
+  await using handle = await open(file, "w", mode);
+  try {
     await handle.chmod(mode); // what a crash left there keeps its own
     await handle.writeFile(text);
     await handle.sync();
+  } catch (error) {
+    throw error instanceof Error ? Object.assign(error, { path: file }) : error; // of an open file the system tells no name
   }
+};
+
+/** Writes beside the file, then takes its place. Of one file at a time: whoever keeps it sees to that. */
+export const replaceFile = async (file: string, text: WholeText): Promise<void> => {
+  const fresh = `${file}.new`;
+  await write(fresh, text);
   await rename(fresh, file);
   await sync(path.dirname(file));
 };

@@ -1,6 +1,7 @@
 /** What keeps serai from starting is told by what it is about: a file is no address. */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
+import { randomUUID } from "node:crypto";
 import { writeFileSync } from "node:fs";
 import path from "node:path";
 import { test } from "node:test";
@@ -60,6 +61,21 @@ test("a data directory below one that may only be read is not told as missing", 
   assert.equal(
     started.stderr().split("\n").at(-2),
     `serai: ${directory.path}: lies on a file system that may only be read; name another (EROFS)`,
+  );
+});
+
+test("an agent that starts on a full disk ends, and says what could not be written", {
+  skip: canMount ? false : "unshare -rm does not work here",
+}, async () => {
+  using directory = temporaryDirectory();
+  const script = `mount -t tmpfs -o size=16k tmpfs "${directory.path}" && cd "${directory.path}" && echo ${randomUUID()} >node-id &&
+    { dd if=/dev/zero of=full bs=1k 2>/dev/null; exec "$@"; }`;
+  const argv = [process.execPath, program, "agent", "--listen", "127.0.0.1:0", "--data-dir", "."];
+  const started = run("unshare", ["-rm", "sh", "-c", script, "sh", ...argv], { timeoutMs: 20_000 });
+  assert.equal((await started.ended).code, 1);
+  assert.match(
+    started.stderr(),
+    /^serai: \S+\/state\.json\.new: there is no space left for it \(ENOSPC\)$/m,
   );
 });
 

@@ -37,6 +37,7 @@ export const run = (
   const child = spawn(command, argv, {
     cwd,
     timeout: timeoutMs,
+    killSignal: "SIGKILL",
     detached: true,
     stdio: ["ignore", "pipe", "pipe"],
     env: { ...process.env, ...env },

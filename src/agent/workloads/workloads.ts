@@ -77,6 +77,7 @@ class RunningWorkloads implements Workloads {
     return this.#closing;
   }
 
+  /** Throws when its state cannot be kept: nothing runs then, and nothing is tried again. */
   async start(saved: readonly AllocationRecord[]): Promise<void> {
     const { log, clock } = this.#needs;
     const records = await planRecords(
@@ -89,7 +90,12 @@ class RunningWorkloads implements Workloads {
       saved,
     );
     this.#byId = new Map(records.map((record) => [record.id, this.#allocation(record)]));
-    await this.#state.save();
+    try {
+      await this.#state.save();
+    } catch (error) {
+      this.#state.close();
+      throw error;
+    }
     await Promise.all(this.allocations.map((allocation) => allocation.begin()));
     this.#collectBeyondLimit();
   }
