@@ -23,6 +23,13 @@ export const openOutput = (output: string): number =>
 /** One of our own, which never makes a writer wait. */
 export const isOwnPipe = (fd: number): boolean => fd !== stdoutFd && fstatSync(fd).isFIFO();
 
+/** What was written to the one lies before what is written to the other. */
+export const goesOn = (one: number, other: number): boolean => {
+  const [before, now] = [fstatSync(one), fstatSync(other)];
+  const isEmptied = now.isFile() && now.size === 0;
+  return before.dev === now.dev && before.ino === now.ino && !isEmptied;
+};
+
 export const errnoName = (error: unknown): string =>
   error instanceof Error && "code" in error ? String(error.code) : "unknown error";
 

@@ -4,7 +4,15 @@
  */
 import { closeSync, write, writeSync } from "node:fs";
 import { Batches } from "./batches.ts";
-import { closeQuietly, errnoName, isFull, isOwnPipe, openOutput, stdoutFd } from "./output.ts";
+import {
+  closeQuietly,
+  errnoName,
+  goesOn,
+  isFull,
+  isOwnPipe,
+  openOutput,
+  stdoutFd,
+} from "./output.ts";
 
 export interface SinkOptions {
   /** `stdout`, or a file that is opened for append and made when absent. */
@@ -157,7 +165,7 @@ export class Sink {
   #change(): void {
     if (this.#next === undefined || this.#writing) return;
     if (this.#batch !== undefined && this.#failing === undefined) return;
-    if (this.#batch !== undefined) this.#rewind(this.#batch);
+    if (this.#batch !== undefined && !goesOn(this.#fd, this.#next)) this.#rewind(this.#batch);
     closeQuietly(this.#fd);
     this.#fd = this.#next;
     this.#isOwnPipe = isOwnPipe(this.#fd);

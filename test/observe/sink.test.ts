@@ -12,6 +12,7 @@ import {
   renameSync,
   rmSync,
   symlinkSync,
+  writeFileSync,
   writeSync,
 } from "node:fs";
 import path from "node:path";
@@ -101,30 +102,51 @@ test("an output on a full disk that is put elsewhere and opened again is written
 });
 
 const mayMount = process.getuid?.() === 0;
+
+/** A directory on a disk of its own, of 256 KiB. */
+const smallDisk = (at: string) => {
+  mkdirSync(at);
+  execFileSync("mount", ["-t", "tmpfs", "-o", "size=256k", "none", at]);
+  return { at, [Symbol.dispose]: () => void execFileSync("umount", ["-l", at]) };
+};
+
+test("a line that a full disk has cut is gone on with when the same file is opened again", {
+  skip: !mayMount,
+}, async () => {
+  using at = scratch();
+  using disk = smallDisk(at.file("disk"));
+  const other = path.join(disk.at, "other");
+  writeFileSync(other, Buffer.alloc(128 * 1024));
+  const file = path.join(disk.at, "log");
+  const sink = new Sink({ output: file });
+  const lines = Array.from({ length: 1500 }, (_, nth) => `${nth} ${"x".repeat(99)}\n`);
+  for (const line of lines) sink.write(line);
+  await until(() => sink.state.failing === "ENOSPC", "the failure");
+  assert.doesNotMatch(readFileSync(file, "utf8"), /\n$/);
+  sink.reopen();
+  rmSync(other);
+  await sink.close(soon());
+  assert.equal(readFileSync(file, "utf8"), lines.join(""));
+});
+
 test("a disk that the output has filled has room again once its file is removed and opened again", {
   skip: !mayMount,
 }, async () => {
   using at = scratch();
-  const disk = at.file("disk");
-  mkdirSync(disk);
-  execFileSync("mount", ["-t", "tmpfs", "-o", "size=256k", "none", disk]);
-  try {
-    const file = path.join(disk, "log");
-    const sink = new Sink({ output: file });
-    const line = (nth: number): string => `${nth} ${"x".repeat(100)}\n`;
-    for (let nth = 0; nth < 4000; nth++) sink.write(line(nth));
-    await until(() => sink.state.failing === "ENOSPC", "the failure");
-    rmSync(file);
-    sink.reopen();
-    await until(() => existsSync(file) && readFileSync(file).length > 0, "the new file");
-    await until(() => sink.state.queuedBytes === 0, "all is out");
-    const [first = ""] = readFileSync(file, "utf8").split("\n");
-    assert.equal(`${first}\n`, line(Number.parseInt(first, 10)));
-    assert.ok(readFileSync(file, "utf8").endsWith(line(3999)));
-    await sink.close(soon());
-  } finally {
-    execFileSync("umount", ["-l", disk]);
-  }
+  using disk = smallDisk(at.file("disk"));
+  const file = path.join(disk.at, "log");
+  const sink = new Sink({ output: file });
+  const line = (nth: number): string => `${nth} ${"x".repeat(100)}\n`;
+  for (let nth = 0; nth < 4000; nth++) sink.write(line(nth));
+  await until(() => sink.state.failing === "ENOSPC", "the failure");
+  rmSync(file);
+  sink.reopen();
+  await until(() => existsSync(file) && readFileSync(file).length > 0, "the new file");
+  await until(() => sink.state.queuedBytes === 0, "all is out");
+  const [first = ""] = readFileSync(file, "utf8").split("\n");
+  assert.equal(`${first}\n`, line(Number.parseInt(first, 10)));
+  assert.ok(readFileSync(file, "utf8").endsWith(line(3999)));
+  await sink.close(soon());
 });
 
 test("a reader that stops neither blocks the writer nor loses what the queue holds", async () => {
