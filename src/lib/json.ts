@@ -30,7 +30,7 @@ const sourceJson = JSON as unknown as {
   rawJSON(text: string): unknown;
 };
 
-/** Parses a document; integers beyond 2^53 come out as `bigint`. Throws `SyntaxError`. */
+/** Parses a document; integers beyond 2^53 come out as `bigint`. Throws `SyntaxError`, and `RangeError` for one nested beyond its stack. */
 export const parseJson = (text: string): Json => sourceJson.parse(text, revive);
 
 const toRaw = (_key: string, value: unknown): unknown =>
@@ -44,3 +44,12 @@ export const prettyJson = (value: unknown): string => `${JSON.stringify(value, t
 
 export const isJsonObject = (value: Json | undefined): value is JsonObject =>
   typeof value === "object" && value !== null && !Array.isArray(value);
+
+/** Deeper than any document of Nomad's: what is deeper may be read, and not be written any more. */
+const maxDepth = 24;
+
+/** True for a document that is nested as Nomad's may be. */
+export const isShallow = (value: Json, depth = maxDepth): boolean => {
+  if (typeof value !== "object" || value === null) return true;
+  return depth > 0 && Object.values(value).every((member) => isShallow(member, depth - 1));
+};

@@ -3,7 +3,7 @@
  * clients cannot do without filled in (nomad-clients.md §1.6).
  */
 import type { NodeDocument } from "../documents.ts";
-import { isJsonObject, type Json, type JsonObject } from "../lib/json.ts";
+import { isJsonObject, isShallow, type Json, type JsonObject } from "../lib/json.ts";
 import { isUuid } from "../lib/uuid.ts";
 import { type Meta, toMeta } from "./meta.ts";
 
@@ -13,7 +13,6 @@ export type Checked<Value> =
 
 const maxNameLength = 256;
 const maxAttributes = 2_048;
-const maxDepth = 24;
 const printable = /^[^\p{Cc}\p{Zl}\p{Zp}]*$/u;
 const hostAndPort =
   /^(?:\[[0-9a-fA-F:.]+\]|[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?):(\d{1,5})$/;
@@ -34,11 +33,6 @@ const isName = (value: Json | undefined): value is string =>
   value.length <= maxNameLength &&
   value.isWellFormed() &&
   printable.test(value);
-
-const isShallow = (value: Json, depth: number): boolean => {
-  if (typeof value !== "object" || value === null) return true;
-  return depth > 0 && Object.values(value).every((member) => isShallow(member, depth - 1));
-};
 
 const textMap = (value: Json | undefined, max: number): Meta | undefined => {
   if (value === undefined || value === null) return {};
@@ -96,7 +90,7 @@ export const checkNode = (body: Json | undefined, id: string): Checked<NodeDocum
   if (!attributes) return fault("Attributes must map texts to texts, at most 2048 of them");
   const meta = toMeta(body["Meta"] ?? {});
   if (!meta) return fault("Meta must map texts to texts, at most 512 of them and 256 KiB");
-  if (!isShallow(body, maxDepth)) return fault("the announcement is nested too deeply");
+  if (!isShallow(body)) return fault("the announcement is nested too deeply");
   return {
     ok: true,
     value: {

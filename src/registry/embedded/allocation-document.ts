@@ -1,6 +1,6 @@
 /** An agent's allocation document, checked as far as the gateway and its clients rely on it. */
 import type { AllocationDocument, ClientStatus, TaskEvent, TaskState } from "../../documents.ts";
-import { isJsonObject, type Json, type JsonObject, parseJson } from "../../lib/json.ts";
+import { isJsonObject, isShallow, type Json, type JsonObject, parseJson } from "../../lib/json.ts";
 import { isUuid } from "../../lib/uuid.ts";
 
 /** Why a document is not taken; the metric's label. */
@@ -174,7 +174,7 @@ const documentOf = (source: JsonObject, id: string): AllocationDocument => {
 const parsed = (bytes: Uint8Array): JsonObject | undefined => {
   try {
     const value = parseJson(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString());
-    return isJsonObject(value) ? value : undefined;
+    return isJsonObject(value) && isShallow(value) ? value : undefined;
   } catch {
     return undefined; // not JSON, or nested beyond the parser's stack
   }

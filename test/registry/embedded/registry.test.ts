@@ -112,6 +112,14 @@ const broken: readonly (readonly [name: string, text: (good: string) => string])
     },
   ],
   ["nested without end", () => `{"ID":${"[".repeat(50_000)}${"]".repeat(50_000)}}`],
+  [
+    "nested so that it can be read, and no list with it can be written",
+    (good) =>
+      good.replace(
+        `"Namespace"`,
+        `"RescheduleTracker":${"[".repeat(2_000)}${"]".repeat(2_000)},"Namespace"`,
+      ),
+  ],
 ];
 for (const [name, toText] of broken)
   test(`a document that is ${name} is dropped and counted, its neighbours are taken`, async () => {
