@@ -1,6 +1,6 @@
 /**
  * JSON that keeps integers whole. Nomad's nanosecond times and counters pass 2^53, so integers beyond it are `bigint`s
- * when read, and are written as they were.
+ * when read, and are written as they were; what no integer of Go's can hold is a float.
  */
 
 export type Json =
@@ -14,7 +14,8 @@ export type Json =
 
 export type JsonObject = { readonly [key: string]: Json };
 
-const wholeNumber = /^-?\d+$/;
+/** Of no more digits than Go's integers have: what a bigint costs grows with their square. */
+const wholeNumber = /^-?\d{1,20}$/;
 
 const revive = (_key: string, value: unknown, context: { readonly source?: string }): unknown =>
   typeof value === "number" &&
