@@ -138,7 +138,7 @@ const assemble = async (
   const ways = explained(home.ways);
   const answers = lazily(async (): Promise<Answers> => {
     const { address } = door.listener; // asked for by requests, which come after it was opened
-    const answering = { clock, version, config, address, draining, tunnels };
+    const answering = { clock, version, config, address, draining, tunnels, ledger };
     return {
       ...(home.embedded && (await ownAnswers(home.embedded, identity, answering))),
       "serai.reach": createReachAnswer(ways),
@@ -250,19 +250,25 @@ interface Answering {
   readonly address: string;
   readonly draining: Running["draining"];
   readonly tunnels: Pick<TunnelParts, "certifiedNode">;
+  readonly ledger: Pick<Ledger, "principalOf">;
 }
 
 /** Lists, their filters and pages are a tenth of all that there is: loaded with the first request that the registry answers. */
 const ownAnswers = async (
   registry: EmbeddedRegistry,
   identity: Identity,
-  { clock, version, config, address, draining, tunnels }: Answering,
+  { clock, version, config, address, draining, tunnels, ledger }: Answering,
 ): Promise<Answers> => {
   const { createAnswers } = await import("./registry/answers/answers.ts");
   const { name, region, datacenter } = config;
   return {
     ...createAnswers(
-      { registry, clock, self: { name, region, datacenter, version, address } },
+      {
+        registry,
+        clock,
+        principalOf: ledger.principalOf,
+        self: { name, region, datacenter, version, address },
+      },
       {
         unwell: () => (draining.is ? "shutting down" : undefined),
         isEnding: () => draining.isClosing,

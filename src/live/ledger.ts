@@ -57,6 +57,8 @@ export interface Ledger extends Closer {
   /** The exchange is over; `error` is what it ended with. Safe to call for one that was never admitted. */
   done(exchange: Exchange, error?: GatewayError): void;
   list(): readonly LiveRow[];
+  /** Who has an exchange, with the rights that were last found; undefined for one that was never admitted. */
+  principalOf(exchange: Exchange): Principal | undefined;
   /** Asks anew for every right that lasts; ends what may no longer go on. Never rejects. */
   recheck(): Promise<void>;
   /**
@@ -258,6 +260,7 @@ export const createLedger = (needs: RightsNeeds, given: Partial<LedgerOptions> =
       const nowMs = monotonic();
       return [...entries].map((entry) => rowOf(entry, nowMs));
     },
+    principalOf: ({ kept }) => kept.entry?.principal,
     recheck: rechecks.recheck,
     async drain(graceMs) {
       drainingFromMs = monotonic();

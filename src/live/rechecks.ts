@@ -44,7 +44,7 @@ export const ended = (reason: string): GatewayError => new GatewayError("right_e
 
 const maxAtOnce = 8;
 
-/** A blocking query waits for minutes, and answers with what its caller might see when it came. */
+/** A blocking query waits for minutes. What its caller may see of the answer is asked of the principal that is found here. */
 const waits = ({ carriage, rule }: Route): boolean =>
   carriage === "registry" && rule.on !== "nobody";
 

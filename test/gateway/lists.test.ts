@@ -47,8 +47,8 @@ interface Waiting {
   readonly reply: Promise<Reply>;
 }
 
-/** A query that waits. What changed a moment before (a task that ends) may still answer one: then it is asked anew. */
-const waits = async (rig: Rig, path: string, token: string): Promise<Waiting> => {
+/** A query that waits, besides others. What changed a moment before (a task that ends) may still answer one: then it is asked anew. */
+const waits = async (rig: Rig, path: string, token: string, besides = 0): Promise<Waiting> => {
   const sign = path.includes("?") ? "&" : "?";
   for (let attempt = 0; attempt < 50; attempt++) {
     const seen = indexOf(await rig.get(path, token));
@@ -58,7 +58,7 @@ const waits = async (rig: Rig, path: string, token: string): Promise<Waiting> =>
       return answer;
     });
     const isWaiting = await eventually("the query waits or is answered", () =>
-      rig.gateway.registry.waiting > 0 ? "waiting" : answered ? "answered" : undefined,
+      rig.gateway.registry.waiting > besides ? "waiting" : answered ? "answered" : undefined,
     );
     if (isWaiting === "waiting") return { seen, reply };
     await reply;
@@ -237,4 +237,36 @@ test("what an answer does not read it does not refuse, and Nomad's first fault i
     });
     assert.deepEqual([status, text], [404, "allocation not found"]);
   });
+});
+
+const waitingFor: Readonly<Record<string, (blue: string) => string>> = {
+  "the allocations of every namespace": () => "/v1/allocations?namespace=*",
+  "the jobs of every namespace": () => "/v1/jobs?namespace=*",
+  "the evaluations of every namespace": () => "/v1/evaluations?namespace=*",
+  "the namespaces": () => "/v1/namespaces",
+  "an allocation": (blue) => `/v1/allocation/${blue}`,
+};
+
+test("a query that waits is answered with what its caller may see then", async () => {
+  await using rig = await start();
+  for (const name of ["a", "b", "c", "d"]) await rig.until(name, "running");
+  const [blue] = rig.allocationsOf("b");
+  assert.ok(blue);
+  const queries: (readonly [what: string, reply: Promise<Reply>])[] = [];
+  for (const [what, of] of Object.entries(waitingFor)) {
+    const { reply } = await waits(rig, of(blue.ID), rig.secret("both"), queries.length);
+    queries.push([what, reply]);
+  }
+  rig.writePolicy("both", { namespace: [{ red: { policy: "read" } }] });
+  await rig.gateway.reload();
+  await rig.ask({
+    method: "PUT",
+    path: `/v1/allocation/${blue.ID}/stop`,
+    token: rig.secret("management"),
+  });
+  for (const [what, reply] of queries) {
+    const { status, text } = await reply;
+    assert.ok(!text.includes(`"blue"`), `${what}: ${text}`);
+    assert.equal(status, what === "an allocation" ? 500 : 200, what);
+  }
 });

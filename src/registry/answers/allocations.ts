@@ -16,8 +16,8 @@ export const idOrder = (one: AllocationDocument, other: AllocationDocument): num
   compareText(one.ID, other.ID);
 
 /** What the caller may see of the namespace and prefix, in the list's order. */
-const selected = ({ registry }: AnswerNeeds, { principal, namespace, common }: Asked) => {
-  const shown = namespaceTest(principal.acl, namespace, "read-job");
+const selected = ({ registry }: AnswerNeeds, { acl, namespace, common }: Asked) => {
+  const shown = namespaceTest(acl(), namespace, "read-job");
   const begins = prefixTest("alloc", common.prefix);
   const items = [...registry.allocations()].filter(
     ({ ID, Namespace }) => shown(Namespace) && begins(ID),
@@ -65,12 +65,12 @@ export const present = (document: unknown, index: number): Result => ({
 
 export const readAllocation =
   ({ registry }: AnswerNeeds, block: Block): Answering =>
-  ({ exchange, principal, common }) => {
+  ({ exchange, acl, common }) => {
     const id = lookupId("alloc", exchange.key);
     return block("allocs", common, exchange.signal, () => {
       const document = registry.allocation(id);
       if (document === undefined) return absent("alloc not found", registry.index("allocs"));
-      if (!principal.acl.namespace(document.Namespace, "read-job"))
+      if (!acl().namespace(document.Namespace, "read-job"))
         throw failed(`Unknown allocation "${exchange.key}"`);
       return present(toFullAllocation(document), document.ModifyIndex);
     });

@@ -38,7 +38,7 @@ export const createAnswers = (
   const asking =
     (answering: Answering): Answer =>
     (exchange, principal, scope) =>
-      answering(toAsked(needs.self, exchange, principal, scope));
+      answering(toAsked(needs, exchange, principal, scope));
   return {
     "allocs.list": asking(listAllocations(needs, block)),
     "alloc.read": asking(readAllocation(needs, block)),

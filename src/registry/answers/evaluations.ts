@@ -43,8 +43,8 @@ const relatedOf = (registry: Registry, evaluation: JsonObject): readonly JsonObj
 };
 
 /** A caller who may read jobs nowhere learns nothing, not even what exists. */
-const requireSomeRight = ({ principal }: Asked): void => {
-  if (!principal.acl.namespace("*", "read-job")) throw new GatewayError("permission_denied");
+const requireSomeRight = ({ acl }: Asked): void => {
+  if (!acl().namespace("*", "read-job")) throw new GatewayError("permission_denied");
 };
 
 const toDocument = (registry: Registry, evaluation: JsonObject, related: boolean): object => {
@@ -56,14 +56,15 @@ const toDocument = (registry: Registry, evaluation: JsonObject, related: boolean
 export const readEvaluation =
   ({ registry }: AnswerNeeds, block: Block): Answering =>
   (asked) => {
-    const { exchange, principal, common } = asked;
+    const { exchange, acl, common } = asked;
     const related = withRelated(exchange.raw);
     requireSomeRight(asked);
     const id = lookupId("failed to lookup eval: eval", exchange.key);
     return block("evals", common, exchange.signal, () => {
+      requireSomeRight(asked);
       const evaluation = registry.evaluation(id);
       if (evaluation === undefined) return absent("eval not found", registry.index("evals"));
-      if (!principal.acl.namespace(textOf(evaluation["Namespace"]), "read-job"))
+      if (!acl().namespace(textOf(evaluation["Namespace"]), "read-job"))
         throw new GatewayError("permission_denied");
       return present(
         toDocument(registry, evaluation, related),
@@ -75,11 +76,12 @@ export const readEvaluation =
 export const readEvaluationAllocations =
   ({ registry }: AnswerNeeds, block: Block): Answering =>
   (asked) => {
-    const { exchange, principal, common } = asked;
+    const { exchange, acl, common } = asked;
     requireSomeRight(asked);
     const id = lookupId("alloc", exchange.key);
     return block("allocs", common, exchange.signal, () => {
-      const shown = permittedTest(principal.acl, "read-job");
+      requireSomeRight(asked);
+      const shown = permittedTest(acl(), "read-job");
       const items = [...registry.allocations()]
         .filter(({ EvalID, Namespace }) => EvalID === id && shown(Namespace))
         .sort(idOrder)
@@ -120,13 +122,13 @@ const fieldTest = ({ exchange, common }: Asked): ((evaluation: JsonObject) => bo
 export const listEvaluations =
   ({ registry }: AnswerNeeds, block: Block): Answering =>
   (asked) => {
-    const { exchange, principal, namespace, common } = asked;
+    const { exchange, acl, namespace, common } = asked;
     const passes = fieldTest(asked);
-    const shown = namespaceTest(principal.acl, namespace, "read-job");
     const begins = prefixTest("eval", common.prefix);
     const order = { ...(common.prefix === "" ? byCreateIndex : byId), document: documentOf };
     return block("evals", common, exchange.signal, async (): Promise<Result> => {
       const index = registry.index("evals");
+      const shown = namespaceTest(acl(), namespace, "read-job");
       const entries = [...registry.evaluations()]
         .filter((one) => shown(textOf(one["Namespace"])) && passes(one))
         .map(toEntry)

@@ -25,11 +25,11 @@ const byNamespaceAndId: Order<JobEntry> = {
 
 export const listJobs =
   ({ registry }: AnswerNeeds, block: Block): Answering =>
-  ({ exchange, principal, namespace, common }) => {
+  ({ exchange, acl, namespace, common }) => {
     const meta = withMeta(exchange.raw);
     return block("allocs", common, exchange.signal, async (): Promise<Result> => {
       const index = registry.index("allocs");
-      const shown = namespaceTest(principal.acl, namespace, "list-jobs");
+      const shown = namespaceTest(acl(), namespace, "list-jobs");
       const jobs = jobsOf(registry.allocations(), shown).filter(({ ID }) =>
         ID.startsWith(common.prefix),
       );

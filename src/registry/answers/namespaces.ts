@@ -30,10 +30,10 @@ const toNamespace = (Name: string): object => ({
 
 export const listNamespaces =
   ({ registry }: AnswerNeeds, block: Block): Answering =>
-  ({ exchange, principal, common }) =>
+  ({ exchange, acl, common }) =>
     block("allocs", common, exchange.signal, () => {
       const shown = namespacesOf({ registry }).filter(
-        (name) => name.startsWith(common.prefix) && principal.acl.anyIn(name),
+        (name) => name.startsWith(common.prefix) && acl().anyIn(name),
       );
       return present(shown.map(toNamespace), registry.index("allocs"));
     });

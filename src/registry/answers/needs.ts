@@ -1,7 +1,7 @@
 /** What the registry's own answers are built from. */
 import type { CommonParameters } from "../../parameters.ts";
 import { commonParameters } from "../../parameters.ts";
-import type { Answered, Clock, Exchange, Principal, Registry, Scope } from "../../ports.ts";
+import type { Acl, Answered, Clock, Exchange, Principal, Registry, Scope } from "../../ports.ts";
 import { checkRegion } from "./parameter-check.ts";
 
 /** The gateway, as it describes itself where Nomad's servers do. */
@@ -18,6 +18,8 @@ export interface AnswerNeeds {
   readonly registry: Registry;
   readonly clock: Clock;
   readonly self: Self;
+  /** Who asks, with the rights of now, where the exchange lasts; undefined: as it was when it came. */
+  readonly principalOf?: (exchange: Exchange) => Principal | undefined;
 }
 
 export interface AnswerOptions {
@@ -32,7 +34,8 @@ export interface AnswerOptions {
 /** One request for one of the answers, with what every answer reads. */
 export interface Asked {
   readonly exchange: Exchange;
-  readonly principal: Principal;
+  /** What its caller may now: while a query waits that may become less. */
+  readonly acl: () => Acl;
   readonly namespace: string;
   readonly common: CommonParameters;
 }
@@ -41,7 +44,7 @@ export type Answering = (asked: Asked) => Answered | Promise<Answered>;
 
 /** Parses the parameters that nearly every answer reads; another region's data is not ours to give. */
 export const toAsked = (
-  self: Self,
+  { self, principalOf = () => undefined }: Pick<AnswerNeeds, "self" | "principalOf">,
   exchange: Exchange,
   principal: Principal,
   scope: Scope,
@@ -49,5 +52,6 @@ export const toAsked = (
   const common = commonParameters(exchange.raw);
   checkRegion(exchange.route.name, exchange.raw, self.region);
   const namespace = scope.kind === "namespace" ? scope.namespace : common.namespace;
-  return { exchange, principal, common, namespace };
+  const acl = (): Acl => (principalOf(exchange) ?? principal).acl;
+  return { exchange, acl, common, namespace };
 };

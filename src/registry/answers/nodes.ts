@@ -54,10 +54,10 @@ export const readNode =
 /** An unknown or malformed id has no allocations; the index is that of the node's own, whoever may see them. */
 export const readNodeAllocations =
   ({ registry }: AnswerNeeds, block: Block): Answering =>
-  ({ exchange, principal, common }) => {
+  ({ exchange, acl, common }) => {
     const nodeId = uuidFault(exchange.key) === undefined ? canonicalUuid(exchange.key) : undefined;
     return block("allocs", common, exchange.signal, () => {
-      const shown = permittedTest(principal.acl, "read-job");
+      const shown = permittedTest(acl(), "read-job");
       const own = [...registry.allocations()].filter(({ NodeID }) => NodeID === nodeId);
       const index = own.reduce((highest, { ModifyIndex }) => Math.max(highest, ModifyIndex), 0);
       const items = own.filter(({ Namespace }) => shown(Namespace)).sort(idOrder);

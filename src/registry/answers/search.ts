@@ -29,8 +29,8 @@ interface Kind {
 
 const mayReadJobs = (acl: Acl, namespace: string): boolean => acl.namespace(namespace, "read-job");
 
-const shownBy = ({ principal, namespace }: Asked): ((namespace: string) => boolean) =>
-  namespaceTest(principal.acl, namespace, "read-job");
+const shownBy = ({ acl, namespace }: Asked): ((namespace: string) => boolean) =>
+  namespaceTest(acl(), namespace, "read-job");
 
 function* allocationIds({ registry }: AnswerNeeds, asked: Asked): Iterable<string> {
   const shown = shownBy(asked);
@@ -50,8 +50,8 @@ function* nodeIds({ registry }: AnswerNeeds): Iterable<string> {
 const jobIds = ({ registry }: AnswerNeeds, asked: Asked): Iterable<string> =>
   jobsOf(registry.allocations(), shownBy(asked)).map(({ ID }) => ID);
 
-const namespaceNames = (needs: AnswerNeeds, { principal }: Asked): Iterable<string> =>
-  namespacesOf(needs).filter((name) => principal.acl.anyIn(name));
+const namespaceNames = (needs: AnswerNeeds, { acl }: Asked): Iterable<string> =>
+  namespacesOf(needs).filter((name) => acl().anyIn(name));
 
 const nothing: Kind = { may: mayReadJobs, table: "allocs", uuid: false, ids: () => [] };
 
@@ -109,10 +109,10 @@ const found = (ids: Iterable<string>, begins: (id: string) => boolean): Found =>
 export const search =
   (needs: AnswerNeeds): Answering =>
   (asked) => {
-    const { exchange, principal, namespace } = asked;
+    const { exchange, acl, namespace } = asked;
     const prefix = textOf(exchange.body?.["Prefix"]);
     const wanted = contextsFor(textOf(exchange.body?.["Context"]));
-    const permitted = wanted.filter((context) => kinds[context].may(principal.acl, namespace));
+    const permitted = wanted.filter((context) => kinds[context].may(acl(), namespace));
     if (permitted.length === 0) throw new GatewayError("permission_denied");
     const matches: Record<string, readonly string[] | null> = {};
     const truncations: Record<string, boolean> = {};

@@ -44,18 +44,17 @@ const toServices = (names: Iterable<readonly [string, Tags]>): readonly object[]
 /** Over all namespaces the list shows what the caller may see; in one of them it needs the right there. */
 export const listServices =
   (needs: AnswerNeeds, block: Block): Answering =>
-  ({ exchange, principal, namespace, common }) => {
-    if (namespace !== "*" && !principal.acl.namespace(namespace, "read-job"))
-      throw new GatewayError("permission_denied");
-    return block("allocs", common, exchange.signal, () => {
-      const shown = namespaceTest(principal.acl, namespace, "read-job");
+  ({ exchange, acl, namespace, common }) =>
+    block("allocs", common, exchange.signal, () => {
+      if (namespace !== "*" && !acl().namespace(namespace, "read-job"))
+        throw new GatewayError("permission_denied");
+      const shown = namespaceTest(acl(), namespace, "read-job");
       const found = sorted(tagsByName(registrations(needs, shown)));
       return present(
         found.map(([Namespace, names]) => ({ Namespace, Services: toServices(names) })),
         needs.registry.index("allocs"),
       );
     });
-  };
 
 const tokenOf = ({ Namespace, ID }: Registration): string => `${Namespace}.${ID}`;
 

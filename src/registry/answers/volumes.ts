@@ -10,8 +10,8 @@ import { volumeKind } from "./parameter-check.ts";
 const csiRights = ["csi-list-volume", "csi-read-volume", "csi-mount-volume", "list-jobs"] as const;
 
 /** Host volumes are left out one by one from what a caller sees; CSI volumes are refused as a whole. */
-const requireRight = ({ principal, namespace }: Asked): void => {
-  if (!csiRights.some((right) => principal.acl.namespace(namespace, right)))
+const requireRight = ({ acl, namespace }: Asked): void => {
+  if (!csiRights.some((right) => acl().namespace(namespace, right)))
     throw new GatewayError("permission_denied");
 };
 
@@ -21,6 +21,8 @@ export const listVolumes =
     const { common, exchange } = asked;
     const kind = volumeKind(exchange.raw);
     if (kind === undefined) return { document: [] };
-    if (kind === "csi") requireRight(asked);
-    return block("nodes", common, exchange.signal, () => present([], emptyIndex));
+    return block("nodes", common, exchange.signal, () => {
+      if (kind === "csi") requireRight(asked);
+      return present([], emptyIndex);
+    });
   };
