@@ -1,6 +1,6 @@
 /** A caller's messages before the agent's socket is open: bounded, in order, none lost. */
 import type { RawData, WebSocket } from "ws";
-import { bytesOf } from "../lib/web-socket.ts";
+import { bytesOf, messageCost } from "../lib/web-socket.ts";
 import type { HeldMessage } from "../ports.ts";
 
 export type Take = (data: RawData, isBinary: boolean) => void;
@@ -22,7 +22,7 @@ export const createHold = (
   let bytes = 0;
   const keep: Take = (data, isBinary) => {
     held.push([data, isBinary]);
-    bytes += bytesOf(data);
+    bytes += bytesOf(data) + messageCost;
     if (bytes > maxBytes) client.pause();
   };
   let take = keep;

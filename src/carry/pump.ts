@@ -3,6 +3,7 @@
  * bounded: above the bound the sender's socket is paused, and no progress for too long ends the pair.
  */
 import type { RawData, WebSocket } from "ws";
+import { messageCost } from "../lib/web-socket.ts";
 import type { Clock } from "../ports.ts";
 
 export interface PumpTerms {
@@ -30,6 +31,7 @@ export const createPump = (from: WebSocket, to: WebSocket, terms: PumpTerms): Pu
   let timer: NodeJS.Timeout | undefined;
   let flushed: (() => void) | undefined;
 
+  const waiting = (): number => to.bufferedAmount + unsent * messageCost;
   const clear = (): void => {
     clearTimeout(timer);
     timer = undefined;
@@ -39,7 +41,7 @@ export const createPump = (from: WebSocket, to: WebSocket, terms: PumpTerms): Pu
     if (stopped) return;
     terms.waits(unsent > 0 ? terms.clock.monotonic() : undefined);
     timer?.refresh();
-    if (paused && to.bufferedAmount <= terms.maxWaitingBytes / 2) {
+    if (paused && waiting() <= terms.maxWaitingBytes / 2) {
       paused = false;
       from.resume();
     }
@@ -56,7 +58,7 @@ export const createPump = (from: WebSocket, to: WebSocket, terms: PumpTerms): Pu
       unsent += 1;
       timer ??= setTimeout(terms.stalled, terms.stallMs);
       to.send(data, { binary: isBinary }, progress);
-      if (paused || to.bufferedAmount <= terms.maxWaitingBytes) return;
+      if (paused || waiting() <= terms.maxWaitingBytes) return;
       paused = true;
       from.pause();
     },

@@ -15,3 +15,6 @@ export const toBuffer = (data: RawData): Buffer => {
 
 export const bytesOf = (data: RawData): number =>
   Array.isArray(data) ? data.reduce((sum, part) => sum + part.length, 0) : data.byteLength;
+
+/** What keeping a message costs besides its bytes: an empty one is not for nothing. */
+export const messageCost = 256;
