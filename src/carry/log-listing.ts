@@ -1,6 +1,6 @@
 /** The files of a task's log as an agent lists them: `ls`, which takes more of a right than reading the log does. */
 import { GatewayError } from "../errors.ts";
-import { isJsonObject, type Json, parseJson } from "../lib/json.ts";
+import { isCount, isJsonObject, type Json, parseJson } from "../lib/json.ts";
 import { byIndex, type LogFile, type LogsOf, logIndex } from "../logs/log-files.ts";
 import { logsDirectory } from "../logs/places.ts";
 import { routeNamed } from "../routes.ts";
@@ -46,8 +46,7 @@ const filesIn = (text: string, logs: LogsOf, node: string): readonly LogFile[] =
     const { Name: name, IsDir: isDirectory, Size: size } = entry;
     if (typeof name !== "string" || isDirectory === true) continue;
     const index = logIndex(logs, name);
-    if (index !== undefined && typeof size === "number" && size >= 0)
-      files.push({ name, index, size });
+    if (index !== undefined && isCount(size)) files.push({ name, index, size });
   }
   return files.toSorted(byIndex);
 };

@@ -1,6 +1,6 @@
 /** A file as its agent's `stat` describes it, and the entity tag of this version of it (RFC 9110 §8.8.3). Pure. */
 import { GatewayError } from "../errors.ts";
-import { isJsonObject, type JsonObject, parseJson } from "../lib/json.ts";
+import { isCount, isJsonObject, type JsonObject, parseJson } from "../lib/json.ts";
 
 export interface SeenFile {
   readonly size: number;
@@ -45,7 +45,7 @@ const objectIn = (text: string): JsonObject | undefined => {
 export const seenFile = (text: string, ownTag: unknown, node: string): SeenFile => {
   const { Size: size, IsDir: isDirectory, ModTime: time } = objectIn(text) ?? {};
   const at = typeof time === "string" ? timeIn(time) : undefined;
-  if (typeof size !== "number" || !(size >= 0) || at === undefined)
+  if (!isCount(size) || at === undefined)
     throw new GatewayError("upstream_invalid", { node, reason: "its stat describes no file" });
   const isProper = typeof ownTag === "string" && proper.test(ownTag);
   const tag = isProper ? ownTag : `"${size}-${at.nanoseconds}"`;

@@ -69,6 +69,10 @@ export const stringifyJson = (value: unknown): string => JSON.stringify(value, t
 /** Nomad's `?pretty`: four spaces, `": "`, empty containers closed, a final newline. */
 export const prettyJson = (value: unknown): string => `${JSON.stringify(value, toRaw, 4)}\n`;
 
+/** True for a count that is written as it is: no part of one, none that only a float could tell. */
+export const isCount = (value: Json | undefined): value is number =>
+  typeof value === "number" && Number.isSafeInteger(value) && value >= 0;
+
 export const isJsonObject = (value: Json | undefined): value is JsonObject =>
   typeof value === "object" && value !== null && !Array.isArray(value);
 

@@ -162,6 +162,8 @@ for (const [name, stat] of [
   ["a size below 0", '{"Size":-1,"ModTime":"2026-11-26T02:05:06Z"}'],
   ["a size that is no number", '{"Size":"10","ModTime":"2026-11-26T02:05:06Z"}'],
   ["a size beyond 2^53", '{"Size":9223372036854775807,"ModTime":"2026-11-26T02:05:06Z"}'],
+  ["a size of half a byte", '{"Size":10.5,"ModTime":"2026-11-26T02:05:06Z"}'],
+  ["a size of more than there is", '{"Size":1e300,"ModTime":"2026-11-26T02:05:06Z"}'],
   ["a time that is none", '{"Size":10,"ModTime":"yesterday"}'],
 ] as const)
   test(`an agent whose stat is ${name} gave no valid answer`, async () => {
