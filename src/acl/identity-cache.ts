@@ -1,6 +1,7 @@
 /**
  * What a slow source said about a secret, for a short while: bounded in entries, in time and in questions under way; one
- * question a secret at a time; a refusal is kept more briefly. A source that is away is never remembered as a refusal.
+ * question a secret at a time; a refusal is kept more briefly, and apart: secrets that are made up push out nobody's. A source that
+ * is away is never remembered as a refusal.
  */
 import { LRUCache } from "lru-cache";
 import { GatewayError } from "../errors.ts";
@@ -13,6 +14,7 @@ import { createSecretKeys } from "./secrets.ts";
 export interface IdentityCacheOptions {
   readonly ttlMs: number;
   readonly refusedTtlMs: number;
+  /** Of either kind. */
   readonly maxEntries: number;
   /** Questions under way at once; above it a new one is `identity_unavailable`. */
   readonly maxFlights: number;
@@ -32,14 +34,13 @@ declare module "../lib/kept.ts" {
   }
 }
 
-type Verdict = { readonly principal: Principal } | { readonly principal: undefined };
-
 export class IdentityCache {
   readonly #clock: Clock;
   readonly #options: IdentityCacheOptions;
   readonly #ask: (secret: string) => Promise<Principal>;
   readonly #keyOf = createSecretKeys();
-  readonly #verdicts: LRUCache<string, Verdict>;
+  readonly #known: LRUCache<string, Principal>;
+  readonly #refused: LRUCache<string, true>;
   readonly #flights = new Map<string, Promise<Principal>>();
   /** Rises with `clear`: an answer to a question asked before it is not kept. */
   #generation = 0;
@@ -52,22 +53,17 @@ export class IdentityCache {
     this.#clock = clock;
     this.#ask = ask;
     this.#options = { ...defaultCache, ...options };
-    this.#verdicts = new LRUCache({
-      max: this.#options.maxEntries,
-      ttl: this.#options.ttlMs,
-      ttlResolution: 0,
-      perf: { now: () => clock.monotonic() + 1 }, // lru-cache takes a start of 0 for none
-    });
-  }
-
-  get size(): number {
-    return this.#verdicts.size;
+    const { maxEntries: max, ttlMs, refusedTtlMs } = this.#options;
+    const perf = { now: () => clock.monotonic() + 1 }; // lru-cache takes a start of 0 for none
+    this.#known = new LRUCache({ max, ttl: ttlMs, ttlResolution: 0, perf });
+    this.#refused = new LRUCache({ max, ttl: refusedTtlMs, ttlResolution: 0, perf });
   }
 
   /** Forgets everything; questions under way are answered but not kept. */
   clear(): void {
     this.#generation++;
-    this.#verdicts.clear();
+    this.#known.clear();
+    this.#refused.clear();
     this.#flights.clear();
   }
 
@@ -78,14 +74,13 @@ export class IdentityCache {
     credential?: Credential,
   ): Principal | Promise<Principal> {
     const key = this.#keyFor(secret, credential?.found);
-    const verdict = this.#verdicts.get(key);
-    if (verdict === undefined) {
+    const principal = this.#known.get(key);
+    if (principal === undefined && !this.#refused.has(key)) {
       signal.throwIfAborted(); // before the question is asked, so that its failure always has a listener
       return whileWanted(this.#flight(key, secret), signal);
     }
-    if (verdict.principal === undefined || isExpired(verdict.principal, this.#clock.now()))
-      throw refused();
-    return verdict.principal;
+    if (principal === undefined || isExpired(principal, this.#clock.now())) throw refused();
+    return principal;
   }
 
   #keyFor(secret: string, found: Found | undefined): string {
@@ -111,12 +106,11 @@ export class IdentityCache {
     try {
       const principal = await this.#ask(secret);
       if (isExpired(principal, this.#clock.now())) throw refused();
-      if (generation === this.#generation) this.#verdicts.set(key, { principal });
+      if (generation === this.#generation) this.#known.set(key, principal);
       return principal;
     } catch (error) {
       const isRefusal = error instanceof GatewayError && error.code === "permission_denied";
-      if (isRefusal && generation === this.#generation)
-        this.#verdicts.set(key, { principal: undefined }, { ttl: this.#options.refusedTtlMs });
+      if (isRefusal && generation === this.#generation) this.#refused.set(key, true);
       throw error;
     }
   }

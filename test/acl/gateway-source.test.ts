@@ -328,6 +328,18 @@ test("the cache is bounded and its keys hold no secret", async () => {
   await forgotten(source, secrets.at(-1) ?? "");
 });
 
+test("secrets that are made up push out nobody's", async () => {
+  using files = aclDirectory({ reader });
+  const { secretId, entry } = mint();
+  files.tokens([entry]);
+  await using gateway = await aclGateway(files);
+  const { source } = sourceAt(gateway.origin, { cache: { maxEntries: 4 } });
+  await source.token(secretId, never);
+  for (let nth = 0; nth < 12; nth++)
+    await rejects(() => source.token(mint().secretId, never), refused);
+  assert.ok(!(source.token(secretId, never) instanceof Promise), "nobody has to be asked");
+});
+
 const forgotten = async (source: GatewaySource, secret: string): Promise<void> => {
   source.forget();
   const again = source.token(secret, never);
