@@ -17,7 +17,7 @@ export interface Facts {
 interface Row {
   /** HTTP status. */
   readonly status: number;
-  /** WebSocket close code (RFC 6455 §7.4, IANA registry for 1012-1014). */
+  /** WebSocket close code: one that Nomad's clients take. They refuse 1014, and then show no reason. */
   readonly close: number;
   /** True when the agent certainly did not hear the request; sets `Retry-After`. */
   readonly retryable: boolean;
@@ -50,9 +50,9 @@ const table = {
   headers_too_large:     { status: 431, close: 1009, retryable: false, say: (f) => `the request's header is larger than ${f.limit ?? "allowed"}` },
   too_many_requests:     { status: 429, close: 1013, retryable: true,  say: (f) => `too many live exchanges for this caller (limit ${f.limit ?? "?"}); end some and try again` },
   internal:              { status: 500, close: 1011, retryable: false, say: () => "internal error; the request id finds it in the gateway's log" },
-  node_unreachable:      { status: 502, close: 1014, retryable: true,  say: (f) => `${nodeName(f)} cannot be reached: ${f.reason ?? "unknown reason"}` },
-  upstream_broke:        { status: 502, close: 1014, retryable: false, say: (f) => `${nodeName(f)} broke off the answer: ${f.reason ?? "connection lost"}` },
-  upstream_invalid:      { status: 502, close: 1014, retryable: false, say: (f) => `${nodeName(f)} gave an answer that is not valid: ${f.reason ?? "malformed"}` },
+  node_unreachable:      { status: 502, close: 1013, retryable: true,  say: (f) => `${nodeName(f)} cannot be reached: ${f.reason ?? "unknown reason"}` },
+  upstream_broke:        { status: 502, close: 1011, retryable: false, say: (f) => `${nodeName(f)} broke off the answer: ${f.reason ?? "connection lost"}` },
+  upstream_invalid:      { status: 502, close: 1011, retryable: false, say: (f) => `${nodeName(f)} gave an answer that is not valid: ${f.reason ?? "malformed"}` },
   overloaded:            { status: 503, close: 1013, retryable: true,  say: (f) => `${nodeName(f)} has ${f.limit ? `no connection free: ${f.limit}` : "too many requests waiting"}${f.reason ? ` (${f.reason})` : ""}; try again` },
   registry_unavailable:  { status: 503, close: 1013, retryable: true,  say: (f) => `the registry cannot answer now: ${f.reason ?? "not synced yet"}` },
   identity_unavailable:  { status: 503, close: 1013, retryable: true,  say: (f) => `the caller's token cannot be checked now: ${f.reason ?? "its source is away"}` },

@@ -4,7 +4,7 @@ import { once } from "node:events";
 import { createServer } from "node:http";
 import { test } from "node:test";
 import { toClose, writeError } from "../src/answer.ts";
-import { failed, GatewayError } from "../src/errors.ts";
+import { errorCodes, failed, GatewayError } from "../src/errors.ts";
 
 test("a node's name that is no text is written all the same", async () => {
   const server = createServer((_request, response) =>
@@ -30,3 +30,13 @@ for (const [what, words, reason] of [
   test(`a close frame carries ${what}`, () => {
     assert.deepEqual(toClose(failed(words)), { code: 1011, reason });
   });
+
+/** What the WebSocket library of Nomad's command line and SDK takes; of any other code they show the number, and no reason. */
+const taken: ReadonlySet<number> = new Set([
+  1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013,
+]);
+
+test("every close code is one whose reason Nomad's clients show", () => {
+  const others = errorCodes.filter((code) => !taken.has(new GatewayError(code).close));
+  assert.deepEqual(others, []);
+});

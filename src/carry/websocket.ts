@@ -1,6 +1,6 @@
 /**
  * Exec: two WebSockets and every way they can end. The exit frame always reaches the caller before close 1000; a lost
- * agent is 1014; the agent's own close code and reason travel on.
+ * agent is 1011; the agent's own close code and reason travel on.
  */
 import type { RawData, WebSocket } from "ws";
 import { closeReason, toClose } from "../answer.ts";

@@ -87,14 +87,14 @@ for (const { code, reason, gets, says } of [
     await settled(gate);
   });
 
-test("an agent lost without an exit frame is 1014 with its name, after its last output", async () => {
+test("an agent lost without an exit frame is 1011 with its name, after its last output", async () => {
   await using agent = await execAgent((socket) =>
     socket.send(output("last"), () => socket.terminate()),
   );
   await using gate = await gateTo(agent.address);
   const { closed, messages } = caller(gate);
   assert.deepEqual(await closed, {
-    code: 1014,
+    code: 1011,
     reason: "exit status unknown: node golden-3 lost",
   });
   assert.deepEqual(messages, [`t:${output("last")}`]);
@@ -108,7 +108,7 @@ test("the longest name a node may have is cut to what a close frame carries", as
   const node = nodeAt(agent.address, { name });
   await using gate = await front({ route: "alloc.exec", node });
   const { code, reason } = await caller(gate).closed;
-  assert.equal(code, 1014);
+  assert.equal(code, 1011);
   assert.equal(reason, `exit status unknown: node ${"ж".repeat(48)}`); // 122 bytes
   await settled(gate);
 });
@@ -245,7 +245,7 @@ for (const input of [undefined, "{}"])
     await once(socket, "open");
     if (input !== undefined) socket.send(input);
     assert.deepEqual(await closed, {
-      code: 1014,
+      code: 1011,
       reason: "exit status unknown: node golden-3 lost",
     });
     const { error } = await gate.ended();
@@ -314,24 +314,24 @@ const refusing =
     socket.write(`HTTP/1.1 ${status}\r\nContent-Length: ${text.length}\r\n\r\n${text}`);
 
 const refusals: readonly { name: string; script: Script; code: number; reason: RegExp }[] = [
-  { name: "200 to an upgrade", script: refusing("200 OK", "hello"), code: 1014, reason: /status 200 to an upgrade/ },
+  { name: "200 to an upgrade", script: refusing("200 OK", "hello"), code: 1011, reason: /status 200 to an upgrade/ },
   { name: "403 to an upgrade", script: refusing("403 Forbidden", "no"), code: 1011, reason: /^Permission denied$/ },
   { name: "404 to an upgrade", script: refusing("404 Not Found", 'Unknown allocation "x"'), code: 1008, reason: /^Unknown allocation "x"$/ },
   { name: "500 to an upgrade", script: refusing("500 Oops", "it failed"), code: 1011, reason: /^it failed$/ },
-  { name: "426 to an upgrade", script: refusing("426 Upgrade Required", "no"), code: 1014, reason: /status 426/ },
-  { name: "a redirect to an upgrade", script: ({ socket }) => socket.write("HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n"), code: 1014, reason: /status 302/ },
+  { name: "426 to an upgrade", script: refusing("426 Upgrade Required", "no"), code: 1011, reason: /status 426/ },
+  { name: "a redirect to an upgrade", script: ({ socket }) => socket.write("HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n"), code: 1011, reason: /status 302/ },
   { name: "a refusal whose body never ends", script: ({ socket }) => socket.write("HTTP/1.1 403 X\r\nContent-Length: 9\r\n\r\nno"), code: 1011, reason: /^Permission denied$/ },
-  { name: "a wrong Sec-WebSocket-Accept", script: ({ socket }) => socket.write(upgrade("AAAA")), code: 1014, reason: /not a proper upgrade/ },
+  { name: "a wrong Sec-WebSocket-Accept", script: ({ socket }) => socket.write(upgrade("AAAA")), code: 1011, reason: /not a proper upgrade/ },
   { name: "no answer to an upgrade", script: () => undefined, code: 1013, reason: /did not answer within 0.4 s/ },
-  { name: "a connection closed before the answer", script: ({ socket }) => socket.end(), code: 1014, reason: /golden-3/ },
-  { name: "101 then garbage", script: ({ socket, head }) => socket.write(`${upgrade(accept(head))}\xff\xff\xff garbage`, "latin1"), code: 1014, reason: /not a proper frame/ },
-  { name: "101 then a frame of 2^63 bytes", script: thenFrame([0x82, 127, 0x80, 0, 0, 0, 0, 0, 0, 0]), code: 1014, reason: /not a proper frame/ },
-  { name: "101 then a masked frame", script: thenFrame([0x81, 0x81, 1, 2, 3, 4, 5]), code: 1014, reason: /not a proper frame/ },
-  { name: "101 then reserved bits", script: thenFrame([0xf1, 1, 0x41]), code: 1014, reason: /not a proper frame/ },
-  { name: "101 then text that is not UTF-8", script: thenFrame([0x81, 2, 0xc3, 0x28]), code: 1014, reason: /not a proper frame/ },
-  { name: "101 then half a frame and the end", script: ({ socket, head }) => { socket.write(upgrade(accept(head))); socket.end(Buffer.from([0x81, 5, 0x41])); }, code: 1014, reason: /node golden-3 lost/ },
+  { name: "a connection closed before the answer", script: ({ socket }) => socket.end(), code: 1011, reason: /golden-3/ },
+  { name: "101 then garbage", script: ({ socket, head }) => socket.write(`${upgrade(accept(head))}\xff\xff\xff garbage`, "latin1"), code: 1011, reason: /not a proper frame/ },
+  { name: "101 then a frame of 2^63 bytes", script: thenFrame([0x82, 127, 0x80, 0, 0, 0, 0, 0, 0, 0]), code: 1011, reason: /not a proper frame/ },
+  { name: "101 then a masked frame", script: thenFrame([0x81, 0x81, 1, 2, 3, 4, 5]), code: 1011, reason: /not a proper frame/ },
+  { name: "101 then reserved bits", script: thenFrame([0xf1, 1, 0x41]), code: 1011, reason: /not a proper frame/ },
+  { name: "101 then text that is not UTF-8", script: thenFrame([0x81, 2, 0xc3, 0x28]), code: 1011, reason: /not a proper frame/ },
+  { name: "101 then half a frame and the end", script: ({ socket, head }) => { socket.write(upgrade(accept(head))); socket.end(Buffer.from([0x81, 5, 0x41])); }, code: 1011, reason: /node golden-3 lost/ },
   { name: "101 then a close without a code", script: thenFrame([0x88, 0]), code: 1000, reason: /^exit status unknown$/ },
-  { name: "101 then a million fragments", script: ({ socket, head }) => { socket.write(upgrade(accept(head))); socket.write(Buffer.concat([Buffer.from([0x01, 1, 0x41]), Buffer.alloc(300_000, Buffer.from([0x00, 1, 0x41]))])); }, code: 1014, reason: /not a proper frame/ },
+  { name: "101 then a million fragments", script: ({ socket, head }) => { socket.write(upgrade(accept(head))); socket.write(Buffer.concat([Buffer.from([0x01, 1, 0x41]), Buffer.alloc(300_000, Buffer.from([0x00, 1, 0x41]))])); }, code: 1011, reason: /not a proper frame/ },
 ]; // biome-ignore format: a table
 
 for (const { name, script, code, reason } of refusals)

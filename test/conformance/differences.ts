@@ -170,11 +170,11 @@ export const differences: readonly Permitted[] = [
   {
     kind: "better",
     nomad: "when the node of an exec dies, the connection ends without a Close frame",
-    serai: "close 1014 says which node was lost, and that the exit status is unknown",
+    serai: "close 1011 says which node was lost, and that the exit status is unknown",
     files: ["node-down"],
     names: /^killed during exec/,
     via: "server",
-    changes: [[close, /^1014 /, /^none$/]],
+    changes: [[close, /^1011 /, /^none$/]],
   },
   {
     kind: "better",
@@ -270,7 +270,7 @@ export const differences: readonly Permitted[] = [
     changes: [
       [status, /^502$/],
       [body, /cannot be reached|broke off/, /No path to node/],
-      [close, /^1014 /, /No path to node/],
+      [close, /^1013 /, /No path to node/],
     ],
   },
   // the agent's own door

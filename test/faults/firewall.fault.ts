@@ -94,7 +94,7 @@ describe("a line that is cut", { skip: whyNot ?? false }, () => {
       live.shell.closed.then((closed) => ({ ...closed, atMs: performance.now() })),
     ]);
     assert.equal(log.how, "cut");
-    assert.equal(shell.code, 1014, shell.reason);
+    assert.equal(shell.code, 1011, shell.reason);
     assert.equal(live.shell.exitCode(), undefined);
     const ms = Math.max(log.atMs, shell.atMs) - sinceMs;
     t.diagnostic(`callers were told after ${seconds(ms)}`);

@@ -119,7 +119,7 @@ describe("an agent killed", { concurrency: 2 }, () => {
       assert.ok(!client.received().toString().includes("\r\n0\r\n\r\n"));
     });
 
-  test("in the middle of an exec: close 1014 with the node's name, and no exit frame", async () => {
+  test("in the middle of an exec: close 1011 with the node's name, and no exit frame", async () => {
     const one = await victim();
     const client = execClient({
       url: gateway.url,
@@ -131,12 +131,12 @@ describe("an agent killed", { concurrency: 2 }, () => {
     await client.seen("in");
     await end(one);
     const { code, reason } = await client.closed;
-    assert.equal(code, 1014);
+    assert.equal(code, 1011);
     assert.ok(reason.includes(one.name), reason);
     assert.equal(client.exitCode(), undefined);
   });
 
-  test("before it is asked: 502 with the node's name, 1014 for an exec", async () => {
+  test("before it is asked: 502 with the node's name, 1013 for an exec", async () => {
     const one = await victim();
     await end(one);
     const answer = await rawClient(
@@ -152,7 +152,7 @@ describe("an agent killed", { concurrency: 2 }, () => {
       task: "main",
       command: ["true"],
     });
-    assert.equal((await client.closed).code, 1014);
+    assert.equal((await client.closed).code, 1013);
   });
 });
 

@@ -211,7 +211,7 @@ test("a node that beats but cannot be dialled is a 502 that names it and says wh
   }
 });
 
-test("an agent lost in the middle of an exec and a follow: close 1014 with the node's name, and a body that is cut", async () => {
+test("an agent lost in the middle of an exec and a follow: close 1011 with the node's name, and a body that is cut", async () => {
   const [listen, advertise] = [await freeAddress(), await freeAddress()];
   const between = await forward(Number(advertise.split(":")[1]), listen);
   try {
@@ -232,7 +232,7 @@ test("an agent lost in the middle of an exec and a follow: close 1014 with the n
     await once(socket, "message"); // it runs, over a connection of its own
     between.tear();
     const [code, reason] = await closed;
-    assert.equal(code, 1014);
+    assert.equal(code, 1011);
     assert.equal(String(reason), "exit status unknown: node torn lost");
     assert.notEqual((await follow.answer()).end, "whole");
     const ends = await eventually("both have an end record", () => {

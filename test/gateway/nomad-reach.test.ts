@@ -259,7 +259,7 @@ test("with nomad.through_servers off a node that cannot be dialled is a 502 with
     assert.ok(reply.text.startsWith(`node ${nodes[at]?.name} cannot be reached: `), reply.text);
     assert.deepEqual([reply.code, reply.reach], ["node_unreachable", undefined]);
   }
-  assert.equal((await exec(rig, placements[0]?.id ?? "").closed).code, 1014);
+  assert.equal((await exec(rig, placements[0]?.id ?? "").closed).code, 1013);
   assert.equal((await ask(rig, listPath(rig.placement("web").id))).status, 200, "an allowed one");
   assert.deepEqual(relay.relayed, []);
 });

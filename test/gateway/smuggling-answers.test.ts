@@ -180,11 +180,11 @@ describe("an agent answers", () => {
 
 describe("an agent's answer to an exec", () => {
   const rows: readonly (readonly [name: string, bytes: string, code: number])[] = [
-    ["200", text("no socket"), 1014],
-    ["a redirect", answer("HTTP/1.1 302 Found", "Location: http://evil.example/", "Content-Length: 0", ""), 1014],
+    ["200", text("no socket"), 1011],
+    ["a redirect", answer("HTTP/1.1 302 Found", "Location: http://evil.example/", "Content-Length: 0", ""), 1011],
     ["403", text("Permission denied", "403 Forbidden"), 1011],
-    ["a wrong Accept", answer("HTTP/1.1 101 Switching Protocols", "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Accept: AAAA", ""), 1014],
-    ["garbage", "nonsense\r\n\r\n", 1014],
+    ["a wrong Accept", answer("HTTP/1.1 101 Switching Protocols", "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Accept: AAAA", ""), 1011],
+    ["garbage", "nonsense\r\n\r\n", 1011],
     ["silence", "", 1013],
   ]; // biome-ignore format: a table
   for (const [name, bytes, code] of rows)
@@ -230,12 +230,12 @@ describe("an agent's frames that nobody should send", () => {
   const bytes = (...all: readonly number[]): Buffer => Buffer.from(all);
   const text = bytes(0x81, 0x02, 0x7b, 0x7d);
   const rows: readonly (readonly [name: string, frames: Buffer, code: number, reason: string | undefined])[] = [
-    ["a reserved bit", bytes(0xc1, 0x02, 0x7b, 0x7d), 1014, undefined],
-    ["a mask", bytes(0x81, 0x82, 0, 0, 0, 0, 0x7b, 0x7d), 1014, undefined],
-    ["bad UTF-8", bytes(0x81, 0x02, 0xc0, 0xaf), 1014, undefined],
-    ["a length of 2^63", bytes(0x81, 0x7f, 0x80, 0, 0, 0, 0, 0, 0, 0), 1014, undefined],
-    ["a length of 2 MiB", bytes(0x81, 0x7f, 0, 0, 0, 0, 0, 0x20, 0, 0), 1014, undefined],
-    ["a thousand fragments", Buffer.concat([bytes(0x01, 0x01, 0x7b), ...Array.from({ length: 1_000 }, () => bytes(0x00, 0x01, 0x20))]), 1014, undefined],
+    ["a reserved bit", bytes(0xc1, 0x02, 0x7b, 0x7d), 1011, undefined],
+    ["a mask", bytes(0x81, 0x82, 0, 0, 0, 0, 0x7b, 0x7d), 1011, undefined],
+    ["bad UTF-8", bytes(0x81, 0x02, 0xc0, 0xaf), 1011, undefined],
+    ["a length of 2^63", bytes(0x81, 0x7f, 0x80, 0, 0, 0, 0, 0, 0, 0), 1011, undefined],
+    ["a length of 2 MiB", bytes(0x81, 0x7f, 0, 0, 0, 0, 0, 0x20, 0, 0), 1011, undefined],
+    ["a thousand fragments", Buffer.concat([bytes(0x01, 0x01, 0x7b), ...Array.from({ length: 1_000 }, () => bytes(0x00, 0x01, 0x20))]), 1011, undefined],
     ["a close of its own, after output", Buffer.concat([text, bytes(0x88, 0x05, 0x0f, 0xa1, 0x62, 0x79, 0x65)]), 4001, "bye"],
     ["a close without a code", bytes(0x88, 0x00), 1000, "exit status unknown"],
   ]; // biome-ignore format: a table

@@ -186,7 +186,7 @@ describe("a tunnel that ends", () => {
     const resetMs = performance.now();
     relay.reset();
     await broken;
-    assert.equal((await shell.closed).code, 1014);
+    assert.equal((await shell.closed).code, 1011);
     const tookMs = performance.now() - resetMs;
     t.diagnostic(`cut ${tookMs.toFixed(0)} ms after the reset`);
     assert.ok(tookMs < 2_000, `${tookMs} ms`);

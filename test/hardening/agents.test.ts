@@ -132,7 +132,7 @@ test("an exec whose agent half closes without an exit code is closed in time, wi
     () => undefined,
   );
   const { code, reason } = await client.closed;
-  assert.equal(code, 1014, reason);
+  assert.equal(code, 1011, reason);
   assert.ok(reason.includes(node.name), reason);
   assert.equal(client.output("stdout").toString(), "last words");
   assert.equal(client.exitCode(), undefined);
