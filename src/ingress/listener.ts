@@ -62,10 +62,16 @@ const headerOverflow = "HPE_HEADER_OVERFLOW";
 const requestTimeoutCode = "ERR_HTTP_REQUEST_TIMEOUT";
 const requestTimeout = Object.assign(new Error("request timeout"), { code: requestTimeoutCode });
 
-const refusalOf = (code: string | undefined): string => {
-  if (code === headerOverflow) return "431 Request Header Fields Too Large";
-  if (code === requestTimeoutCode) return "408 Request Timeout";
-  return "400 Bad Request";
+const badRequest = "400 Bad Request";
+/** By the parser's code: the status line, and other words than its own. */
+const refusals: Readonly<Record<string, readonly [status: string, words?: string]>> = {
+  [headerOverflow]: ["431 Request Header Fields Too Large"],
+  [requestTimeoutCode]: ["408 Request Timeout"],
+  // as curl sends what was typed in another script
+  HPE_INVALID_URL: [
+    badRequest,
+    "the request target holds a character that must be percent-encoded",
+  ],
 };
 
 /** Refuses what is no HTTP. Nothing is put into an answer that has begun: it goes out whole, or is cut. */
@@ -83,9 +89,9 @@ const answerClientError = (
     else socket.destroy();
     return;
   }
-  const status = refusalOf(error.code);
+  const [status, words = status] = refusals[error.code ?? ""] ?? [badRequest];
   socket.end(
-    `HTTP/1.1 ${status}\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n${status}`,
+    `HTTP/1.1 ${status}\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n${words}`,
     () => socket.destroy(),
   );
 };

@@ -286,6 +286,20 @@ for (const [what, bytes, status] of framing)
       assert.notEqual(answer.end, "open");
   });
 
+for (const [what, target] of [
+  ["of an agent's row", `/v1/client/fs/cat/${id}?path=alloc/ü.txt`],
+  ["of the gateway's own", "/v1/allocations?filter=JobID+==+ü"],
+  ["in the path", "/v1/job/ü"],
+] as const)
+  test(`raw: a target in another script is refused with what to do: ${what}`, async () => {
+    const { text } = await sendRaw(port, `GET ${target} HTTP/1.1\r\nHost: a\r\n\r\n`, 150);
+    assert.match(text, /^HTTP\/1\.1 400 /);
+    assert.match(
+      text,
+      /\r\n\r\nthe request target holds a character that must be percent-encoded$/,
+    );
+  });
+
 const exec = `/v1/client/allocation/${id}/exec?task=t&command=%5B%22ls%22%5D`;
 const handshake =
   "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
