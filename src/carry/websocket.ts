@@ -159,7 +159,10 @@ class Session {
   #agentLost(reason: string): void {
     const node = this.#parts.reach.node.name;
     const lost = new GatewayError("upstream_broke", { node, reason });
-    this.#end({ code: lost.close, reason: closeReason(`${unknownExit}: node ${node} lost`) }, lost);
+    this.#end(
+      { code: lost.close, reason: closeReason(`${unknownExit}: node ${node}: ${reason}`) },
+      lost,
+    );
   }
 
   /** A caller that closes before we have said goodbye has left; after it, its close is the answer to ours. */

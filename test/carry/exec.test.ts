@@ -95,7 +95,7 @@ test("an agent lost without an exit frame is 1011 with its name, after its last 
   const { closed, messages } = caller(gate);
   assert.deepEqual(await closed, {
     code: 1011,
-    reason: "exit status unknown: node golden-3 lost",
+    reason: "exit status unknown: node golden-3: connection lost",
   });
   assert.deepEqual(messages, [`t:${output("last")}`]);
   assert.equal((await gate.ended()).error?.code, "upstream_broke");
@@ -246,7 +246,7 @@ for (const input of [undefined, "{}"])
     if (input !== undefined) socket.send(input);
     assert.deepEqual(await closed, {
       code: 1011,
-      reason: "exit status unknown: node golden-3 lost",
+      reason: "exit status unknown: node golden-3: it answered no ping",
     });
     const { error } = await gate.ended();
     assert.match(error?.words ?? "", /it answered no ping/);
@@ -329,7 +329,7 @@ const refusals: readonly { name: string; script: Script; code: number; reason: R
   { name: "101 then a masked frame", script: thenFrame([0x81, 0x81, 1, 2, 3, 4, 5]), code: 1011, reason: /not a proper frame/ },
   { name: "101 then reserved bits", script: thenFrame([0xf1, 1, 0x41]), code: 1011, reason: /not a proper frame/ },
   { name: "101 then text that is not UTF-8", script: thenFrame([0x81, 2, 0xc3, 0x28]), code: 1011, reason: /not a proper frame/ },
-  { name: "101 then half a frame and the end", script: ({ socket, head }) => { socket.write(upgrade(accept(head))); socket.end(Buffer.from([0x81, 5, 0x41])); }, code: 1011, reason: /node golden-3 lost/ },
+  { name: "101 then half a frame and the end", script: ({ socket, head }) => { socket.write(upgrade(accept(head))); socket.end(Buffer.from([0x81, 5, 0x41])); }, code: 1011, reason: /node golden-3: connection lost/ },
   { name: "101 then a close without a code", script: thenFrame([0x88, 0]), code: 1000, reason: /^exit status unknown$/ },
   { name: "101 then a million fragments", script: ({ socket, head }) => { socket.write(upgrade(accept(head))); socket.write(Buffer.concat([Buffer.from([0x01, 1, 0x41]), Buffer.alloc(300_000, Buffer.from([0x00, 1, 0x41]))])); }, code: 1011, reason: /not a proper frame/ },
 ]; // biome-ignore format: a table

@@ -233,7 +233,7 @@ test("an agent lost in the middle of an exec and a follow: close 1011 with the n
     between.tear();
     const [code, reason] = await closed;
     assert.equal(code, 1011);
-    assert.equal(String(reason), "exit status unknown: node torn lost");
+    assert.equal(String(reason), "exit status unknown: node torn: connection lost");
     assert.notEqual((await follow.answer()).end, "whole");
     const ends = await eventually("both have an end record", () => {
       const found = rig.audit().filter(({ audit }) => audit === "end");
