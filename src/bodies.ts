@@ -4,7 +4,13 @@
  * (nomad-acl.md §2.4). Pure: gateway and agent share it.
  */
 import { failed, GatewayError, invalidRequest } from "./errors.ts";
-import { decodeStream, decodeWhole, GoJsonError, type Shape } from "./lib/go-json.ts";
+import {
+  decodeMessage,
+  decodeStream,
+  decodeWhole,
+  GoJsonError,
+  type Shape,
+} from "./lib/go-json.ts";
 import { isJsonObject, type Json, type JsonObject, parseJson } from "./lib/json.ts";
 import type { Body } from "./routes.ts";
 
@@ -37,20 +43,24 @@ const shapes: Readonly<Record<Exclude<Body, "none" | "announce">, Struct>> = {
     Task: string,
     Signal: string,
   }),
-  pause: struct("structs.AllocPauseRequest", "AllocPauseRequest", {
+  pause: struct("struct { Task string; ScheduleState string }", "", {
     Task: string,
     ScheduleState: string,
   }),
-  search: struct("structs.SearchRequest", "SearchRequest", { Prefix: string, Context: string }),
+  search: struct("structs.SearchRequest", "SearchRequest", {
+    Prefix: string,
+    Context: { kind: "string", goType: "structs.Context" },
+  }),
 };
 
 const decode = (
   text: string,
   shape: Struct,
   refuse: (words: string) => GatewayError,
+  read = decodeStream,
 ): JsonObject => {
   try {
-    const value = decodeStream(text, shape);
+    const value = read(text, shape);
     return isJsonObject(value) ? value : {};
   } catch (error) {
     if (error instanceof GoJsonError) throw refuse(error.message);
@@ -72,8 +82,11 @@ const metadataBody = (text: string | undefined): JsonObject => {
   return body;
 };
 
+/** Routes whose body may be left out take blanks for none. */
+const orEmpty = (text = ""): string => (text.trim() === "" ? "{}" : text);
+
 const pauseBody = (text: string | undefined): JsonObject => {
-  const body = text === undefined ? {} : decode(text, shapes.pause, failed);
+  const body = decode(orEmpty(text), shapes.pause, failed);
   if (!scheduleStates.has(body["ScheduleState"]))
     throw invalidRequest("Not a valid task schedule state");
   return body;
@@ -88,7 +101,7 @@ const wholeJson = (text: string): Json => {
 };
 
 const restartBody = (text: string | undefined): JsonObject =>
-  decode(text === undefined || text.trim() === "" ? "{}" : text, shapes.restart, failed);
+  decode(orEmpty(text), shapes.restart, failed);
 
 const announcement = (text: string): JsonObject => {
   const node = wholeJson(text);
@@ -138,14 +151,14 @@ export const decodeCommand = (text: string): readonly string[] => {
   }
 };
 
-const handshakeShape = struct("struct", "", {
+const handshakeShape = struct("agent.wsHandshakeMessage", "wsHandshakeMessage", {
   version: { kind: "int", goType: "int" },
   auth_token: string,
 });
 
 /** The first message of a `ws_handshake=true` socket (§7.2): the token, "" for none. Faults are 1008. */
 export const decodeHandshake = (text: string): string => {
-  const message = decode(text, handshakeShape, invalidRequest);
+  const message = decode(text, handshakeShape, invalidRequest, decodeMessage);
   if (message["version"] !== 1)
     throw invalidRequest(`unexpected handshake value: ${String(message["version"])}`);
   return String(message["auth_token"]);

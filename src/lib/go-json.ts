@@ -3,6 +3,7 @@
  * for every fault. Keys match in any case, unknown keys are ignored, `null` leaves a field alone, text behind the first
  * value is ignored when `stream` (a Decoder) and refused otherwise (Unmarshal). Depth is bounded.
  */
+import { goQuote } from "./go.ts";
 import { isJsonObject, type Json, parseJson } from "./json.ts";
 
 /** The Go type a value must fit; `goType` is what Go calls it in its message. */
@@ -34,12 +35,16 @@ const maxDepth = 64;
 const blank = /[ \t\r\n]*/y;
 const literal = /true|false|null|-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?/y;
 
-const quoteRune = (character: string): string =>
-  character === "'"
-    ? `'\\''`
-    : character === '"'
-      ? `'"'`
-      : `'${JSON.stringify(character).slice(1, -1)}'`;
+/** A number that breaks off: behind its point, or in its exponent. */
+const brokenNumber = /-?(?:0|[1-9]\d*)(?:(\.)|(?:\.\d+)?[eE][+-]?)(?!\d)/y;
+
+/** Go walks bytes, and names one of them as if it were a character. */
+const quoteByte = (character: string): string => {
+  if (character === "'") return `'\\''`;
+  if (character === '"') return `'"'`;
+  const byte = Buffer.from(character)[0] ?? 0;
+  return `'${goQuote(String.fromCharCode(byte)).slice(1, -1)}'`;
+};
 
 /** Walks one JSON value to find where it ends, failing with Go's scanner's words. */
 class Scanner {
@@ -79,14 +84,15 @@ class Scanner {
     const point = this.#text.codePointAt(this.#at);
     if (point === undefined) return new GoJsonError(this.#ended);
     return new GoJsonError(
-      `invalid character ${quoteRune(String.fromCodePoint(point))} ${context}`,
+      `invalid character ${quoteByte(String.fromCodePoint(point))} ${context}`,
     );
   }
 
   #value(depth: number, context: string): void {
-    if (depth > maxDepth) throw new GoJsonError("exceeded max depth");
     this.#skip();
     const first = this.#text[this.#at];
+    if (depth > maxDepth && (first === "{" || first === "["))
+      throw this.#fault("exceeded max depth");
     if (first === "{") this.#object(depth);
     else if (first === "[") this.#array(depth);
     else if (first === '"') this.#string();
@@ -94,6 +100,13 @@ class Scanner {
   }
 
   #literal(context: string): void {
+    brokenNumber.lastIndex = this.#at;
+    const broken = brokenNumber.exec(this.#text);
+    if (broken !== null) {
+      this.#at = brokenNumber.lastIndex;
+      const [, point] = broken;
+      throw this.#fault(`${point ? "after decimal point in" : "in exponent of"} numeric literal`);
+    }
     literal.lastIndex = this.#at;
     if (literal.exec(this.#text) === null) throw this.#literalFault(context);
     this.#at = literal.lastIndex;
@@ -105,7 +118,7 @@ class Scanner {
       while (matched < word.length && this.#text[this.#at + matched] === word[matched]) matched++;
       if (matched === 0) continue;
       this.#at += matched;
-      return this.#fault(`in literal ${word} (expecting ${quoteRune(word[matched] ?? "")})`);
+      return this.#fault(`in literal ${word} (expecting ${quoteByte(word[matched] ?? "")})`);
     }
     if (this.#text[this.#at] === "-") {
       this.#at++;
@@ -181,12 +194,12 @@ const goKind = (value: Json): string => {
   return typeof value;
 };
 
-const mismatch = (value: Json, shape: Shape, where: string): GoJsonError =>
-  new GoJsonError(
-    where === ""
-      ? `json: cannot unmarshal ${goKind(value)} into Go value of type ${shape.goType}`
-      : `json: cannot unmarshal ${goKind(value)} into Go struct field ${where} of type ${shape.goType}`,
-  );
+const mismatch = (value: Json, shape: Shape, where: string): GoJsonError => {
+  const isFraction = shape.kind === "int" && typeof value === "number";
+  const what = isFraction ? `number ${value}` : goKind(value);
+  const target = where === "" ? "Go value" : `Go struct field ${where}`;
+  return new GoJsonError(`json: cannot unmarshal ${what} into ${target} of type ${shape.goType}`);
+};
 
 const zero = (shape: Shape): Json => {
   switch (shape.kind) {
@@ -256,12 +269,16 @@ const fit = (value: Json, shape: Shape, where: string): Json => {
 };
 
 /** `json.NewDecoder(body).Decode(&v)`: an empty text is `EOF`, a cut one `unexpected EOF`. Throws GoJsonError. */
-export const decodeStream = (text: string, shape: Shape): Json => {
-  if (text.trim() === "") throw new GoJsonError("EOF");
+export const decodeStream = (text: string, shape: Shape, empty = "EOF"): Json => {
+  if (text.trim() === "") throw new GoJsonError(empty);
   const end = new Scanner(text, "unexpected EOF").end();
   const value = parseJson(text.slice(0, end));
   return value === null ? zero(shape) : fit(value, shape, "");
 };
+
+/** As Nomad reads the messages of a WebSocket: an empty one is cut, too. Throws GoJsonError. */
+export const decodeMessage = (text: string, shape: Shape): Json =>
+  decodeStream(text, shape, "unexpected EOF");
 
 /** `json.Unmarshal`: an empty or cut text is `unexpected end of JSON input`, text behind the value is refused. */
 export const decodeWhole = (text: string, shape: Shape): Json => {
@@ -269,7 +286,7 @@ export const decodeWhole = (text: string, shape: Shape): Json => {
   const end = scanner.end();
   const rest = scanner.rest();
   if (rest !== "")
-    throw new GoJsonError(`invalid character ${quoteRune(rest[0] ?? "")} after top-level value`);
+    throw new GoJsonError(`invalid character ${quoteByte(rest[0] ?? "")} after top-level value`);
   const value = parseJson(text.slice(0, end));
   return value === null ? zero(shape) : fit(value, shape, "");
 };

@@ -1,5 +1,5 @@
 /** The JSON frames of an exec socket (nomad-http.md §7.3), as Nomad writes and reads them. */
-import { decodeStream, type Shape } from "../../lib/go-json.ts";
+import { decodeMessage, type Shape } from "../../lib/go-json.ts";
 import { isJsonObject, type Json } from "../../lib/json.ts";
 import { decodeBase64 } from "./base64.ts";
 
@@ -59,7 +59,7 @@ const member = (value: Json, name: string): Json =>
 export const decodeInput = (text: string): Input => {
   const plain = plainInput.exec(text); // what bulk input looks like: no need to walk it
   if (plain) return { kind: "stdin", data: decodeBase64(plain[1] ?? ""), close: false };
-  const frame = decodeStream(text, shape);
+  const frame = decodeMessage(text, shape);
   const stdin = member(frame, "stdin");
   const data = decodeBase64(String(member(stdin, "data") ?? ""));
   const close = member(stdin, "close") === true;
