@@ -79,6 +79,8 @@ const unitMs: Readonly<Record<string, number>> = {
 
 const durationPart = /(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h)/y;
 const maxDurationLength = 64;
+/** 2^63 ns. */
+const maxDurationMs = 2 ** 63 / 1e6;
 
 /** `time.ParseDuration`, in milliseconds (fractions kept); undefined when it does not parse. */
 export const parseGoDurationMs = (text: string): number | undefined => {
@@ -95,5 +97,5 @@ export const parseGoDurationMs = (text: string): number | undefined => {
     totalMs += Number(part[1]) * (unitMs[part[2] ?? ""] ?? Number.NaN);
     at = durationPart.lastIndex;
   }
-  return body === "" ? undefined : sign * totalMs;
+  return body === "" || totalMs > maxDurationMs ? undefined : sign * totalMs;
 };

@@ -11,6 +11,8 @@ const bool = (name: string): string =>
 const cases: readonly (readonly [route: string, query: string, status: number, text: string])[] = [
   ["allocs.list", "", 200, ""],
   ["allocs.list", "wait=x&resources=x", 400, "Invalid wait time"],
+  ["allocs.list", "wait=2562048h", 400, "Invalid wait time"],
+  ["allocs.list", "wait=2562047h", 200, ""],
   ["allocs.list", "resources=x&task_states=x", 500, bool("resources")],
   ["allocs.list", "task_states=x", 500, bool("task_states")],
   ["allocs.list", "region=mars&resources=x", 500, bool("resources")],
