@@ -25,7 +25,7 @@ export interface ParseNeeds {
   readonly maxBodyBytes: number;
   /** Milliseconds it may take. */
   readonly bodyTimeoutMs?: number | undefined;
-  /** The faults of a registry route's query, region included, in Nomad's order. */
+  /** The faults of a registry route's query, its region among them, in Nomad's order. */
   readonly checkRegistryParameters: (routeName: string, raw: RawQuery) => void;
 }
 
@@ -59,9 +59,13 @@ export const parseRequest =
   (route: Route, id: string, raw: RawQuery, body: JsonObject | undefined): Parsed => {
     checkFileId(route, id);
     const parameters = route.parameters(raw);
-    const common = route.carriage === "registry" ? undefined : commonParameters(raw);
-    if (common === undefined) checkRegistryParameters(route.name, raw);
+    const parsed = { route, parameters, body, pretty: isPretty(raw), derived: {} };
+    if (route.carriage === "registry") {
+      checkRegistryParameters(route.name, raw);
+      return { ...parsed, key: id };
+    }
+    const common = commonParameters(raw);
     const key = route.key === "node" ? nodeKey(raw, body) : id;
-    if (common !== undefined) checkRegion(common.region, region);
-    return { route, key, parameters, body, pretty: isPretty(raw), derived: {} };
+    checkRegion(common.region, region);
+    return { ...parsed, key };
   };

@@ -209,7 +209,6 @@ test("each caller sees the namespaces it has a right in, and no other", async ()
 
 const heedless = [
   ["/v1/agent/self?region=mars&wait=x", 200, ""],
-  ["/v1/agent/health?region=mars&stale=maybe", 200, ""],
   ["/v1/agent/members?region=mars", 200, ""],
   ["/v1/agent/members?wait=x", 400, "Invalid wait time"],
   ["/v1/agent/servers?region=mars&index=x", 501, "Invalid method"],

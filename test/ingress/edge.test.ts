@@ -146,6 +146,16 @@ const refused: readonly (readonly [
     "websocket connection not found in context",
   ],
 ];
+
+test("what a registry route does not read may be anything, and its own comes first", async () => {
+  await request(url).get("/v1/agent/self?wait=x&index=x&region=mars").expect(200);
+  await request(url).get("/v1/agent/members?region=mars").expect(200);
+  await request(url).get("/v1/regions?region=mars").expect(200);
+  await request(url).put(`/v1/allocation/${id}/stop?wait=x&per_page=x`).expect(200);
+  const versions = await request(url).get("/v1/job/web/versions?diffs=x&wait=x").expect(500);
+  assert.match(versions.text, /^Failed to parse value of "diffs"/);
+});
+
 for (const [method, path, status, text] of refused)
   test(`${method} ${path} is ${status} ${text}`, async () => {
     const answer = await request(url)[method](path);

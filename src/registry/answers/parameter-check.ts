@@ -64,7 +64,6 @@ const ownFields = new Map<string, (raw: RawQuery) => unknown>([
 /** Routes that ignore what the others parse. A stop is a write: it has no index, wait or page. */
 const withoutCommon: ReadonlySet<string> = new Set([
   "agent.self",
-  "agent.health",
   "agent.servers",
   "alloc.stop",
   "serai.announce",
@@ -73,9 +72,9 @@ const withoutCommon: ReadonlySet<string> = new Set([
 /** Routes that another region would have to answer. */
 const withoutRegion: ReadonlySet<string> = new Set([
   "agent.self",
-  "agent.health",
   "agent.members",
   "agent.servers",
+  "regions.list",
   "serai.announce",
 ]);
 

@@ -33,6 +33,10 @@ const cases: readonly (readonly [route: string, query: string, status: number, t
   ["volumes.list", "type=csi&wait=x", 400, "Invalid wait time"],
   ["agent.self", "wait=x&region=mars", 200, ""],
   ["agent.members", "region=mars", 200, ""],
+  ["agent.health", "wait=x", 400, "Invalid wait time"],
+  ["agent.health", "region=mars", 500, "No path to region"],
+  ["regions.list", "region=mars", 200, ""],
+  ["regions.list", "wait=x", 400, "Invalid wait time"],
   ["status.leader", "index=-1", 400, "Invalid index"],
 ]; // biome-ignore format: a table
 
