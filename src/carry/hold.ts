@@ -26,7 +26,7 @@ export const createHold = (
     if (bytes > maxBytes) client.pause();
   };
   let take = keep;
-  client.on("error", () => client.terminate()); // its close says the rest
+  client.on("error", () => undefined); // ws closes it with the code of its fault, and reads on: a reset would overtake that
   client.on("message", (data: RawData, isBinary) => take(data, isBinary));
   for (const { data, isBinary } of takeEarlier()) keep(data, isBinary);
   return {

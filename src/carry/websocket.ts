@@ -29,6 +29,9 @@ interface Fault {
   readonly close: Close;
 }
 
+/** Of a caller: ws closes one that broke the rules itself, and gives it time to see that. */
+const ends = ["close", "error"] as const;
+
 /** Rounds without a sign of life after which a peer is gone. */
 const maxSilentRounds = 2;
 /** A ping may lie behind megabytes of output, or input that an agent's command does not take yet. Pumps give up who takes none. */
@@ -113,7 +116,7 @@ class Session {
   #listen(): void {
     const { reach, limits } = this.#parts;
     this.#client.on("pong", this.#clientLives);
-    this.#client.once("close", () => this.#clientGone());
+    for (const end of ends) this.#client.once(end, () => this.#clientGone());
     this.#agent.on("ping", this.#agentLives);
     this.#agent.on("pong", this.#agentLives);
     this.#agent.on("message", (data: RawData, isBinary) => this.#fromAgent(data, isBinary));
@@ -267,7 +270,7 @@ export const websocket = async (parts: Parts): Promise<void> => {
   const hold = createHold(client, exchange.wire.takeHeld, limits.maxHeldBytes);
   const gone = new AbortController();
   const onGone = (): void => gone.abort(new GatewayError("client_closed"));
-  client.once("close", onGone);
+  for (const end of ends) client.once(end, onGone);
   const signal = AbortSignal.any([exchange.signal, gone.signal]);
   let way: Reach;
   let agent: WebSocket;
@@ -280,7 +283,7 @@ export const websocket = async (parts: Parts): Promise<void> => {
     hold.drop();
     throw error;
   } finally {
-    client.off("close", onGone);
+    for (const end of ends) client.off(end, onGone);
   }
   const error = await new Promise<GatewayError | undefined>((resolve) => {
     const session = new Session({ ...parts, reach: way }, client, agent, resolve);

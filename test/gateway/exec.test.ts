@@ -397,6 +397,22 @@ describe("frames that no client should send", () => {
       assert.equal(closeIn(await endOf(bytes))?.code, code);
     });
 
+  test("what is still sent of a message that is too long is read: its sender sees close 1009, no reset", async () => {
+    const path = execPath({ allocation, task: "main", command: ["cat"] });
+    const long = headerOf(0x81, 0xff, 0, 0, 0, 0, 0, 0x80, 0, 0, 0, 0, 0, 0);
+    const socket = await rawUpgrade(port, path, token, long);
+    const errors: Error[] = [];
+    socket.on("error", (error) => errors.push(error));
+    let received = Buffer.alloc(0);
+    while (closeIn(received)?.code !== 1009) {
+      const [chunk] = await once(socket, "data");
+      received = Buffer.concat([received, chunk]);
+    }
+    socket.end(Buffer.alloc(8 * 1024 * 1024));
+    await once(socket, "close");
+    assert.deepEqual(errors, []);
+  });
+
   test("a million fragments of one byte: closed, and memory stays", async () => {
     const fragment = clientFrame(0x00, Buffer.from("x"));
     const many = Buffer.concat(Array.from({ length: 50_000 }, () => fragment));
