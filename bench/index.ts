@@ -9,6 +9,7 @@ import { PackedDirectory } from "../src/registry/directory.ts";
 import type { Change } from "../src/registry/feed.ts";
 import {
   allocationCount,
+  idAt,
   lookUpNs,
   median,
   needGc,
@@ -95,7 +96,7 @@ const churnRound = (round: number): { readonly perSecond: number; readonly readN
     changed += batch * 2;
     began = performance.now();
     for (let index = start; index < start + batch * 2; index++)
-      directory.allocationAt(bytes, offsets[index] ?? 0);
+      directory.allocation(idAt(bytes, offsets[index] ?? 0));
     reading += performance.now() - began;
   }
   return { perSecond: changed / (changing / 1_000), readNs: (reading * 1e6) / lookups };

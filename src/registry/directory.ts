@@ -8,7 +8,7 @@ import { GatewayError } from "../errors.ts";
 import type { Clock, Directory, NodeEntry, Placement } from "../ports.ts";
 import type { Change, Feed, FeedState, ResyncReason, Sink } from "./feed.ts";
 import { Flights, type LookupResult } from "./flights.ts";
-import { type Located, Placements } from "./placements.ts";
+import { Placements } from "./placements.ts";
 import { type Cancel, realTimers, type Timers } from "./timers.ts";
 
 export interface DirectoryOptions {
@@ -110,11 +110,6 @@ export class PackedDirectory implements Directory, Sink {
     const found = this.#placements.get(id);
     if (found?.terminal !== undefined) this.#ended.get(id); // it was used
     return found;
-  }
-
-  /** The allocation whose canonical id starts at `offset` of a request's bytes. */
-  allocationAt(bytes: Uint8Array, offset: number): Located | undefined {
-    return this.#placements.at(bytes, offset);
   }
 
   node(id: string): NodeEntry | undefined {

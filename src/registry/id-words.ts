@@ -1,7 +1,4 @@
-/**
- * A UUID as four 32-bit words, read straight from a string or from a request's bytes without making garbage. Only the
- * canonical form (lib/uuid.ts) is read: lower case, hyphens in their usual places.
- */
+/** A UUID as four 32-bit words, read without making garbage. Only the canonical form (lib/uuid.ts) is read: lower case, hyphens in their usual places. */
 
 const uuidLength = 36;
 const hyphen = 0x2d;
@@ -11,43 +8,13 @@ const digits = "0123456789abcdef";
 const nibbles = new Int8Array(256).fill(-1);
 for (let value = 0; value < digits.length; value++) nibbles[digits.charCodeAt(value)] = value;
 
-const nibble = (byte: number | undefined): number => nibbles[byte ?? 0] ?? -1;
-
-const hex4At = (bytes: Uint8Array, at: number): number =>
-  (nibble(bytes[at]) << 12) |
-  (nibble(bytes[at + 1]) << 8) |
-  (nibble(bytes[at + 2]) << 4) |
-  nibble(bytes[at + 3]);
+const nibble = (code: number): number => nibbles[code] ?? -1;
 
 const hex4Of = (text: string, at: number): number =>
   (nibble(text.charCodeAt(at)) << 12) |
   (nibble(text.charCodeAt(at + 1)) << 8) |
   (nibble(text.charCodeAt(at + 2)) << 4) |
   nibble(text.charCodeAt(at + 3));
-
-/** Reads the id that starts at `at` into `words`; false when there is none. */
-export const readWordsAt = (bytes: Uint8Array, at: number, words: Uint32Array): boolean => {
-  if (at < 0 || at + uuidLength > bytes.length) return false;
-  const a = hex4At(bytes, at);
-  const b = hex4At(bytes, at + 4);
-  const c = hex4At(bytes, at + 9);
-  const d = hex4At(bytes, at + 14);
-  const e = hex4At(bytes, at + 19);
-  const f = hex4At(bytes, at + 24);
-  const g = hex4At(bytes, at + 28);
-  const h = hex4At(bytes, at + 32);
-  words[0] = (a << 16) | b;
-  words[1] = (c << 16) | d;
-  words[2] = (e << 16) | f;
-  words[3] = (g << 16) | h;
-  return (
-    (a | b | c | d | e | f | g | h) >= 0 &&
-    bytes[at + 8] === hyphen &&
-    bytes[at + 13] === hyphen &&
-    bytes[at + 18] === hyphen &&
-    bytes[at + 23] === hyphen
-  );
-};
 
 /** Reads a whole string into `words`; false when it is no canonical UUID. */
 export const readWords = (text: string, words: Uint32Array): boolean => {

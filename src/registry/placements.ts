@@ -4,12 +4,9 @@
  * new whole picture drops what it does not name without a second table, however often it is begun before it is whole.
  */
 import type { Placement } from "../ports.ts";
-import { readWords, readWordsAt } from "./id-words.ts";
+import { readWords } from "./id-words.ts";
 import { Interned } from "./interned.ts";
 import { PackedTable } from "./packed-table.ts";
-
-/** A placement without its id: what a look-up by bytes gives. */
-export type Located = Omit<Placement, "id">;
 
 type Workload = Pick<Placement, "namespace" | "jobId" | "taskGroup">;
 type Terminal = Placement["terminal"];
@@ -59,12 +56,6 @@ export class Placements {
     if (!readWords(id, this.#words) || !this.#held()) return undefined;
     const { namespace, jobId, taskGroup } = this.#workload();
     return { id, nodeId: this.#nodeId(), namespace, jobId, taskGroup, terminal: this.#terminal() };
-  }
-
-  at(bytes: Uint8Array, offset: number): Located | undefined {
-    if (!readWordsAt(bytes, offset, this.#words) || !this.#held()) return undefined;
-    const { namespace, jobId, taskGroup } = this.#workload();
-    return { nodeId: this.#nodeId(), namespace, jobId, taskGroup, terminal: this.#terminal() };
   }
 
   /** False when the id is none or the bound is reached. */

@@ -73,15 +73,11 @@ const directoryUnderTest = (options: ConstructorParameters<typeof PackedDirector
   return { directory, source, time, counted };
 };
 
-test("an allocation is found by its string and by its bytes in a request", () => {
+test("an allocation is found by its id", () => {
   const { directory } = directoryUnderTest();
   const one = placement({ terminal: "failed" });
   directory.apply(1, [{ kind: "allocation", placement: one }]);
-  const { id, ...located } = one;
-  assert.deepEqual(directory.allocation(id), one);
-  const request = Buffer.from(`GET /v1/client/fs/ls/${id}?path=/ HTTP/1.1`);
-  assert.deepEqual(directory.allocationAt(request, 21), located);
-  assert.equal(directory.allocationAt(request, 20), undefined);
+  assert.deepEqual(directory.allocation(one.id), one);
 });
 
 test("an allocation's changed end, and its leaving, are seen at once", () => {
