@@ -16,12 +16,13 @@ import type { NomadFeedObserver } from "../registry/nomad/observer.ts";
 import type { Hub } from "../tunnel/hub.ts";
 
 const lookups = {
+  held: "hit",
   found: "found",
   absent: "unknown",
   negative: "unknown",
   refused: "failed",
   failed: "failed",
-} as const satisfies Record<LookupResult, string>;
+} as const satisfies Record<LookupResult | "held", string>;
 
 const resyncs = {
   start: "start",

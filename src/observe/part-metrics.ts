@@ -164,9 +164,9 @@ export const createPartMetrics = (registry: Registry): PartMetrics => {
   const dials = histogram(registry, "upstream_dial_duration_seconds", "Time to connect to an agent", dialBuckets);
   return {
     decided: createDecisions(registry),
-    identityLookedUp: counter(registry, ["authz_cache_lookups_total", "Look-ups of identities", "result"], ["hit", "miss", "failed"]),
+    identityLookedUp: counter(registry, ["authz_cache_lookups_total", "Credentials looked at: hit (accepted), miss (refused), failed (nobody could say)", "result"], ["hit", "miss", "failed"]),
     reauthorized: counter(registry, ["live_reauthorizations_total", "Live exchanges decided again", "result"], ["kept", "ended", "failed"]),
-    indexLookedUp: counter(registry, ["index_lookups_total", "Look-ups in the directory", "result"], ["hit", "found", "unknown", "failed"]),
+    indexLookedUp: counter(registry, ["index_lookups_total", "Look-ups of allocations: hit (held), found or unknown (asked for), failed (nobody could say)", "result"], ["hit", "found", "unknown", "failed"]),
     ...createFeed(registry),
     dialled: (durationMs) => dials.observe(durationMs / 1000),
     upstreamFailed: counter(registry, ["upstream_failures_total", "Failures on the way to agents", "reason"], upstreamReasons),

@@ -35,7 +35,8 @@ const directoryDefaults: DirectoryOptions = {
 
 /** Facts for metrics; each is told as it happens. */
 export interface DirectoryObserver {
-  lookedUp(result: LookupResult): void;
+  /** `held`: without asking. */
+  lookedUp(result: LookupResult | "held"): void;
   resynced(reason: ResyncReason): void;
   /** The bound on allocations or nodes was reached. */
   refused(kind: "allocation" | "node"): void;
@@ -108,7 +109,9 @@ export class PackedDirectory implements Directory, Sink {
 
   allocation(id: string): Placement | undefined {
     const found = this.#placements.get(id);
-    if (found?.terminal !== undefined) this.#ended.get(id); // it was used
+    if (found === undefined) return undefined;
+    if (found.terminal !== undefined) this.#ended.get(id); // it was used
+    this.#observe.lookedUp("held");
     return found;
   }
 

@@ -212,6 +212,9 @@ test("ids that are not there cost one look-up each and no memory, and a new allo
   await eventually("it is reachable", async () =>
     (await ask(placed.ID)) === 200 ? true : undefined,
   );
+  const hits = await figure(rig, 'serai_index_lookups_total{result="hit"}');
+  assert.equal(await ask(placed.ID), 200);
+  assert.equal(await figure(rig, 'serai_index_lookups_total{result="hit"}'), hits + 1);
   assert.ok(performance.now() - startedAt < 2_000);
   assert.equal(placed.NodeID, second.nodeId);
 });

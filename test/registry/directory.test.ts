@@ -56,6 +56,7 @@ class Source {
 const directoryUnderTest = (options: ConstructorParameters<typeof PackedDirectory>[1] = {}) => {
   const time = new FakeTime();
   const source = new Source();
+  /** But for what was held. */
   const counted: string[] = [];
   const directory = new PackedDirectory(
     {
@@ -64,7 +65,7 @@ const directoryUnderTest = (options: ConstructorParameters<typeof PackedDirector
       feed: source,
       observe: {
         ...silentDirectoryObserver,
-        lookedUp: (result) => counted.push(result),
+        lookedUp: (result) => result !== "held" && counted.push(result),
         refused: (kind) => counted.push(`refused ${kind}`),
       },
     },
