@@ -113,11 +113,8 @@ const indexOf = (text: string | undefined): bigint => {
   return parsed.value;
 };
 
-/** JSON is printed for people. */
-export const isPretty = (raw: RawQuery): boolean => {
-  const pretty = raw.get("pretty");
-  return pretty !== undefined && pretty[0] !== "0";
-};
+/** JSON is printed for people: asked for by anything but "0". */
+export const isPretty = (raw: RawQuery): boolean => (raw.get("pretty")?.[0] ?? "0") !== "0";
 
 /** Parsed in Nomad's order; throws Nomad's 400 for the first bad one. */
 export const commonParameters = (raw: RawQuery): CommonParameters => {

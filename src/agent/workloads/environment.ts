@@ -2,7 +2,6 @@
 import path from "node:path";
 import type { NodeIdentity, TaskConfig, WorkloadConfig } from "../ports.ts";
 
-/** The node an agent stands for, as far as its tasks and documents name it. */
 /** What an allocation is, before anything of it runs. */
 export interface AllocationIdentity {
   readonly id: string;
