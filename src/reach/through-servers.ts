@@ -120,7 +120,9 @@ export const throughServers = (
       },
       succeeded: () => trail.answered(),
       next: async (error) => {
-        if (error.code === "overloaded") return byServer({ ...detour, full: error });
+        // a call that is refused so has waited here for as long as it may
+        if (error.code === "overloaded" && kindOf(exchange) === "socket")
+          return byServer({ ...detour, full: error });
         if (error.code !== "node_unreachable") return undefined;
         trail.failed("dial", error.facts.reason ?? error.words);
         servers.failed(origin);

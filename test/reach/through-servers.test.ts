@@ -3,18 +3,21 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import { createServer } from "node:http";
 import { test } from "node:test";
+import { GatewayError } from "../../src/errors.ts";
 import { createServers } from "../../src/nomad/servers.ts";
 import type { Obstacle } from "../../src/reach/reasons.ts";
 import { throughServers } from "../../src/reach/through-servers.ts";
 import {
   clock,
   eventually,
+  exchangeOn,
   type Front,
   type FrontOptions,
   front,
   nodeAt,
   pathOf,
   quiet,
+  scopeOf,
 } from "../carry/front.ts";
 import { deadAddress, faultyAgent, freeAddress, type Script } from "../support/faulty-agent.ts";
 import { get, rawClient, rawRequest } from "../support/raw-client.ts";
@@ -176,4 +179,31 @@ test("a full pool is 503 and no reason to go through a server", async () => {
   const answer = await rawRequest(cluster.gate.port, get(pathOf("fs.logs")));
   assert.equal(`${answer.status} ${answer.headers.get("retry-after")}`, "503 1");
   assert.equal(server.connections, 0);
+});
+
+test("a call that waited in vain for a server's connections does not wait for the next one's; a socket, which did not wait, goes there", async () => {
+  const node = nodeAt("");
+  const origins = ["http://127.0.0.1:1", "http://127.0.0.1:2"];
+  const servers = createServers({ addresses: origins, connectTimeoutMs: 1_000, tls: undefined });
+  const direct = {
+    to: () => {
+      throw new GatewayError("node_unreachable", { node: node.name, reason: "no address" });
+    },
+    report: () => [],
+  };
+  const ways = throughServers(
+    direct,
+    { clock, log: quiet, servers, taken: () => undefined },
+    { tls: undefined, connectTimeoutMs: 1_000 },
+  );
+  const full = new GatewayError("overloaded", { node: node.name });
+  const nextOf = async (route: string): Promise<string | undefined> => {
+    const exchange = exchangeOn(route);
+    const next = await ways.to(scopeOf(exchange.route, node), exchange).next?.(full);
+    return next?.origin;
+  };
+  assert.equal(await nextOf("fs.ls"), undefined);
+  assert.equal(await nextOf("alloc.exec"), origins[1]);
+  await ways.close(AbortSignal.timeout(1_000));
+  await servers.close(AbortSignal.timeout(1_000));
 });
