@@ -44,7 +44,7 @@ export interface Load {
 
 const paceOf = (connections: number, perSecond: number): readonly string[] => [
   ...["--rps", String(perSecond)],
-  ...["-r", String(Math.ceil((connections * perSecond) / 10)), "--rate-period", "100ms"],
+  ...["-r", String(Math.ceil((connections * perSecond) / 40)), "--rate-period", "25ms"],
 ];
 
 /** So many requests over kept connections of HTTP/1.1, the URLs in turn. Rejects unless each one was answered with 2xx. */
