@@ -8,6 +8,7 @@ import { request } from "undici";
 import { WebSocket } from "ws";
 import type { JsonObject } from "../../src/lib/json.ts";
 import { routes } from "../../src/routes.ts";
+import { linesOf } from "../support/lines.ts";
 import { createHome, shellWorkload, until } from "../support/processes.ts";
 import { get, rawClient, rawRequest } from "../support/raw-client.ts";
 import { eventually, type Rig, startRig } from "../support/rig.ts";
@@ -29,7 +30,7 @@ const start = (): Promise<Rig> => startRig({ agents: [{ name: "n1", workloads: [
 
 const portOf = (rig: Rig): number => Number(new URL(rig.url).port);
 
-const auditText = (rig: Rig): string => readFileSync(`${rig.directory}/audit.log`, "utf8");
+const auditText = (rig: Rig): string => linesOf(`${rig.directory}/audit.log`).join("\n");
 
 const socketTo = (rig: Rig, path: string, headers: Record<string, string> = {}): WebSocket => {
   const socket = new WebSocket(`${rig.url.replace("http", "ws")}${path}`, { headers });

@@ -4,7 +4,7 @@
  */
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import type { RequestListener } from "node:http";
 import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
@@ -24,6 +24,7 @@ import type { OpenLog } from "../../src/observe/log.ts";
 import { createLog } from "../../src/observe/log.ts";
 import type { Clock, NodeEntry, Placement } from "../../src/ports.ts";
 import { inNamespace, rules, type SourceRules } from "../acl/nomad-rules.ts";
+import { linesOf } from "./lines.ts";
 import { laidOver } from "./rig.ts";
 import { ScriptedNomad, type ScriptedNomadOptions } from "./scripted-nomad.ts";
 
@@ -310,13 +311,6 @@ export interface ClusterRig extends AsyncDisposable {
 }
 
 const patienceMs = 10_000;
-
-const linesOf = (file: string): readonly string[] =>
-  existsSync(file)
-    ? readFileSync(file, "utf8")
-        .split("\n")
-        .filter((line) => line !== "")
-    : [];
 
 const followOver =
   (dispatcher: Dispatcher, url: string): ClusterRig["follow"] =>

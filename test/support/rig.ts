@@ -3,7 +3,7 @@
  * directory, with tokens whose secrets the test knows. `await using` it: its end closes everything and looks at what is left.
  */
 import assert from "node:assert/strict";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
@@ -19,6 +19,7 @@ import { isJsonObject, type Json, type JsonObject, parseJson } from "../../src/l
 import type { OpenLog } from "../../src/observe/log.ts";
 import { createLog } from "../../src/observe/log.ts";
 import type { Clock } from "../../src/ports.ts";
+import { linesOf } from "./lines.ts";
 
 /** Settings as they stand in a file. */
 export interface Settings {
@@ -275,12 +276,8 @@ class Files {
     this.tokens([...this.#entries.values()]);
   }
 
-  lines(name: string): string {
-    try {
-      return readFileSync(this.at(name), "utf8");
-    } catch {
-      return "";
-    }
+  lines(name: string): readonly string[] {
+    return linesOf(this.at(name));
   }
 }
 
@@ -489,13 +486,11 @@ export const startRig = async (options: RigOptions = {}): Promise<Rig> => {
     audit: () =>
       files
         .lines("audit.log")
-        .split("\n")
-        .filter((line) => line !== "")
         .map((line) => parseJson(line))
         .filter(isJsonObject),
     logText: () => {
       log.flush(); // a line may wait a moment for others
-      return files.lines("gateway.log");
+      return files.lines("gateway.log").join("\n");
     },
     [Symbol.asyncDispose]: () => closers.disposeAsync(),
   };
