@@ -1,7 +1,7 @@
 /** What a gateway in front of a Nomad cluster passes on to the servers: as an exchange that is counted, audited and drained. */
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
 import type { IncomingHttpHeaders } from "node:http";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -10,6 +10,7 @@ import { setImmediate } from "node:timers/promises";
 import { WebSocket, WebSocketServer } from "ws";
 import { isJsonObject, type JsonObject, parseJson } from "../../src/lib/json.ts";
 import { type ClusterRig, secrets, startCluster } from "../support/cluster-rig.ts";
+import { linesOf } from "../support/lines.ts";
 import { get, rawClient, rawRequest } from "../support/raw-client.ts";
 import { eventually } from "../support/rig.ts";
 
@@ -34,13 +35,7 @@ const start = async (timeouts: object = {}): Promise<World> => {
   return {
     rig,
     port: Number(new URL(rig.url).port),
-    records: (isOf) =>
-      readFileSync(output, "utf8")
-        .split("\n")
-        .filter((line) => line !== "")
-        .map(parseJson)
-        .filter(isJsonObject)
-        .filter(isOf),
+    records: (isOf) => linesOf(output).map(parseJson).filter(isJsonObject).filter(isOf),
     [Symbol.asyncDispose]: () => rig[Symbol.asyncDispose](),
   };
 };
