@@ -26,7 +26,8 @@ export interface IdentitySources {
   readonly jwt: Resolve | undefined;
 }
 
-export type Authentication = "accepted" | "refused" | "unavailable";
+/** `failed`: nobody could say. */
+export type Authentication = "accepted" | "refused" | "failed";
 
 export interface AuthenticateOptions {
   /** False: ACLs are off, everything passes and no credential is looked at. */
@@ -80,7 +81,7 @@ const resolve = (
 };
 
 const resultOf = (error: unknown): Authentication =>
-  error instanceof GatewayError && error.code === "permission_denied" ? "refused" : "unavailable";
+  error instanceof GatewayError && error.code === "permission_denied" ? "refused" : "failed";
 
 /** The step of the journey. Answers at once, without a promise, when its source does. */
 export const createAuthenticate = (

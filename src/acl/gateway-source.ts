@@ -8,7 +8,11 @@ import type { Clock, Log, Principal } from "../ports.ts";
 import { asker, away } from "./asking.ts";
 import type { IdentitySources, Resolve } from "./authenticate.ts";
 import { findCaller, toPrincipal } from "./caller.ts";
-import { IdentityCache, type IdentityCacheOptions } from "./identity-cache.ts";
+import {
+  IdentityCache,
+  type IdentityCacheNeeds,
+  type IdentityCacheOptions,
+} from "./identity-cache.ts";
 import { isTokenShaped } from "./secrets.ts";
 
 const timeoutMs = 5_000;
@@ -35,9 +39,13 @@ export interface CachedSource extends GatewaySource {
   readonly jwt: Resolve;
 }
 
+export interface CachedSourceNeeds extends Pick<IdentityCacheNeeds, "clock" | "lookedUp"> {
+  readonly log: Log;
+}
+
 /** Puts a cache before a question: one flight a secret, UUIDs in any case are one secret. */
 export const cachedSource = (
-  { clock, log }: { readonly clock: Clock; readonly log: Log },
+  { clock, log, lookedUp }: CachedSourceNeeds,
   ask: (secret: string) => Promise<Principal>,
   options: Partial<IdentityCacheOptions>,
 ): CachedSource => {
@@ -50,7 +58,7 @@ export const cachedSource = (
       throw error;
     }
   };
-  const cache = new IdentityCache({ clock, ask: told }, options);
+  const cache = new IdentityCache({ clock, ask: told, lookedUp }, options);
   const resolve: Resolve = (secret, signal, credential) =>
     cache.resolve(isTokenShaped(secret) ? secret.toLowerCase() : secret, signal, credential);
   return {

@@ -27,6 +27,14 @@ const defaultCache: IdentityCacheOptions = {
   maxFlights: 256,
 };
 
+export interface IdentityCacheNeeds {
+  readonly clock: Clock;
+  /** Throws `permission_denied` for a refusal; anything else means it cannot say now. */
+  readonly ask: (secret: string) => Promise<Principal>;
+  /** Told of each secret: `hit` when it is known or already asked for, else `miss`. */
+  readonly lookedUp?: ((result: "hit" | "miss") => void) | undefined;
+}
+
 declare module "../lib/kept.ts" {
   interface Found {
     /** Each cache has keys of its own. */
@@ -37,7 +45,8 @@ declare module "../lib/kept.ts" {
 export class IdentityCache {
   readonly #clock: Clock;
   readonly #options: IdentityCacheOptions;
-  readonly #ask: (secret: string) => Promise<Principal>;
+  readonly #ask: IdentityCacheNeeds["ask"];
+  readonly #lookedUp: NonNullable<IdentityCacheNeeds["lookedUp"]>;
   readonly #keyOf = createSecretKeys();
   readonly #known: LRUCache<string, Principal>;
   readonly #refused: LRUCache<string, true>;
@@ -45,13 +54,13 @@ export class IdentityCache {
   /** Rises with `clear`: an answer to a question asked before it is not kept. */
   #generation = 0;
 
-  /** `ask` throws `permission_denied` for a refusal; anything else means it cannot say now. */
   constructor(
-    { clock, ask }: { readonly clock: Clock; readonly ask: (secret: string) => Promise<Principal> },
+    { clock, ask, lookedUp = () => {} }: IdentityCacheNeeds,
     options: Partial<IdentityCacheOptions> = {},
   ) {
     this.#clock = clock;
     this.#ask = ask;
+    this.#lookedUp = lookedUp;
     this.#options = { ...defaultCache, ...options };
     const { maxEntries: max, ttlMs, refusedTtlMs } = this.#options;
     const perf = { now: () => clock.monotonic() + 1 }; // lru-cache takes a start of 0 for none
@@ -79,6 +88,7 @@ export class IdentityCache {
       signal.throwIfAborted(); // before the question is asked, so that its failure always has a listener
       return whileWanted(this.#flight(key, secret), signal);
     }
+    this.#lookedUp("hit");
     if (principal === undefined || isExpired(principal, this.#clock.now())) throw refused();
     return principal;
   }
@@ -92,6 +102,7 @@ export class IdentityCache {
 
   #flight(key: string, secret: string): Promise<Principal> {
     const flying = this.#flights.get(key);
+    this.#lookedUp(flying ? "hit" : "miss");
     if (flying) return flying;
     if (this.#flights.size >= this.#options.maxFlights)
       return Promise.reject(unavailable("too many tokens are being checked at once"));

@@ -6,11 +6,15 @@ import jwt, { type Algorithm } from "jsonwebtoken";
 import type { Dispatcher } from "undici";
 import { GatewayError } from "../errors.ts";
 import { isJsonObject, type Json, type JsonObject } from "../lib/json.ts";
-import type { Clock, Log, Principal } from "../ports.ts";
+import type { Log, Principal } from "../ports.ts";
 import { managementAcl } from "./acl.ts";
 import type { Resolve } from "./authenticate.ts";
 import type { PolicySource } from "./file-source.ts";
-import { IdentityCache, type IdentityCacheOptions } from "./identity-cache.ts";
+import {
+  IdentityCache,
+  type IdentityCacheNeeds,
+  type IdentityCacheOptions,
+} from "./identity-cache.ts";
 import type { IssuerKey } from "./issuer-key.ts";
 import {
   type AlgorithmFamily,
@@ -113,8 +117,7 @@ const verifyAny = (
   throw last;
 };
 
-export interface JwtNeeds {
-  readonly clock: Clock;
+export interface JwtNeeds extends Pick<IdentityCacheNeeds, "clock" | "lookedUp"> {
   readonly log: Log;
   readonly policies: PolicySource;
   /** For JWKS; undici's own when absent. */
@@ -183,7 +186,7 @@ export const createJwtSource = (
   needs: JwtNeeds,
   { issuers, cache: cacheOptions = {} }: JwtOptions,
 ): JwtSource => {
-  const { clock, log, policies } = needs;
+  const { clock, log, policies, lookedUp } = needs;
   const known = knownIssuers(needs, issuers);
 
   const toPrincipal = ({ iss, sub, exp }: Claims, bound: Bound, nowSeconds: number): Principal => ({
@@ -209,7 +212,7 @@ export const createJwtSource = (
     }
   };
 
-  const cache = new IdentityCache({ clock, ask }, cacheOptions);
+  const cache = new IdentityCache({ clock, ask, lookedUp }, cacheOptions);
   const leave = policies.onChange(() => cache.clear());
   return {
     jwt: (text, signal, credential) => cache.resolve(text, signal, credential),

@@ -9,7 +9,7 @@ import type { Clock, Closer, Log, Principal } from "../ports.ts";
 import { type Ask, away } from "./asking.ts";
 import type { IdentitySources, Resolve } from "./authenticate.ts";
 import { type Caller, findCaller, type KnownRules, type Stub, toPrincipal } from "./caller.ts";
-import { cachedSource } from "./gateway-source.ts";
+import { type CachedSourceNeeds, cachedSource } from "./gateway-source.ts";
 import type { IdentityCacheOptions } from "./identity-cache.ts";
 import { type AskingOptions, createNomadAsking, type NomadAsking } from "./nomad-asking.ts";
 import { disabledPrincipal } from "./principals.ts";
@@ -24,9 +24,7 @@ const maxKnownRules = 1_024;
 /** Events come in bursts: what was told is forgotten at most this often. */
 const forgetEveryMs = 1_000;
 
-export interface NomadSourceNeeds {
-  readonly clock: Clock;
-  readonly log: Log;
+export interface NomadSourceNeeds extends CachedSourceNeeds {
   readonly servers: Servers;
 }
 
@@ -128,7 +126,7 @@ class AclSwitch {
 }
 
 export const createNomadSource = (
-  { clock, log, servers }: NomadSourceNeeds,
+  { clock, log, lookedUp, servers }: NomadSourceNeeds,
   { cache, asking: askingOptions }: NomadSourceOptions = {},
 ): NomadSource => {
   const options = { ...defaultCache, ...cache };
@@ -158,7 +156,7 @@ export const createNomadSource = (
     return toPrincipal(caller);
   };
 
-  const source = cachedSource({ clock, log }, ask, options);
+  const source = cachedSource({ clock, log, lookedUp }, ask, options);
   let forgottenAtMs = Number.NEGATIVE_INFINITY;
   let changed = false;
 

@@ -7,7 +7,7 @@ import type { ToServers } from "../ingress/passing.ts";
 import { createServers, type Servers } from "../nomad/servers.ts";
 import { followAclEvents } from "../registry/nomad/acl-events.ts";
 import { createNomadFeed } from "../registry/nomad/feed.ts";
-import { authenticateWith, countedBy, type Identity } from "./identity.ts";
+import { authenticateWith, type Identity } from "./identity.ts";
 import { type Issuers, openIssuers } from "./issuers.ts";
 import { observeNomadFeed } from "./observing.ts";
 import { openPassing } from "./passing.ts";
@@ -50,10 +50,12 @@ const openIdentity = (
   issuers: Issuers | undefined,
   enabled: boolean,
 ): Rights => {
-  const source = closers.own(createNomadSource({ clock, log, servers }));
+  const source = closers.own(
+    createNomadSource({ clock, log, lookedUp: metrics.identityLookedUp, servers }),
+  );
   const authenticateCredential = createAuthenticate(issuers?.beside(source) ?? source, {
     enabled,
-    onAuthentication: countedBy(metrics),
+    onAuthentication: metrics.credentialJudged,
   });
   const listeners = new Set<() => void>();
   const identity: Identity = {

@@ -1,7 +1,7 @@
 /** Where principals come from, as configured: files, JWTs of known issuers, the anonymous policy. */
 import { compileAcl } from "../acl/acl.ts";
 import { createAclAnswers } from "../acl/answers.ts";
-import { type Authentication, createAuthenticate } from "../acl/authenticate.ts";
+import { createAuthenticate } from "../acl/authenticate.ts";
 import { openFileSource, type Reloaded } from "../acl/file-source.ts";
 import type { AlgorithmFamily, Binding, Issuer, IssuerKeys } from "../acl/jwt-issuer.ts";
 import type { JwtNeeds, JwtSource } from "../acl/jwt-source.ts";
@@ -74,14 +74,6 @@ export const issuerOf = (config: IssuerConfig): Issuer => ({
   ...keysOf(config),
 });
 
-const lookups = { accepted: "hit", refused: "miss", unavailable: "failed" } as const;
-
-/** How each attempt to authenticate ended, for the metrics. */
-export const countedBy =
-  (metrics: Metrics) =>
-  (result: Authentication): void =>
-    metrics.identityLookedUp(lookups[result]);
-
 /** What verifies JWTs is loaded only for those who have issuers. */
 const openIssuers = async (
   needs: JwtNeeds,
@@ -100,12 +92,15 @@ export const openIdentity = async (
     tokensFile: config.tokensFile,
     policiesDirectory: config.policiesDir,
   });
-  const jwt = await openIssuers({ ...needs, policies: source }, config.jwt.issuers);
+  const jwt = await openIssuers(
+    { ...needs, policies: source, lookedUp: needs.metrics.identityLookedUp },
+    config.jwt.issuers,
+  );
   const authenticateCredential = createAuthenticate(
     { anonymous: source.anonymous, token: source.token, jwt: jwt?.jwt },
     {
       enabled: config.enabled,
-      onAuthentication: countedBy(needs.metrics),
+      onAuthentication: needs.metrics.credentialJudged,
     },
   );
   return {

@@ -26,7 +26,7 @@ const maxPrincipalAgeMs = 5_000;
 
 /** Undefined without issuers. */
 export const openIssuers = async (
-  { clock, log, closers, serverTokens }: HomeNeeds,
+  { clock, log, metrics, closers, serverTokens }: HomeNeeds,
   servers: Servers,
   { acl }: ServerConfig,
 ): Promise<Issuers | undefined> => {
@@ -46,7 +46,7 @@ export const openIssuers = async (
   );
   const { createJwtSource } = await import("../acl/jwt-source.ts");
   const jwts = createJwtSource(
-    { clock, log, policies },
+    { clock, log, policies, lookedUp: metrics.identityLookedUp },
     { issuers, cache: { ttlMs: maxPrincipalAgeMs } },
   );
   closers.defer(() => jwts.close());

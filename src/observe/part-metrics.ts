@@ -33,7 +33,10 @@ export type Obstacle = (typeof obstacles)[number];
 
 export interface PartMetrics {
   decided(route: Route, result: "allowed" | "denied"): void;
-  identityLookedUp(result: "hit" | "miss" | "failed"): void;
+  /** How a credential was judged. */
+  credentialJudged(result: "accepted" | "refused" | "failed"): void;
+  /** Whether a source that has to ask knew a credential. */
+  identityLookedUp(result: "hit" | "miss"): void;
   reauthorized(result: "kept" | "ended" | "failed"): void;
   indexLookedUp(result: LookupResult): void;
   resynced(reason: ResyncReason): void;
@@ -164,7 +167,8 @@ export const createPartMetrics = (registry: Registry): PartMetrics => {
   const dials = histogram(registry, "upstream_dial_duration_seconds", "Time to connect to an agent", dialBuckets);
   return {
     decided: createDecisions(registry),
-    identityLookedUp: counter(registry, ["authz_cache_lookups_total", "Credentials looked at: hit (accepted), miss (refused), failed (nobody could say)", "result"], ["hit", "miss", "failed"]),
+    credentialJudged: counter(registry, ["credentials_total", "Credentials by how they were judged: accepted, refused, failed (nobody could say)", "result"], ["accepted", "refused", "failed"]),
+    identityLookedUp: counter(registry, ["authz_cache_lookups_total", "Look-ups of tokens that a cluster's servers judge, and of JWTs: hit (known, or being asked for), miss (asked)", "result"], ["hit", "miss"]),
     reauthorized: counter(registry, ["live_reauthorizations_total", "Live exchanges decided again", "result"], ["kept", "ended", "failed"]),
     indexLookedUp: counter(registry, ["index_lookups_total", "Look-ups of allocations: hit (held), found or unknown (asked for), failed (nobody could say)", "result"], ["hit", "found", "unknown", "failed"]),
     ...createFeed(registry),

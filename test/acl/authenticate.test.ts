@@ -65,7 +65,7 @@ test("anything else is a JWT; a source that is away is not a refusal", async () 
     status: 503,
   });
   assert.deepEqual(asked, ["a.b.c"]);
-  assert.deepEqual(results, ["unavailable"]);
+  assert.deepEqual(results, ["failed"]);
 });
 
 test("without issuers every other secret is refused", async () => {

@@ -1,4 +1,4 @@
-/** What is forgotten while it is asked for stays forgotten: the answer may be of what was before. */
+/** What is forgotten while it is asked for stays forgotten: the answer may be of what was before. And what counts as known. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { IdentityCache } from "../../src/acl/identity-cache.ts";
@@ -31,3 +31,23 @@ for (const [what, settle] of [
     assert.equal(await again, disabledPrincipal);
     assert.equal(questions.length, 2);
   });
+
+test("a secret that is known, accepted or refused, or asked for already is a hit; one that has to be asked for is a miss", async () => {
+  const looked: string[] = [];
+  const ask = async (secret: string): Promise<Principal> => {
+    if (secret === "made up") throw refused();
+    return disabledPrincipal;
+  };
+  const lookedUp = (result: "hit" | "miss"): void => void looked.push(result);
+  const cache = new IdentityCache({ clock: movedClock(), ask, lookedUp });
+  const resolve = async (secret: string) => await cache.resolve(secret, never);
+  await Promise.all([resolve("good"), resolve("good")]);
+  await assert.rejects(resolve("made up"));
+  assert.deepEqual(looked.splice(0), ["miss", "hit", "miss"]);
+  await resolve("good");
+  await assert.rejects(resolve("made up"));
+  assert.deepEqual(looked.splice(0), ["hit", "hit"]);
+  cache.clear();
+  await resolve("good");
+  assert.deepEqual(looked, ["miss"]);
+});

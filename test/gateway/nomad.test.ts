@@ -68,6 +68,30 @@ describe("a gateway in front of a Nomad cluster", () => {
     assert.deepEqual(clientRequests(rig), []);
   });
 
+  test("counts how credentials were judged, and which of them the servers had to be asked about", async () => {
+    const figures = async (): Promise<readonly number[]> => {
+      const text = await rig.metrics();
+      const of = (series: string): number =>
+        Number(text.split("\n").find((line) => line.startsWith(`serai_${series}"} `))?.split(" ")[1]); // biome-ignore format: one line
+      return [
+        'authz_cache_lookups_total{result="hit',
+        'authz_cache_lookups_total{result="miss',
+        'credentials_total{result="accepted',
+        'credentials_total{result="refused',
+      ].map(of);
+    };
+    const before = await figures();
+    for (let time = 0; time < 3; time++)
+      await rig.ask({ path: listPath(web), token: "management" });
+    const headers = { "x-nomad-token": randomUUID() };
+    for (let time = 0; time < 3; time++) await rig.ask({ path: listPath(web), headers });
+    const after = await figures();
+    assert.deepEqual(
+      after.map((figure, at) => figure - (before[at] ?? 0)),
+      [4, 2, 3, 3],
+    );
+  });
+
   test("follows a log, reads a file and runs a command at the agent, never through the servers", async () => {
     const log = await rig.follow(logPath(web), "reader");
     assert.equal(log.status, 200);
