@@ -89,6 +89,7 @@ export const readGauges = (metrics: Metrics, parts: Observed): void => {
     parts;
   metrics.read("index_allocs", () => directory.size.allocations);
   metrics.read("index_nodes", () => directory.size.nodes);
+  metrics.readNodes(() => directory.nodesByStatus);
   metrics.read("index_lag_seconds", () => feed.lagMs / 1_000);
   metrics.read("index_last_event_timestamp_seconds", () => feed.lastChangeAtMs / 1_000);
   metrics.read("circuit_open_nodes", () => reaches.stats.openCircuits);

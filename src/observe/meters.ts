@@ -1,6 +1,7 @@
 /** Metrics as verbs: a counter or histogram is made once, and whoever counts calls a function. */
 import type { Registry } from "prom-client";
 import Counter from "prom-client/lib/counter.js";
+import Gauge from "prom-client/lib/gauge.js";
 import Histogram from "prom-client/lib/histogram.js";
 import { cached, countCells, createCells } from "./series.ts";
 
@@ -33,3 +34,22 @@ export const total = (registry: Registry, name: string, help: string): ((add?: n
 
 export const histogram = (registry: Registry, name: string, help: string, buckets: number[]) =>
   new Histogram({ name: `serai_${name}`, help, buckets, registers: [registry] });
+
+/** Figures by one label, asked for at each scrape: says how. Called once. */
+export const gauges =
+  <Label extends string>(
+    registry: Registry,
+    [name, help, label]: readonly [name: string, help: string, label: string],
+  ): ((count: () => Readonly<Record<Label, number>>) => void) =>
+  (count) => {
+    new Gauge({
+      name: `serai_${name}`,
+      help,
+      labelNames: [label],
+      registers: [registry],
+      collect() {
+        for (const [value, figure] of Object.entries<number>(count()))
+          this.labels(value).set(figure);
+      },
+    });
+  };

@@ -2,9 +2,10 @@
 import type { Registry } from "prom-client";
 import Counter from "prom-client/lib/counter.js";
 import Gauge from "prom-client/lib/gauge.js";
+import type { NodeEntry } from "../ports.ts";
 import type { Route } from "../routes.ts";
 import { rightLabel } from "./labels.ts";
-import { counter, histogram, total } from "./meters.ts";
+import { counter, gauges, histogram, total } from "./meters.ts";
 import { cached, countCells, createCells } from "./series.ts";
 
 export type LookupResult = "hit" | "found" | "unknown" | "failed";
@@ -39,6 +40,8 @@ export interface PartMetrics {
   identityLookedUp(result: "hit" | "miss"): void;
   reauthorized(result: "kept" | "ended" | "failed"): void;
   indexLookedUp(result: LookupResult): void;
+  /** Nodes of the directory by status; asked at each scrape. */
+  readNodes(count: () => Readonly<Record<NodeEntry["status"], number>>): void;
   resynced(reason: ResyncReason): void;
   streamLost(loss: StreamLoss): void;
   /** A whole list was read. */
@@ -171,6 +174,7 @@ export const createPartMetrics = (registry: Registry): PartMetrics => {
     identityLookedUp: counter(registry, ["authz_cache_lookups_total", "Look-ups of tokens that a cluster's servers judge, and of JWTs: hit (known, or being asked for), miss (asked)", "result"], ["hit", "miss"]),
     reauthorized: counter(registry, ["live_reauthorizations_total", "Live exchanges decided again", "result"], ["kept", "ended", "failed"]),
     indexLookedUp: counter(registry, ["index_lookups_total", "Look-ups of allocations: hit (held), found or unknown (asked for), failed (nobody could say)", "result"], ["hit", "found", "unknown", "failed"]),
+    readNodes: gauges(registry, ["nodes", "Nodes in the directory, by status", "status"]),
     ...createFeed(registry),
     dialled: (durationMs) => dials.observe(durationMs / 1000),
     upstreamFailed: counter(registry, ["upstream_failures_total", "Failures on the way to agents", "reason"], upstreamReasons),

@@ -1,8 +1,7 @@
 /** Agents that dial out: what is open, who was let in, how tunnels end, and how far away the agents are. */
 import type { Registry } from "prom-client";
 import Counter from "prom-client/lib/counter.js";
-import Gauge from "prom-client/lib/gauge.js";
-import { counter, histogram, total } from "./meters.ts";
+import { counter, gauges, histogram, total } from "./meters.ts";
 
 const refusals = [
   "version", "bad_request", "permission_denied", "identity_unavailable", "draining", "full", "two_places",
@@ -56,20 +55,6 @@ const createHellos = (
   return { helloAccepted: () => accepted.inc(), helloRefused: (why) => refused(why).inc() };
 };
 
-const createStates =
-  (registry: Registry): TunnelMetrics["readTunnels"] =>
-  (count) => {
-    new Gauge({
-      name: "serai_tunnels",
-      help: "Tunnels of agents to this gateway",
-      labelNames: ["state"],
-      registers: [registry],
-      collect() {
-        for (const [state, tunnels] of Object.entries(count())) this.labels(state).set(tunnels);
-      },
-    });
-  };
-
 // biome-ignore format: a table
 export const createTunnelMetrics = (registry: Registry): TunnelMetrics => {
   const roundTrips = histogram(registry, "tunnel_round_trip_seconds", "Time until an agent has answered a heartbeat", roundTripBuckets);
@@ -80,6 +65,6 @@ export const createTunnelMetrics = (registry: Registry): TunnelMetrics => {
     tunnelStreamOpened: total(registry, "tunnel_streams_opened_total", "Connections to agents that were opened through tunnels"),
     tunnelStreamRefused: counter(registry, ["tunnel_streams_refused_total", "Connections through tunnels that were not had", "reason"], streamRefusals),
     tunnelBeat: (roundTripMs) => roundTrips.observe(roundTripMs / 1000),
-    readTunnels: createStates(registry),
+    readTunnels: gauges(registry, ["tunnels", "Tunnels of agents to this gateway", "state"]),
   };
 };

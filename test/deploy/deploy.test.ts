@@ -242,6 +242,7 @@ test("every alert says what it means, and names metrics that the gateway exposes
     "tls_certificate_expiry_timestamp_seconds",
   ] as const)
     metrics.read(reading, () => 0);
+  metrics.readNodes(() => ({ ready: 0, down: 0, initializing: 0, disconnected: 0 }));
   metrics.readTunnels(() => ({ open: 0, draining: 0 }));
   const text = await metrics.exposition();
   metrics.close();

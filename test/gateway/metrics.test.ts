@@ -55,7 +55,7 @@ const named = [
   ["serai_streams_active", "kind"], ["serai_stream_time_to_first_byte_seconds_bucket", "kind", "le"], ["serai_stream_duration_seconds_bucket", "kind", "le"],
   ["serai_stream_bytes_total", "kind", "direction"], ["serai_stream_ends_total", "kind", "reason"],
   ["serai_upstream_dial_duration_seconds_bucket", "le"], ["serai_upstream_failures_total", "reason"], ["serai_circuit_open_nodes"], ["serai_pool_waiting"],
-  ["serai_index_allocs"], ["serai_index_nodes"], ["serai_index_lag_seconds"], ["serai_index_last_event_timestamp_seconds"], ["serai_index_resyncs_total", "reason"], ["serai_index_lookups_total", "result"],
+  ["serai_index_allocs"], ["serai_index_nodes"], ["serai_nodes", "status"], ["serai_index_lag_seconds"], ["serai_index_last_event_timestamp_seconds"], ["serai_index_resyncs_total", "reason"], ["serai_index_lookups_total", "result"],
   ["serai_index_stream_losses_total", "reason"], ["serai_index_list_duration_seconds_bucket", "le"], ["serai_index_list_failures_total"],
   ["serai_authz_decisions_total", "capability", "result"], ["serai_credentials_total", "result"], ["serai_authz_cache_lookups_total", "result"], ["serai_live_reauthorizations_total", "result"],
   ["serai_audit_events_total", "result"], ["serai_audit_queue_bytes"], ["serai_audit_stalled_seconds"],
@@ -146,6 +146,8 @@ test("figures are named as documented, move with what happens, and streams come 
     [1, "serai_config_last_reload_successful"],
     [1, "serai_index_allocs"],
     [1, "serai_index_nodes"],
+    [1, "serai_nodes", 'status="ready"'],
+    [0, "serai_nodes", 'status="down"'],
     [1, "serai_credentials_total", 'result="refused"'],
     [0, "serai_authz_cache_lookups_total", 'result="miss"'], // the gateway's own tokens: nobody is asked
   ]; // biome-ignore format: a table

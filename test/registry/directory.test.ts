@@ -123,6 +123,24 @@ test("a new picture replaces the old one only when it is whole", () => {
   assert.deepEqual(directory.size, { allocations: 2, nodes: 1 });
 });
 
+test("nodes are counted by their status as it is now", () => {
+  const { directory } = directoryUnderTest();
+  directory.begin("start");
+  directory.apply(1, [
+    { kind: "node", node: node() },
+    { kind: "node", node: node({ id: "second" }) },
+    { kind: "node", node: node({ id: "third", status: "initializing" }) },
+  ]);
+  directory.complete(1);
+  const none = { ready: 0, down: 0, initializing: 0, disconnected: 0 };
+  assert.deepEqual(directory.nodesByStatus, { ...none, ready: 2, initializing: 1 });
+  directory.apply(2, [
+    { kind: "node", node: node({ id: "second", status: "down" }) },
+    { kind: "node_gone", id: "third" },
+  ]);
+  assert.deepEqual(directory.nodesByStatus, { ...none, ready: 1, down: 1 });
+});
+
 test("pictures that follow each other before the old one is swept mix nothing up", () => {
   const placements = new Placements(new Uint8Array(8), 1_000);
   const all = Array.from({ length: 100 }, () => placement());
