@@ -16,6 +16,8 @@ export interface Credential {
   /** An ACL token's secret or a JWT; undefined is anonymous. Never logged, never a cache key. */
   readonly secret: string | undefined;
   readonly source: "header" | "bearer" | "handshake" | "none";
+  /** The caller's, of whose questions about credentials only so many may be under way; without one none is counted. */
+  readonly address?: string | undefined;
   /** What was found by it, where this very object comes with each request of its sender. */
   readonly found?: Found;
 }

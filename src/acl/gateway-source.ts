@@ -39,13 +39,13 @@ export interface CachedSource extends GatewaySource {
   readonly jwt: Resolve;
 }
 
-export interface CachedSourceNeeds extends Pick<IdentityCacheNeeds, "clock" | "lookedUp"> {
+export interface CachedSourceNeeds extends Pick<IdentityCacheNeeds, "clock" | "observe"> {
   readonly log: Log;
 }
 
 /** Puts a cache before a question: one flight a secret, UUIDs in any case are one secret. */
 export const cachedSource = (
-  { clock, log, lookedUp }: CachedSourceNeeds,
+  { clock, log, observe }: CachedSourceNeeds,
   ask: (secret: string) => Promise<Principal>,
   options: Partial<IdentityCacheOptions>,
 ): CachedSource => {
@@ -58,7 +58,7 @@ export const cachedSource = (
       throw error;
     }
   };
-  const cache = new IdentityCache({ clock, ask: told, lookedUp }, options);
+  const cache = new IdentityCache({ clock, ask: told, observe }, options);
   const resolve: Resolve = (secret, signal, credential) =>
     cache.resolve(isTokenShaped(secret) ? secret.toLowerCase() : secret, signal, credential);
   return {

@@ -1,11 +1,12 @@
 /**
  * What a slow source said about a secret, for a short while: bounded in entries, in time and in questions under way; one
- * question a secret at a time; a refusal is kept more briefly, and apart: secrets that are made up push out nobody's. A source that
- * is away is never remembered as a refusal.
+ * question a secret at a time; a refusal is kept more briefly, and apart: secrets that are made up push out nobody's, and no
+ * address asks so many questions at once that others cannot. A source that is away is never remembered as a refusal.
  */
 import { LRUCache } from "lru-cache";
 import { GatewayError } from "../errors.ts";
 import { whileWanted } from "../lib/abort.ts";
+import { Counts } from "../lib/counts.ts";
 import type { Found } from "../lib/kept.ts";
 import type { Clock, Credential, Principal } from "../ports.ts";
 import { isExpired, refused, unavailable } from "./principals.ts";
@@ -16,7 +17,7 @@ export interface IdentityCacheOptions {
   readonly refusedTtlMs: number;
   /** Of either kind. */
   readonly maxEntries: number;
-  /** Questions under way at once; above it a new one is `identity_unavailable`. */
+  /** Questions under way at once; above it, or a quarter of it for one address, a new one is `identity_unavailable`. */
   readonly maxFlights: number;
 }
 
@@ -27,12 +28,24 @@ const defaultCache: IdentityCacheOptions = {
   maxFlights: 256,
 };
 
+/** Facts for metrics. */
+export interface IdentityObserver {
+  /** Told of each secret: `hit` when it is known or already asked for, else `miss`. */
+  lookedUp(result: "hit" | "miss"): void;
+  /** Told of each question that is not asked. */
+  limited(limit: "questions" | "questions_per_address"): void;
+}
+
+const silent: IdentityObserver = { lookedUp: () => {}, limited: () => {} };
+
+/** Of all questions, what one address may have under way. */
+const addressShare = 1 / 4;
+
 export interface IdentityCacheNeeds {
   readonly clock: Clock;
   /** Throws `permission_denied` for a refusal; anything else means it cannot say now. */
   readonly ask: (secret: string) => Promise<Principal>;
-  /** Told of each secret: `hit` when it is known or already asked for, else `miss`. */
-  readonly lookedUp?: ((result: "hit" | "miss") => void) | undefined;
+  readonly observe?: IdentityObserver | undefined;
 }
 
 declare module "../lib/kept.ts" {
@@ -46,21 +59,23 @@ export class IdentityCache {
   readonly #clock: Clock;
   readonly #options: IdentityCacheOptions;
   readonly #ask: IdentityCacheNeeds["ask"];
-  readonly #lookedUp: NonNullable<IdentityCacheNeeds["lookedUp"]>;
+  readonly #observe: IdentityObserver;
   readonly #keyOf = createSecretKeys();
   readonly #known: LRUCache<string, Principal>;
   readonly #refused: LRUCache<string, true>;
   readonly #flights = new Map<string, Promise<Principal>>();
+  /** Questions under way, by the address that asked first. */
+  readonly #askedFrom = new Counts();
   /** Rises with `clear`: an answer to a question asked before it is not kept. */
   #generation = 0;
 
   constructor(
-    { clock, ask, lookedUp = () => {} }: IdentityCacheNeeds,
+    { clock, ask, observe = silent }: IdentityCacheNeeds,
     options: Partial<IdentityCacheOptions> = {},
   ) {
     this.#clock = clock;
     this.#ask = ask;
-    this.#lookedUp = lookedUp;
+    this.#observe = observe;
     this.#options = { ...defaultCache, ...options };
     const { maxEntries: max, ttlMs, refusedTtlMs } = this.#options;
     const perf = { now: () => clock.monotonic() + 1 }; // lru-cache takes a start of 0 for none
@@ -86,9 +101,9 @@ export class IdentityCache {
     const principal = this.#known.get(key);
     if (principal === undefined && !this.#refused.has(key)) {
       signal.throwIfAborted(); // before the question is asked, so that its failure always has a listener
-      return whileWanted(this.#flight(key, secret), signal);
+      return whileWanted(this.#flight(key, secret, credential?.address), signal);
     }
-    this.#lookedUp("hit");
+    this.#observe.lookedUp("hit");
     if (principal === undefined || isExpired(principal, this.#clock.now())) throw refused();
     return principal;
   }
@@ -100,17 +115,31 @@ export class IdentityCache {
     return key;
   }
 
-  #flight(key: string, secret: string): Promise<Principal> {
+  #flight(key: string, secret: string, address: string | undefined): Promise<Principal> {
     const flying = this.#flights.get(key);
-    this.#lookedUp(flying ? "hit" : "miss");
+    this.#observe.lookedUp(flying ? "hit" : "miss");
     if (flying) return flying;
-    if (this.#flights.size >= this.#options.maxFlights)
-      return Promise.reject(unavailable("too many tokens are being checked at once"));
+    const full = this.#fullFor(address);
+    if (full) return Promise.reject(full);
+    if (address !== undefined) this.#askedFrom.add(address);
     const flight = this.#question(key, secret, this.#generation).finally(() => {
+      if (address !== undefined) this.#askedFrom.remove(address);
       if (this.#flights.get(key) === flight) this.#flights.delete(key);
     });
     this.#flights.set(key, flight);
     return flight;
+  }
+
+  #fullFor(address: string | undefined): GatewayError | undefined {
+    const { maxFlights } = this.#options;
+    if (this.#flights.size >= maxFlights) {
+      this.#observe.limited("questions");
+      return unavailable("too many tokens are being checked at once");
+    }
+    if (address === undefined || this.#askedFrom.of(address) < maxFlights * addressShare)
+      return undefined;
+    this.#observe.limited("questions_per_address");
+    return unavailable("too many tokens of this address are being checked at once");
   }
 
   async #question(key: string, secret: string, generation: number): Promise<Principal> {

@@ -117,7 +117,7 @@ const verifyAny = (
   throw last;
 };
 
-export interface JwtNeeds extends Pick<IdentityCacheNeeds, "clock" | "lookedUp"> {
+export interface JwtNeeds extends Pick<IdentityCacheNeeds, "clock" | "observe"> {
   readonly log: Log;
   readonly policies: PolicySource;
   /** For JWKS; undici's own when absent. */
@@ -186,7 +186,7 @@ export const createJwtSource = (
   needs: JwtNeeds,
   { issuers, cache: cacheOptions = {} }: JwtOptions,
 ): JwtSource => {
-  const { clock, log, policies, lookedUp } = needs;
+  const { clock, log, policies, observe } = needs;
   const known = knownIssuers(needs, issuers);
 
   const toPrincipal = ({ iss, sub, exp }: Claims, bound: Bound, nowSeconds: number): Principal => ({
@@ -212,7 +212,7 @@ export const createJwtSource = (
     }
   };
 
-  const cache = new IdentityCache({ clock, ask, lookedUp }, cacheOptions);
+  const cache = new IdentityCache({ clock, ask, observe }, cacheOptions);
   const leave = policies.onChange(() => cache.clear());
   return {
     jwt: (text, signal, credential) => cache.resolve(text, signal, credential),

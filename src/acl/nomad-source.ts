@@ -126,7 +126,7 @@ class AclSwitch {
 }
 
 export const createNomadSource = (
-  { clock, log, lookedUp, servers }: NomadSourceNeeds,
+  { clock, log, observe, servers }: NomadSourceNeeds,
   { cache, asking: askingOptions }: NomadSourceOptions = {},
 ): NomadSource => {
   const options = { ...defaultCache, ...cache };
@@ -156,7 +156,7 @@ export const createNomadSource = (
     return toPrincipal(caller);
   };
 
-  const source = cachedSource({ clock, log, lookedUp }, ask, options);
+  const source = cachedSource({ clock, log, observe }, ask, options);
   let forgottenAtMs = Number.NEGATIVE_INFINITY;
   let changed = false;
 

@@ -9,7 +9,7 @@ import { followAclEvents } from "../registry/nomad/acl-events.ts";
 import { createNomadFeed } from "../registry/nomad/feed.ts";
 import { authenticateWith, type Identity } from "./identity.ts";
 import { type Issuers, openIssuers } from "./issuers.ts";
-import { observeNomadFeed } from "./observing.ts";
+import { observeIdentity, observeNomadFeed } from "./observing.ts";
 import { openPassing } from "./passing.ts";
 import { follow, type Home, type HomeNeeds } from "./registry.ts";
 import { createVouching } from "./vouching.ts";
@@ -51,7 +51,7 @@ const openIdentity = (
   enabled: boolean,
 ): Rights => {
   const source = closers.own(
-    createNomadSource({ clock, log, lookedUp: metrics.identityLookedUp, servers }),
+    createNomadSource({ clock, log, observe: observeIdentity(metrics), servers }),
   );
   const authenticateCredential = createAuthenticate(issuers?.beside(source) ?? source, {
     enabled,

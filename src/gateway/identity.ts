@@ -16,6 +16,7 @@ import type {
   Log,
   Principal,
 } from "../ports.ts";
+import { observeIdentity } from "./observing.ts";
 
 type AclConfig = ServerConfig["acl"];
 type IssuerConfig = AclConfig["jwt"]["issuers"][number];
@@ -93,7 +94,7 @@ export const openIdentity = async (
     policiesDirectory: config.policiesDir,
   });
   const jwt = await openIssuers(
-    { ...needs, policies: source, lookedUp: needs.metrics.identityLookedUp },
+    { ...needs, policies: source, observe: observeIdentity(needs.metrics) },
     config.jwt.issuers,
   );
   const authenticateCredential = createAuthenticate(

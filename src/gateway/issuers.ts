@@ -6,6 +6,7 @@ import type { NomadSource } from "../acl/nomad-source.ts";
 import type { ServerConfig } from "../config/server-schema.ts";
 import type { Servers } from "../nomad/servers.ts";
 import { type Identity, issuerOf } from "./identity.ts";
+import { observeIdentity } from "./observing.ts";
 import type { HomeNeeds } from "./registry.ts";
 
 export interface Issuers {
@@ -46,7 +47,7 @@ export const openIssuers = async (
   );
   const { createJwtSource } = await import("../acl/jwt-source.ts");
   const jwts = createJwtSource(
-    { clock, log, policies, lookedUp: metrics.identityLookedUp },
+    { clock, log, policies, observe: observeIdentity(metrics) },
     { issuers, cache: { ttlMs: maxPrincipalAgeMs } },
   );
   closers.defer(() => jwts.close());

@@ -1,4 +1,5 @@
 /** Joins the registry's, directory's and other parts' own facts to the metrics and the log. */
+import type { IdentityObserver } from "../acl/identity-cache.ts";
 import type { Shares } from "../carry/shared/shares.ts";
 import type { Listener } from "../ingress/listener.ts";
 import type { TlsContext } from "../ingress/tls.ts";
@@ -36,6 +37,11 @@ export const observeDirectory = (metrics: Metrics): DirectoryObserver => ({
   lookedUp: (result) => metrics.indexLookedUp(lookups[result]),
   resynced: (reason) => metrics.resynced(resyncs[reason]),
   refused: () => metrics.limited("directory"),
+});
+
+export const observeIdentity = (metrics: Metrics): IdentityObserver => ({
+  lookedUp: metrics.identityLookedUp,
+  limited: metrics.limited,
 });
 
 export const observeNomadFeed = (metrics: Metrics): NomadFeedObserver => ({

@@ -167,7 +167,7 @@ export const createVouching = (
     audits,
     checkFirst: (request) => (shakesHands(request) ? checkHandshake : undefined),
     async take(request, context, passOn) {
-      const credential = readCredential(request);
+      const credential = readCredential(request, context.client.address);
       if (!ofIssuer(credential.secret ?? "")) {
         await passOn({ ...context, credential }); // that one alone: the JWT beside it does not count
         return;

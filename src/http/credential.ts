@@ -16,13 +16,11 @@ const bearer = /^bearer[ \t]+([^ \t]+)/i;
  * The caller's credential (nomad-http.md §1.5): `X-Nomad-Token` wins over `Authorization: Bearer`, blank counts as
  * absent, other schemes are ignored.
  */
-export const readCredential = (request: HttpRequest): Credential => {
+export const readCredential = (request: HttpRequest, address?: string): Credential => {
   const token = oneHeader(request, "x-nomad-token");
   const secret = bearer.exec(oneHeader(request, "authorization"))?.[1];
-  if (token !== "") return { secret: token, source: "header" };
-  return secret === undefined
-    ? { secret: undefined, source: "none" }
-    : { secret, source: "bearer" };
+  if (token !== "") return { secret: token, source: "header", address };
+  return { secret, source: secret === undefined ? "none" : "bearer", address };
 };
 
 /** The secret when it came as a bearer: no ACL token of the header's counts as one. */

@@ -25,7 +25,8 @@ export const shakenCredential = (
   const token = decodeHandshake(message.toString());
   if (header.secret !== undefined && header.secret !== token)
     throw invalidRequest("handshake auth token mismatched auth header token");
+  const { address } = header;
   return token === ""
-    ? { secret: undefined, source: "none" }
-    : { secret: token, source: "handshake" };
+    ? { secret: undefined, source: "none", address }
+    : { secret: token, source: "handshake", address };
 };

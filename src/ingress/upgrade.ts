@@ -179,7 +179,7 @@ export const createUpgrade = (needs: EdgeNeeds, options: UpgradeOptions): Upgrad
     needs.started(match.route);
     let error: GatewayError | undefined;
     try {
-      await travel(visit, readCredential(request));
+      await travel(visit, readCredential(request, visit.client.address));
     } catch (thrown) {
       error = reasonOf(thrown, visit);
       dismiss(visit, error);

@@ -174,7 +174,7 @@ export const createVisits = (
       if (route === undefined) throw new GatewayError("invalid_method");
       if (route.carriage === "websocket") refusePlainExec(visit.raw);
       checkSite(visit, route, request);
-      const shown = known?.credential ?? readCredential(request);
+      const shown = known?.credential ?? readCredential(request, visit.client.address);
       const body = route.body === "none" ? undefined : await readRowBody(request, route, needs);
       const parsed = known?.parsed ?? parse(route, id, visit.raw, body);
       visit.exchange = toExchange(visit, shown, parsed, { kind: "http", request, response });

@@ -97,7 +97,9 @@ export const createRechecks = (
     if (first === undefined) return;
     try {
       const signal = AbortSignal.timeout(options.uncheckedMs);
-      const principal = await authenticate(first.exchange.credential, signal);
+      // its right was granted: those who come now from its address leave it its place
+      const credential = { ...first.exchange.credential, address: undefined };
+      const principal = await authenticate(credential, signal);
       for (const entry of group) if (isOpen(entry)) judge(entry, principal);
     } catch (error) {
       refused(group, error);

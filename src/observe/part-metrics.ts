@@ -19,6 +19,7 @@ export type StreamLoss = (typeof streamLosses)[number];
 
 const limits = [
   "sockets_per_address", "sockets", "handshakes_per_address", "live_per_principal", "body", "header", "message", "directory",
+  "questions", "questions_per_address",
 ] as const; // biome-ignore format: a list
 export type Limit = (typeof limits)[number];
 

@@ -1,7 +1,7 @@
 /** What is forgotten while it is asked for stays forgotten: the answer may be of what was before. And what counts as known. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { IdentityCache } from "../../src/acl/identity-cache.ts";
+import { IdentityCache, type IdentityObserver } from "../../src/acl/identity-cache.ts";
 import { disabledPrincipal, refused } from "../../src/acl/principals.ts";
 import type { Principal } from "../../src/ports.ts";
 import { movedClock, never } from "./support.ts";
@@ -38,8 +38,11 @@ test("a secret that is known, accepted or refused, or asked for already is a hit
     if (secret === "made up") throw refused();
     return disabledPrincipal;
   };
-  const lookedUp = (result: "hit" | "miss"): void => void looked.push(result);
-  const cache = new IdentityCache({ clock: movedClock(), ask, lookedUp });
+  const observe: IdentityObserver = {
+    lookedUp: (result) => looked.push(result),
+    limited: () => {},
+  };
+  const cache = new IdentityCache({ clock: movedClock(), ask, observe });
   const resolve = async (secret: string) => await cache.resolve(secret, never);
   await Promise.all([resolve("good"), resolve("good")]);
   await assert.rejects(resolve("made up"));
@@ -51,3 +54,50 @@ test("a secret that is known, accepted or refused, or asked for already is a hit
   await resolve("good");
   assert.deepEqual(looked, ["miss"]);
 });
+
+/** For what would wait without end when it goes wrong. */
+const patient = { timeout: 10_000 };
+
+test(
+  "one address has no more than a quarter of all questions under way; what is known is answered meanwhile",
+  patient,
+  async () => {
+    const questions = new Map<string, PromiseWithResolvers<Principal>>();
+    const ask = (secret: string): Promise<Principal> => {
+      const asked = Promise.withResolvers<Principal>();
+      questions.set(secret, asked);
+      return asked.promise;
+    };
+    const limited: string[] = [];
+    const observe: IdentityObserver = {
+      lookedUp: () => {},
+      limited: (limit) => limited.push(limit),
+    };
+    const cache = new IdentityCache({ clock: movedClock(), ask, observe }, { maxFlights: 8 });
+    const resolve = async (secret: string, address?: string) =>
+      await cache.resolve(secret, never, { secret, source: "header", address });
+    const crowded = {
+      code: "identity_unavailable",
+      message: /too many tokens of this address are being checked/,
+    };
+    const answer = (secret: string) => questions.get(secret)?.resolve(disabledPrincipal);
+
+    const known = resolve("known", "192.0.2.1");
+    answer("known");
+    await known;
+    const flood = [resolve("a", "192.0.2.1"), resolve("b", "192.0.2.1")];
+    await assert.rejects(resolve("c", "192.0.2.1"), crowded);
+    assert.equal(await resolve("known", "192.0.2.1"), disabledPrincipal);
+    const joined = resolve("a", "192.0.2.1");
+    const others = [resolve("d", "192.0.2.2"), resolve("e"), resolve("f"), resolve("g")];
+    assert.deepEqual([...questions.keys()], ["known", "a", "b", "d", "e", "f", "g"]);
+    assert.deepEqual(limited, ["questions_per_address"]);
+
+    answer("a");
+    await joined;
+    others.push(resolve("h", "192.0.2.1"));
+    await assert.rejects(resolve("i", "192.0.2.1"), crowded);
+    for (const secret of questions.keys()) answer(secret);
+    await Promise.all([...flood, ...others]);
+  },
+);

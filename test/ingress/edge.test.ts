@@ -461,12 +461,17 @@ test("X-Nomad-Token wins over a bearer, blank counts as absent, other schemes ar
   assert.deepEqual(await credential({ "X-Nomad-Token": " a ", Authorization: "Bearer b" }), {
     secret: "a",
     source: "header",
+    address: "127.0.0.1",
   });
   assert.deepEqual(await credential({ "X-Nomad-Token": "  ", Authorization: "bearer b c" }), {
     secret: "b",
     source: "bearer",
+    address: "127.0.0.1",
   });
-  assert.deepEqual(await credential({ Authorization: "Basic b" }), { source: "none" });
+  assert.deepEqual(await credential({ Authorization: "Basic b" }), {
+    source: "none",
+    address: "127.0.0.1",
+  });
 });
 
 test("a client's own forwarding headers are not believed without a trusted proxy", async () => {

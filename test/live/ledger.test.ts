@@ -6,7 +6,16 @@ import { GatewayError } from "../../src/errors.ts";
 import { newTally } from "../../src/ingress/exchange.ts";
 import type { EndReason } from "../../src/live/entry.ts";
 import { createLedger, type Ledger, type LedgerOptions } from "../../src/live/ledger.ts";
-import type { Acl, Authenticate, Clock, Exchange, Log, Principal, Scope } from "../../src/ports.ts";
+import type {
+  Acl,
+  Authenticate,
+  Clock,
+  Credential,
+  Exchange,
+  Log,
+  Principal,
+  Scope,
+} from "../../src/ports.ts";
 import { routeNamed } from "../../src/routes.ts";
 
 const everything: Acl = {
@@ -179,6 +188,20 @@ test("a right that had expired already ends at once", async () => {
   const one = exchange();
   ledger.admit(one, principal({ expiresAtMs: Date.now() - 1 }), scope);
   assert.equal((await aborted(one)).code, "right_ended");
+});
+
+test("a recheck takes nothing of what its caller's address may ask", async () => {
+  const asked: Credential[] = [];
+  const authenticate: Authenticate = (credential) => {
+    asked.push(credential);
+    return principal();
+  };
+  const { ledger, exchange } = bench({}, { authenticate });
+  const made = exchange();
+  const credential = { ...made.credential, address: made.client.address };
+  ledger.admit({ ...made, credential }, principal(), scope);
+  await ledger.recheck();
+  assert.deepEqual(asked, [{ ...made.credential, address: undefined }]);
 });
 
 test("a recheck asks once for each credential and ends what was revoked", async () => {

@@ -72,8 +72,8 @@ export const createBegin = (
 
   const readSender = (request: PlainRequest): Sender => {
     checkRequest(request);
-    const credential = { ...readCredential(request), found: {} };
-    return { client: clientOf(request, isTrustedProxy), credential };
+    const client = clientOf(request, isTrustedProxy);
+    return { client, credential: { ...readCredential(request, client.address), found: {} } };
   };
 
   /** Undefined for a request that is not proper: what is wrong is node:http's side to say. */
