@@ -4,15 +4,15 @@
  */
 import type { IncomingMessage } from "node:http";
 import type { Duplex } from "node:stream";
-import { type WebSocket, WebSocketServer } from "ws";
+import type { WebSocket } from "ws";
 import { toClose } from "../answer.ts";
 import { decodeCommand } from "../bodies.ts";
 import { GatewayError, toGatewayError } from "../errors.ts";
 import { readCredential } from "../http/credential.ts";
+import { createExecSockets } from "../http/exec-sockets.ts";
 import { shakenCredential, wantsHandshake } from "../http/handshake.ts";
 import { isOwnOrigin, refuseUpgrade, type UpgradeRefusal, upgradeFault } from "../http/upgrade.ts";
 import { Counts } from "../lib/counts.ts";
-import { farewell, maxFragments } from "../lib/web-socket.ts";
 import { execParameters, one } from "../parameters.ts";
 import type { Credential, Exchange, Tally } from "../ports.ts";
 import { clientOf } from "./client.ts";
@@ -107,13 +107,10 @@ const dismiss = ({ socket, held }: Visit, error: GatewayError): void => {
 export type UpgradeListener = (request: IncomingMessage, socket: Duplex, head: Buffer) => void;
 
 export const createUpgrade = (needs: EdgeNeeds, options: UpgradeOptions): UpgradeListener => {
-  const sockets = new WebSocketServer({
-    ...farewell,
-    noServer: true,
-    maxPayload: options.maxMessageBytes,
-    maxFragments,
-    perMessageDeflate: false,
-    handleProtocols: () => false,
+  const { maxMessageBytes } = options;
+  const sockets = createExecSockets({
+    maxMessageBytes,
+    limit: `${maxMessageBytes / 1024} KiB (limits.exec_message)`,
     clientTracking: false,
   });
   const strangers = new Counts();

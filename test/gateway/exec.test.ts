@@ -228,7 +228,7 @@ describe("a token in the first message", () => {
     ["without its version", () => ({ first: [{ auth_token: token }] }), 1008, "unexpected handshake value: 0"],
     ["that is no JSON", () => ({ first: ["nonsense"] }), 1008, /^invalid character 'o' in literal null/],
     ["of 65 KiB", () => ({ first: [`{"version":1,"auth_token":"${"x".repeat(66_000)}"}`] }), 1009, /larger than 64 KiB/],
-    ["of 2 MiB", () => ({ first: ["x".repeat(2_097_152)] }), 1009, ""],
+    ["of 2 MiB", () => ({ first: ["x".repeat(2_097_152)] }), 1009, "the message is larger than 1024 KiB (limits.exec_message)"],
     ["that does not come", () => ({}), 1008, /did not come in time/],
     ["asked for with a word", () => ({ query: "&ws_handshake=x" }), 1008, 'ws_handshake value is not a boolean: strconv.ParseBool: parsing "x": invalid syntax'],
   ]; // biome-ignore format: a table
@@ -396,6 +396,12 @@ describe("frames that no client should send", () => {
     test(`${name}: close ${code}`, async () => {
       assert.equal(closeIn(await endOf(bytes))?.code, code);
     });
+
+  test("a message that is too long: the close says what the limit is and what sets it", async () => {
+    const long = headerOf(0x81, 0xff, 0, 0, 0, 0, 0, 0x20, 0, 0, 0, 0, 0, 0);
+    const reason = "the message is larger than 1024 KiB (limits.exec_message)";
+    assert.deepEqual(closeIn(await endOf(long)), { code: 1009, reason });
+  });
 
   test("what is still sent of a message that is too long is read: its sender sees close 1009, no reset", async () => {
     const path = execPath({ allocation, task: "main", command: ["cat"] });

@@ -7,17 +7,17 @@ import { once } from "node:events";
 import type { IncomingMessage } from "node:http";
 import type { Duplex } from "node:stream";
 import { setImmediate as turn } from "node:timers/promises";
-import { type WebSocket, WebSocketServer } from "ws";
+import type { WebSocket } from "ws";
 import { toClose } from "../../answer.ts";
 import { decodeCommand, maxBodyBytes } from "../../bodies.ts";
 import { failed, GatewayError, invalidRequest, toGatewayError } from "../../errors.ts";
 import { readCredential } from "../../http/credential.ts";
+import { createExecSockets } from "../../http/exec-sockets.ts";
 import { shakenCredential, wantsHandshake } from "../../http/handshake.ts";
 import { queryOf } from "../../http/query.ts";
 import { isOwnOrigin, refuseUpgrade, upgradeFault } from "../../http/upgrade.ts";
 import { whenAborted } from "../../lib/abort.ts";
 import { Counts } from "../../lib/counts.ts";
-import { farewell, maxFragments } from "../../lib/web-socket.ts";
 import { execParameters, type RawQuery } from "../../parameters.ts";
 import type { Credential } from "../../ports.ts";
 import { routeNamed } from "../../routes.ts";
@@ -92,14 +92,10 @@ interface Opening {
 }
 
 export const createExecDoor = (needs: DoorNeeds, options: ExecDoorOptions): ExecDoor => {
-  const sockets = new WebSocketServer({
-    noServer: true,
+  const sockets = createExecSockets({
+    maxMessageBytes,
+    limit: `the ${maxMessageBytes / 1024} KiB that an agent takes`,
     clientTracking: true,
-    maxPayload: maxMessageBytes,
-    maxFragments,
-    perMessageDeflate: false,
-    ...farewell,
-    handleProtocols: () => false,
   });
   const strangers = new Counts();
 

@@ -184,7 +184,9 @@ test("few strangers are let in of all addresses together", async () => {
 test("a message above 1 MiB ends the session", async () => {
   const client = await new ExecClient(door.port, { command: ["cat"] }).opened();
   client.send("x".repeat(1024 * 1024 + 1));
-  assert.equal((await client.ended()).code, 1009);
+  const { code, reason } = await client.ended();
+  assert.equal(code, 1009);
+  assert.equal(reason, "the message is larger than the 1024 KiB that an agent takes");
 });
 
 test("garbage and cut connections after the 101 leave the agent alive and empty", async () => {
