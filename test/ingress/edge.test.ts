@@ -296,6 +296,40 @@ for (const [what, bytes, status] of framing)
       assert.notEqual(answer.end, "open");
   });
 
+const following = "GET /v1/status/leader HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+const lines = (...all: readonly string[]): string => `${all.join("\r\n")}\r\nHost: a\r\n\r\n`;
+const kept: readonly (readonly [what: string, bytes: string, status: number])[] = [
+  ["an unknown path", lines("GET /v1/nope HTTP/1.1"), 404],
+  ["another method", lines("DELETE /v1/nodes HTTP/1.1"), 405],
+  ["another method, with an empty body", lines("POST /v1/nodes HTTP/1.1", "Content-Length: 0"), 405],
+  ["a path with ..", lines("GET /v1/../nodes HTTP/1.1"), 400],
+  ["a parameter that is no bool", lines("GET /v1/nodes?stale=x HTTP/1.1"), 400],
+  ["a foreign origin", lines("POST /v1/client/gc HTTP/1.1", "Origin: http://evil"), 403],
+  ["Content-Encoding of nothing", lines("GET /v1/nodes HTTP/1.1", "Content-Encoding: gzip"), 415],
+]; // biome-ignore format: a table
+for (const [what, bytes, status] of kept)
+  test(`${what} is ${status}, and the connection goes on`, async () => {
+    const { text } = await sendRaw(port, bytes + following, 2_000);
+    assert.deepEqual(text.match(/(?<=HTTP\/1\.1 )\d+/g), [String(status), "200"], text);
+    assert.doesNotMatch(text.split(/(?=HTTP\/1\.1 200)/)[0] ?? "", /^connection: close/im);
+  });
+
+const last: readonly (readonly [what: string, bytes: string, status: number])[] = [
+  ["two hosts", lines("GET /v1/nodes HTTP/1.1", "Host: b"), 400],
+  ["two tokens", lines("GET /v1/nodes HTTP/1.1", "X-Nomad-Token: a", "X-Nomad-Token: a"), 400],
+  ["another version", lines("GET /v1/nodes HTTP/1.2"), 400],
+  ["two hosts and a path that is none", lines("GET * HTTP/1.1", "Host: b"), 400],
+  ["a method with a body that nobody reads", `${lines("POST /v1/nodes HTTP/1.1", "Content-Length: 4")}1234`, 405],
+  ["a body of 1 MiB", lines("POST /v1/client/metadata HTTP/1.1", "Content-Length: 1048576"), 413],
+]; // biome-ignore format: a table
+for (const [what, bytes, status] of last)
+  test(`${what} is ${status}, and the last that is read of its connection`, async () => {
+    const { text, end } = await sendRaw(port, bytes + following, 2_000);
+    assert.deepEqual(text.match(/(?<=HTTP\/1\.1 )\d+/g), [String(status)], text);
+    assert.match(text, /^connection: close/im);
+    assert.notEqual(end, "open");
+  });
+
 for (const [what, target] of [
   ["of an agent's row", `/v1/client/fs/cat/${id}?path=alloc/ü.txt`],
   ["of the gateway's own", "/v1/allocations?filter=JobID+==+ü"],
