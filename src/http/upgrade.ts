@@ -2,6 +2,7 @@
 import type { Duplex } from "node:stream";
 import { decodeCommand } from "../bodies.ts";
 import { failed } from "../errors.ts";
+import { answerLast, plainText } from "../lib/last-answer.ts";
 import { STATUS_CODES } from "../lib/node-http.ts";
 import { one, type RawQuery } from "../parameters.ts";
 import type { HttpRequest } from "../ports.ts";
@@ -60,9 +61,6 @@ export const upgradeFault = (request: HttpRequest, ownOrigin: boolean) => {
   return hasBody(request) ? refusal(400, "the request has a body") : undefined;
 };
 
-/** How long a refused caller may take to close its half; a close at once could reset what it has not read yet. */
-const lingerMs = 1_000;
-
 /** Answers plainly on a connection that asked for an upgrade, and lets it go. */
 export const answerUpgrade = (
   socket: Duplex,
@@ -70,18 +68,8 @@ export const answerUpgrade = (
   body: string,
   headers: Readonly<Record<string, string>> = {},
 ): void => {
-  const all = {
-    "Content-Type": "text/plain; charset=utf-8",
-    ...headers,
-    "X-Content-Type-Options": "nosniff",
-    "Content-Length": Buffer.byteLength(body),
-    Connection: "close",
-  };
-  const lines = Object.entries(all).map(([name, value]) => `${name}: ${value}\r\n`);
-  const linger = setTimeout(() => socket.destroy(), lingerMs);
-  socket.once("close", () => clearTimeout(linger));
-  socket.resume(); // nothing of it is looked at, but its end is
-  socket.end(`HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n${lines.join("")}\r\n${body}`);
+  const sniffing = ["X-Content-Type-Options", "nosniff"] as const;
+  answerLast(socket, status, [plainText, ...Object.entries(headers), sniffing], body);
 };
 
 /** Refuses in Nomad's form. */

@@ -15,7 +15,8 @@ import { closeServer, listenOn } from "../http/serving.ts";
 import { authorityOf } from "../lib/addresses.ts";
 import { Bag, type Bagged } from "../lib/bag.ts";
 import { Counts } from "../lib/counts.ts";
-import { createServer } from "../lib/node-http.ts";
+import { lastAnswer, plainText } from "../lib/last-answer.ts";
+import { createServer, STATUS_CODES } from "../lib/node-http.ts";
 import type { Log } from "../ports.ts";
 import { isExecUpgrade } from "./exec-match.ts";
 import { inTurn } from "./in-turn.ts";
@@ -52,26 +53,31 @@ export interface Listener {
 
 const overLimitText =
   "Your IP is issuing too many concurrent connections, please rate limit your calls\n";
-const overLimit = `HTTP/1.1 429 Too Many Requests\r\nContent-Type: text/plain\r\nContent-Length: ${overLimitText.length}\r\nConnection: close\r\n\r\n${overLimitText}`;
+const overLimit = lastAnswer(429, [["Content-Type", "text/plain"]], overLimitText);
 
 const tooManyText = "the gateway has as many connections as it can hold; try again\n";
-const tooMany = `HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: ${tooManyText.length}\r\nRetry-After: 1\r\nConnection: close\r\n\r\n${tooManyText}`;
+const tooMany = lastAnswer(503, [plainText, ["Retry-After", "1"]], tooManyText);
 
 const headerOverflow = "HPE_HEADER_OVERFLOW";
 
 const requestTimeoutCode = "ERR_HTTP_REQUEST_TIMEOUT";
 const requestTimeout = Object.assign(new Error("request timeout"), { code: requestTimeoutCode });
 
-const badRequest = "400 Bad Request";
-/** By the parser's code: the status line, and other words than its own. */
-const refusals: Readonly<Record<string, readonly [status: string, words?: string]>> = {
-  [headerOverflow]: ["431 Request Header Fields Too Large"],
-  [requestTimeoutCode]: ["408 Request Timeout"],
+const badRequest = 400;
+/** By the parser's code: the status, and other words than its own. */
+const refusals: Readonly<Record<string, readonly [status: number, words?: string]>> = {
+  [headerOverflow]: [431],
+  [requestTimeoutCode]: [408],
   // as curl sends what was typed in another script
   HPE_INVALID_URL: [
     badRequest,
     "the request target holds a character that must be percent-encoded",
   ],
+};
+
+/** Answers a connection that has asked nothing, or nothing that can be read, and closes it. */
+const turnAway = (socket: Socket, answer: Buffer): void => {
+  socket.end(answer, () => socket.destroy());
 };
 
 /** Refuses what is no HTTP. Nothing is put into an answer that has begun: it goes out whole, or is cut. */
@@ -89,20 +95,12 @@ const answerClientError = (
     else socket.destroy();
     return;
   }
-  const [status, words = status] = refusals[error.code ?? ""] ?? [badRequest];
-  socket.end(
-    `HTTP/1.1 ${status}\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n${words}`,
-    () => socket.destroy(),
-  );
+  const [status, words] = refusals[error.code ?? ""] ?? [badRequest];
+  turnAway(socket, lastAnswer(status, [plainText], words ?? `${status} ${STATUS_CODES[status]}`));
 };
 
 /** Told of each connection or header beyond a bound. */
 export type Limited = (limit: "sockets" | "sockets_per_address" | "header") => void;
-
-/** Answers a connection before it has asked anything, and closes it. */
-const turnAway = (socket: Socket, answer: string): void => {
-  socket.end(answer, () => socket.destroy());
-};
 
 interface Connection extends Bagged {
   readonly socket: Socket;

@@ -5,7 +5,7 @@ import { setImmediate as turn } from "node:timers/promises";
 import { GatewayError, toGatewayError } from "../errors.ts";
 import { hasBody } from "../http/body.ts";
 import { bearerOf, readCredential } from "../http/credential.ts";
-import { STATUS_CODES } from "../lib/node-http.ts";
+import { answerLast, type Field, plainText } from "../lib/last-answer.ts";
 import { canonicalUuid, isUuid } from "../lib/uuid.ts";
 import type { Log } from "../ports.ts";
 import { type Arrival, type Hub, type HubEvent, NotAdmitted } from "./hub.ts";
@@ -40,24 +40,14 @@ export interface TunnelDoor {
   take(request: IncomingMessage, socket: Duplex, head: Buffer): void;
 }
 
-const lingerMs = 1_000;
-const retryAfterSeconds = 10;
-
-const refuse = (socket: Duplex, status: number, words: string): void => {
-  const body = `${words}\n`;
-  const head = [
-    `HTTP/1.1 ${status} ${STATUS_CODES[status]}`,
-    "Content-Type: text/plain; charset=utf-8",
-    `Content-Length: ${Buffer.byteLength(body)}`,
-    "Connection: close",
-    ...(status === 426 ? [`Upgrade: ${tunnelProtocol}`] : []),
-    ...(status === 503 ? [`Retry-After: ${retryAfterSeconds}`] : []),
-  ];
-  const linger = setTimeout(() => socket.destroy(), lingerMs);
-  socket.once("close", () => clearTimeout(linger));
-  socket.resume();
-  socket.end(`${head.join("\r\n")}\r\n\r\n${body}`);
+/** What a refusal says besides its words. */
+const hints: Readonly<Record<number, readonly Field[]>> = {
+  426: [["Upgrade", tunnelProtocol]],
+  503: [["Retry-After", "10"]],
 };
+
+const refuse = (socket: Duplex, status: number, words: string): void =>
+  answerLast(socket, status, [plainText, ...(hints[status] ?? [])], `${words}\n`);
 
 /** An agent gives up a hello that is not answered in time. Its end lies behind the hello in the socket's queue, and is seen a turn later. */
 const hasLeft = async (socket: Duplex): Promise<boolean> => {

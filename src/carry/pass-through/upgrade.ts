@@ -4,10 +4,11 @@
  * its pipes leave one half open when the other breaks.
  */
 import { once } from "node:events";
-import { type IncomingMessage, STATUS_CODES } from "node:http";
+import type { IncomingMessage } from "node:http";
 import { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { GatewayError } from "../../errors.ts";
+import { answerLast } from "../../lib/last-answer.ts";
 import { readBounded } from "../../lib/read-bounded.ts";
 import { originsInTurn, type Servers } from "../../nomad/servers.ts";
 import type { Log } from "../../ports.ts";
@@ -50,24 +51,7 @@ export interface Upgrades {
 }
 
 const maxRefusalBytes = 64 * 1024;
-const refusalLingerMs = 1_000;
 const switching = 101;
-/** Writes a plain answer on a socket and lets it go; what still comes is not looked at. */
-const answerAndClose = (
-  socket: Duplex,
-  status: number,
-  headers: Iterable<readonly [string, string]>,
-  body: Buffer | string,
-): void => {
-  if (socket.destroyed) return;
-  const lines = [...headers].map(([name, value]) => `${name}: ${value}\r\n`).join("");
-  const length = Buffer.byteLength(body);
-  const head = `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? "Unknown"}\r\n${lines}Content-Length: ${length}\r\nConnection: close\r\n\r\n`;
-  const linger = setTimeout(() => socket.destroy(), refusalLingerMs);
-  socket.once("close", () => clearTimeout(linger));
-  socket.resume();
-  socket.end(Buffer.concat([Buffer.from(head, "latin1"), Buffer.from(body)]));
-};
 
 const copyRefusal = async (
   socket: Duplex,
@@ -82,7 +66,7 @@ const copyRefusal = async (
   const pairs = [...headers].flatMap(([name, values]) =>
     values.map((value) => [name, value] as const),
   );
-  answerAndClose(socket, status, [...pairs, ["X-Request-Id", requestId]], body);
+  answerLast(socket, status, [...pairs, ["X-Request-Id", requestId]], body);
   return status;
 };
 
