@@ -22,6 +22,15 @@ const tellingTooLong = (limit: string): typeof WebSocket => {
   };
 };
 
+const tooLongCodes: ReadonlySet<unknown> = new Set([
+  "WS_ERR_UNSUPPORTED_MESSAGE_LENGTH",
+  "WS_ERR_UNSUPPORTED_DATA_PAYLOAD_LENGTH",
+]);
+
+/** True when it was for a message that is too long that ws closed a socket. */
+export const isTooLong = (error: Error & { readonly code?: unknown }): boolean =>
+  tooLongCodes.has(error.code);
+
 export const createExecSockets = ({
   maxMessageBytes,
   limit,

@@ -9,7 +9,7 @@ import { toClose } from "../answer.ts";
 import { decodeCommand } from "../bodies.ts";
 import { GatewayError, toGatewayError } from "../errors.ts";
 import { readCredential } from "../http/credential.ts";
-import { createExecSockets } from "../http/exec-sockets.ts";
+import { createExecSockets, isTooLong } from "../http/exec-sockets.ts";
 import { shakenCredential, wantsHandshake } from "../http/handshake.ts";
 import { isOwnOrigin, refuseUpgrade, type UpgradeRefusal, upgradeFault } from "../http/upgrade.ts";
 import { Counts } from "../lib/counts.ts";
@@ -63,7 +63,7 @@ interface Visit {
   readonly held: HeldMessages;
   readonly startedAtMs: number;
   readonly tally: Tally;
-  /** Aborts when the socket closes. */
+  /** Aborts when the socket closes, or is closed for a message that is too long. */
   readonly gone: AbortSignal;
   exchange: Exchange | undefined;
 }
@@ -88,7 +88,7 @@ const toExchange = (visit: Visit, credential: Credential, region: string): Excha
     startedAtMs,
     tally,
   });
-  const left = (): void => exchange.end(new GatewayError("client_closed"));
+  const left = (): void => exchange.end(toGatewayError(gone.reason));
   gone.addEventListener("abort", left, { once: true });
   if (gone.aborted) left();
   return exchange;
@@ -108,11 +108,8 @@ export type UpgradeListener = (request: IncomingMessage, socket: Duplex, head: B
 
 export const createUpgrade = (needs: EdgeNeeds, options: UpgradeOptions): UpgradeListener => {
   const { maxMessageBytes } = options;
-  const sockets = createExecSockets({
-    maxMessageBytes,
-    limit: `${maxMessageBytes / 1024} KiB (limits.exec_message)`,
-    clientTracking: false,
-  });
+  const limit = `${maxMessageBytes / 1024} KiB (limits.exec_message)`;
+  const sockets = createExecSockets({ maxMessageBytes, limit, clientTracking: false });
   const strangers = new Counts();
 
   /** The token of the first message; until it came the socket counts as a stranger of its address. */
@@ -171,7 +168,10 @@ export const createUpgrade = (needs: EdgeNeeds, options: UpgradeOptions): Upgrad
       gone: gone.signal,
       exchange: undefined,
     };
-    socket.on("error", (err) => needs.log.debug({ id: visit.id, err }, "websocket error"));
+    socket.on("error", (err) => {
+      needs.log.debug({ id: visit.id, err }, "websocket error");
+      if (isTooLong(err)) gone.abort(new GatewayError("message_too_large", { limit }));
+    });
     socket.once("close", () => gone.abort(new GatewayError("client_closed")));
     needs.started(match.route);
     let error: GatewayError | undefined;

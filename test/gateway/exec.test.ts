@@ -403,6 +403,27 @@ describe("frames that no client should send", () => {
     assert.deepEqual(closeIn(await endOf(long)), { code: 1009, reason });
   });
 
+  const tooLong = async (): Promise<number> => {
+    const text = await (await fetch(`${rig.adminUrl}/metrics`)).text();
+    return Number(/rate_limited_total\{limit="message"\} (\d+)/.exec(text)?.[1]);
+  };
+  for (const [where, more] of [
+    ["in a session", {}],
+    ["in place of the token", { token: undefined, query: "&ws_handshake=true" }],
+  ] as const)
+    test(`a message that is too long, ${where}, is counted as that: its caller has not left`, async () => {
+      const before = await tooLong();
+      const client = exec(["cat"], more);
+      await client.opened;
+      client.send("x".repeat(2_097_152));
+      assert.equal((await client.closed).code, 1009);
+      await eventually("counted", async () => (await tooLong()) > before || undefined);
+      if (where === "in a session")
+        await eventually("in the audit", () =>
+          rig.audit().find(({ audit, code }) => audit === "end" && code === "message_too_large"),
+        );
+    });
+
   test("what is still sent of a message that is too long is read: its sender sees close 1009, no reset", async () => {
     const path = execPath({ allocation, task: "main", command: ["cat"] });
     const long = headerOf(0x81, 0xff, 0, 0, 0, 0, 0, 0x80, 0, 0, 0, 0, 0, 0);
