@@ -8,18 +8,20 @@ export const last = Buffer.from("0\r\n\r\n");
 export const chunk = (bytes: Buffer | string): Buffer =>
   Buffer.from(`${bytes.length.toString(16)}\r\n${bytes.toString("latin1")}\r\n`, "latin1");
 
-export const entered = chunk(
-  Buffer.from(
-    enteredRecord({
-      file: "alloc/logs/web.stdout.0",
-      index: 0,
-      inode: "7",
-      offset: 0,
-      size: 0,
-      missing: undefined,
-    }),
-  ),
-);
+export const enteredAt = (offset: number): Buffer =>
+  chunk(
+    Buffer.from(
+      enteredRecord({
+        file: "alloc/logs/web.stdout.0",
+        index: 0,
+        inode: "7",
+        offset,
+        size: offset,
+        missing: undefined,
+      }),
+    ),
+  );
+export const entered = enteredAt(0);
 
 export const told = (text: string, end: number): Buffer =>
   chunk(toldRecord({ bytes: Buffer.from(text), end, size: end, event: undefined }));

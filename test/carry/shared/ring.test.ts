@@ -138,6 +138,17 @@ test("keeps no more than it may, in however small pieces", () => {
   assert.ok(kept.length <= maxBytes / 256, `${kept.length} entries`);
 });
 
+test("nobody joins in the older half, which falls off soon", () => {
+  const log = new Log();
+  const [piece, beside] = [256, 256];
+  for (let nth = 0; nth < 20; nth++) log.grow(piece);
+  const half = maxBytes / 2 / (piece + beside);
+  const stand = (pieces: number) => log.standAt(log.whole.length - pieces * piece);
+  assert.notEqual(log.ring.find(stand(half)), undefined);
+  assert.equal(log.ring.find(stand(half + 2)), undefined);
+  assert.notEqual(log.ring.at(log.ring.next - half - 2), undefined); // it is still there
+});
+
 const grown = (): { ring: Ring; of: LogFile } => {
   const [ring, of] = [new Ring(maxBytes), fileOf(0)];
   ring.append(entering(of));
