@@ -9,6 +9,7 @@ import { Pool } from "undici";
 import { toGatewayError } from "../../src/errors.ts";
 import { createLink, type Link, type LinkOptions } from "../../src/tunnel/link.ts";
 import { agentAuthority, sessionOptions } from "../../src/tunnel/protocol.ts";
+import { watch } from "../../src/tunnel/vitals.ts";
 import { settings } from "../support/frames.ts";
 import { times } from "../support/hostile.ts";
 import { behind, connectedPair } from "./support.ts";
@@ -120,6 +121,26 @@ test("an agent that says nothing more is given up by its heartbeat", async () =>
   pair.far.write(settings());
   pair.far.resume(); // reads, and never answers
   assert.match(await ended, /no answer to a heartbeat for 0.1 s/);
+});
+
+test("frames of a few bytes are a flood when they are many, whoever they are for; others are none", async () => {
+  await using pair = await connectedPair();
+  const session = performServerHandshake(pair.near);
+  const failed: string[] = [];
+  const vitals = watch(
+    session,
+    { fail: (_reason, kind) => failed.push(kind) },
+    { maxTinyFrames: 10 },
+  );
+  const count = (frames: number, bytes: number): void => {
+    for (let nth = 0; nth < frames; nth++) vitals.counted(bytes);
+  };
+  count(1_000, 16);
+  count(10, 15);
+  assert.deepEqual(failed, []);
+  count(1, 15);
+  assert.deepEqual(failed, ["flood"]);
+  session.destroy();
 });
 
 test("a gateway that says nothing more is given up by the agent", async () => {
