@@ -216,6 +216,20 @@ const answers: Readonly<
     script: { [self]: [200, { ...token, AccessorID: "acls-disabled" }], [list]: [400, "x"] },
     expect: away,
   },
+  "ACLs that are off, in all answers": {
+    script: {
+      [self]: [200, { ...token, AccessorID: "acls-disabled" }],
+      [list]: [400, "ACL support disabled"],
+    },
+    expect: away,
+  },
+  "a token that had expired when it was asked for": {
+    script: {
+      [self]: [200, { ...token, ExpirationTime: "2001-01-01T00:00:00Z" }],
+      [list]: [200, []],
+    },
+    expect: refused,
+  },
   "a redirect": { script: { [self]: [307, ""] }, expect: away },
   "a limit": { script: { [self]: [429, "slow down"] }, expect: away },
   HTML: { script: { [self]: [200, "<html>"] }, expect: away },
@@ -282,6 +296,18 @@ test("a policy that vanishes once is asked for again", async () => {
   });
   const { source } = sourceAt(server.origin);
   assert.deepEqual((await source.token(mint().secretId, never)).policies, ["p"]);
+});
+
+test("a kept connection that closes just as a question is written to it is no failure", async () => {
+  let asked = 0;
+  await using server = await listen(({ url, socket }, response) => {
+    asked += 1;
+    if (asked === 2) socket.destroy();
+    else response.end(JSON.stringify(url === self ? token : []));
+  });
+  const { source } = sourceAt(server.origin);
+  assert.equal((await source.token(mint().secretId, never)).accessorId, token.AccessorID);
+  assert.equal(asked, 3);
 });
 
 test("anonymous is asked for without a header", async () => {

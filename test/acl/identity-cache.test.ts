@@ -101,3 +101,24 @@ test(
     await Promise.all([...flood, ...others]);
   },
 );
+
+test("once everything is forgotten nobody gets the answer to a question of before, nor a refusal", async () => {
+  const questions: PromiseWithResolvers<Principal>[] = [];
+  const ask = (): Promise<Principal> => {
+    const asked = Promise.withResolvers<Principal>();
+    questions.push(asked);
+    return asked.promise;
+  };
+  const cache = new IdentityCache({ clock: movedClock(), ask });
+  const first = cache.resolve("secret", never);
+  cache.clear();
+  const second = Promise.resolve(cache.resolve("secret", never));
+  questions[0]?.resolve(disabledPrincipal);
+  questions[1]?.reject(refused());
+  assert.equal(await first, disabledPrincipal);
+  await assert.rejects(second, { code: "permission_denied" });
+  cache.clear();
+  const third = cache.resolve("secret", never);
+  questions[2]?.resolve(disabledPrincipal);
+  assert.equal(await third, disabledPrincipal);
+});

@@ -15,6 +15,7 @@ import jwt, { type Algorithm } from "jsonwebtoken";
 import { openFileSource } from "../../src/acl/file-source.ts";
 import type { Issuer } from "../../src/acl/jwt-issuer.ts";
 import { createJwtSource, type JwtSource } from "../../src/acl/jwt-source.ts";
+import { until } from "../support/processes.ts";
 import { aclDirectory, listen, movedClock, never, reader, readLog } from "./support.ts";
 
 const rsa = generateKeyPairSync("rsa", { modulusLength: 2048 });
@@ -342,6 +343,48 @@ test("a rotated key is fetched when its id is first seen, at most once in 30 s",
   assert.equal((await setting.source.jwt(rotated, never)).name, "alice");
   assert.equal(jwks.fetches, 2);
   await assert.rejects(async () => await setting.source.jwt(withKid("a"), never), refused);
+});
+
+test("a key that its issuer has taken back serves for five minutes, and is not asked for before", async () => {
+  const { server, jwks } = await jwksServer([jwk(rsa.publicKey, "a")]);
+  await using _server = server;
+  await using setting = await setUp({ ...keyless, jwksUri: `${server.origin}/jwks` });
+  const show = async (sub: string) =>
+    setting.source.jwt(
+      jwt.sign(claims({ sub, exp: nowSeconds() + 6_000 }), rsa.privateKey, {
+        algorithm: "RS256",
+        keyid: "a",
+      }),
+      never,
+    );
+  await show("one");
+  jwks.answer.body = JSON.stringify({ keys: [jwk(otherRsa.publicKey, "b")] });
+  setting.clock.move(300_000);
+  await show("two");
+  await fetch(server.origin); // what was asked before has been heard
+  assert.equal(jwks.fetches, 2);
+  setting.clock.move(1);
+  await show("three");
+  let nth = 4;
+  await until("it is taken back", () =>
+    show(`${nth++}`).then(
+      () => false,
+      () => true,
+    ),
+  );
+  assert.equal(jwks.fetches, 3);
+});
+
+test("a JWT without a key id is checked with the issuer's only key, and refused where it has two", async () => {
+  const [one, two] = [jwk(rsa.publicKey, "a"), jwk(otherRsa.publicKey, "b")];
+  for (const keys of [[one], [one, two]]) {
+    const { server } = await jwksServer(keys);
+    await using _server = server;
+    await using setting = await setUp({ ...keyless, jwksUri: `${server.origin}/jwks` });
+    const shown = (async () => await setting.source.jwt(rs256(), never))();
+    if (keys.length === 1) assert.equal((await shown).name, "alice");
+    else await assert.rejects(shown, refused);
+  }
 });
 
 test("while the JWKS is away, or nonsense, the keys it gave serve", async () => {

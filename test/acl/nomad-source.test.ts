@@ -379,6 +379,29 @@ test("one server with ACLs off among servers that have them on opens nothing", a
   assert.notEqual(servers.current, forgotten.origin);
 });
 
+test("that ACLs are off is believed no longer once a server has them on, or all is to be asked anew", async () => {
+  await using here = await rig(2);
+  const { source, known, all } = here;
+  const [first, other] = all;
+  assert.ok(first && other);
+  const off = (isFirst: boolean, isOther: boolean): void => {
+    first.acls = !isFirst;
+    other.acls = !isOther;
+  };
+  off(true, true);
+  assert.equal(await source.anonymous(never), disabledPrincipal);
+  off(false, false);
+  assert.ok(await source.token(addToken(known).secret, never));
+  off(true, false);
+  await rejects(() => source.token(randomUUID(), never), refused);
+  off(true, true);
+  source.forget();
+  assert.equal(await source.anonymous(never), disabledPrincipal);
+  off(false, true);
+  source.forget();
+  await rejects(() => source.token(randomUUID(), never), refused);
+});
+
 test("ACLs that are off are believed while the other servers are away", async () => {
   const dead = await nowhere();
   await using here = await rig(1, { before: [dead] });
