@@ -196,6 +196,78 @@ test("workloads are shared, and forgotten with their last allocation", () => {
   assert.equal(placements.workloads, 1);
 });
 
+test("an allocation that is told anew, or goes, lets go of its own workload and node alone", () => {
+  const placements = new Placements(new Uint8Array(8), 1_000);
+  const [first, second, third] = ["a", "b", "c"].map((name) =>
+    placement({ namespace: name, nodeId: `node-${name}` }),
+  );
+  assert.ok(first && second && third);
+  placements.set(first);
+  for (let times = 0; times < 3; times++) placements.set(second);
+  placements.delete(second.id);
+  placements.set(third); // takes what has become free
+  assert.deepEqual(placements.get(first.id), first);
+  assert.deepEqual(placements.get(third.id), third);
+  assert.equal(placements.workloads, 2);
+});
+
+test("however many pictures have become whole, the next one drops what it does not name", () => {
+  const placements = new Placements(new Uint8Array(8), 1_000);
+  for (let picture = 0; picture < 150; picture++) {
+    placements.newEpoch();
+    placements.set(placement());
+    placements.settle();
+    while (placements.sweepOne());
+    assert.equal(placements.size, 1, `after picture ${picture}`);
+  }
+});
+
+test("a node that has left is not found, nor when it leaves before the picture that names it is whole", () => {
+  const { directory } = directoryUnderTest();
+  const [one, other] = ["one", "other"];
+  directory.apply(1, [{ kind: "node", node: node({ id: one }) }]);
+  directory.begin("gap");
+  directory.apply(2, [
+    { kind: "node", node: node({ id: other }) },
+    { kind: "node_gone", id: one },
+    { kind: "node_gone", id: other },
+  ]);
+  assert.equal(directory.node(one), undefined);
+  directory.complete(2);
+  assert.equal(directory.node(other), undefined);
+});
+
+test("what a picture drops is freed a few milliseconds at a time, until all is or it is closed", () => {
+  const time = new FakeTime();
+  let nowMs = 0;
+  const slow = { now: () => time.now(), monotonic: () => ++nowMs };
+  const feed = new Source();
+  const directory = new PackedDirectory({ clock: slow, timers: time, feed });
+  const fill = (): void => {
+    const changes = Array.from({ length: 2_000 }, () => placement());
+    directory.apply(
+      1,
+      changes.map((one) => ({ kind: "allocation", placement: one })),
+    );
+  };
+  const replace = (): void => {
+    directory.begin("gap");
+    assert.equal(time.waiting, 0);
+    directory.complete(2);
+    assert.equal(time.waiting, 1);
+  };
+  fill();
+  replace();
+  assert.ok(directory.size.allocations > 1_000);
+  while (time.waiting > 0) time.advance(0);
+  assert.equal(directory.size.allocations, 0);
+  fill();
+  replace();
+  replace();
+  directory.close();
+  assert.equal(time.waiting, 0);
+});
+
 test("beyond its bound the directory takes no new allocation, counts it, and still changes those it holds", () => {
   const { directory, counted } = directoryUnderTest({ maxAllocations: 2, maxNodes: 1 });
   const held = [placement(), placement()];
@@ -263,7 +335,7 @@ test("at the bound of all allocations one that has ended gives way to a new one"
 });
 
 test("many waiters for one unknown id make one look-up", async () => {
-  const { directory, source, counted } = directoryUnderTest();
+  const { directory, source, counted, time } = directoryUnderTest();
   const one = placement();
   const waits = Array.from({ length: 50 }, () => directory.find(one.id, never));
   await until("the source is asked", () => source.asked.length > 0);
@@ -271,6 +343,7 @@ test("many waiters for one unknown id make one look-up", async () => {
   for (const found of await Promise.all(waits)) assert.deepEqual(found, one);
   assert.deepEqual(source.asked, [one.id]);
   assert.deepEqual(counted, ["found"]);
+  assert.equal(time.waiting, 0);
   assert.deepEqual(directory.allocation(one.id), one);
 });
 
