@@ -72,7 +72,6 @@ export class Flights<Found> {
       return Promise.reject(unavailable("too many look-ups of unknown allocations"));
     }
     const flight = this.#fly(id).finally(() => this.#flights.delete(id));
-    flight.catch(() => {}); // each waiter sees the failure; with none left there is nobody to tell
     this.#flights.set(id, flight);
     return flight;
   }
