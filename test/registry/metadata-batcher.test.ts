@@ -234,6 +234,22 @@ test("answers in any order leave every node with its newest metadata", async () 
   assert.equal(fleet.writes, 2); // 2, then 5
 });
 
+test("a flush lasts until what is dirty is answered, and what changes after it has a window again", async () => {
+  const fleet = new Fleet();
+  const done: string[] = [];
+  fleet.batcher.touch("a");
+  const flushed = fleet.batcher.flush(never).then(() => done.push("flushed"));
+  await fleet.asked(1);
+  await turn();
+  assert.deepEqual(done, []);
+  fleet.questions[0]?.answer({ last: "1" });
+  await flushed;
+  assert.deepEqual(fleet.written.get("a"), { last: "1" });
+  fleet.batcher.touch("a");
+  fleet.time.advance(10_000);
+  await fleet.asked(2);
+});
+
 test("closing brings in what is dirty, and takes no more", async () => {
   const fleet = new Fleet();
   fleet.answers = () => ({ last: "1" });
