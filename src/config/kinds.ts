@@ -62,7 +62,8 @@ export const secretText = textKind(
 
 const isUrl = (value: string, protocols: readonly string[]): boolean => {
   const url = URL.parse(value);
-  return url !== null && protocols.includes(url.protocol) && url.username === "" && url.hash === "";
+  if (url === null || !protocols.includes(url.protocol)) return false;
+  return url.username === "" && url.password === "" && url.hash === "";
 };
 
 export const httpUrl = textKind("a URL with http:// or https://, without credentials", (value) =>

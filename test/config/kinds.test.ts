@@ -20,7 +20,7 @@ const cases: Readonly<Record<string, Case>> = {
   "a plain name": { kind: kinds.plainName, taken: same("a".repeat(128)), refused: ["a".repeat(129), ".a", "a/b", ".."] },
   "a node's id": { kind: kinds.nodeId, taken: same(uuid, uuid.toUpperCase()), refused: [uuid.slice(1), `${uuid}0`] },
   "a secret": { kind: kinds.secretText, taken: same("s".repeat(16), "s".repeat(1024)), refused: ["s".repeat(15), "s".repeat(1025), "with a blank in it"] },
-  "a URL": { kind: kinds.httpUrl, taken: same("https://a.example/b?c", "http://127.0.0.1:1"), refused: ["ftp://a", "file:///etc/passwd", "https://user:secret@a", "https://a/#b", "a.example"] },
+  "a URL": { kind: kinds.httpUrl, taken: same("https://a.example/b?c", "http://127.0.0.1:1"), refused: ["ftp://a", "file:///etc/passwd", "https://user:secret@a", "https://:secret@a", "https://a/#b", "a.example"] },
   origins: { kind: kinds.origins, taken: [[["https://A.example"], ["https://a.example"]], [[], []]], refused: [["https://a.example/"], ["ftp://a"], ["https://a.example", 1], "https://a.example"] },
   servers: { kind: kinds.servers, taken: [[["https://A.example:443/"], ["https://a.example"]]], refused: [["https://a/b"], ["https://user@a"], ["https://a?b"]] },
   "a truth": { kind: kinds.flag, taken: same(true, false), refused: ["true", 1, undefined] },
