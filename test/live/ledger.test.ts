@@ -281,11 +281,18 @@ test("a renewed right expires when the renewed says", async () => {
 
 test("while the source of rights is away they are honoured for a while, then not", async () => {
   let nowMs = 1_000_000;
+  let isAway = false;
   const clock: Clock = { now: () => nowMs, monotonic: () => nowMs };
-  const authenticate: Authenticate = () => Promise.reject(new GatewayError("identity_unavailable"));
+  const authenticate: Authenticate = () => {
+    if (isAway) throw new GatewayError("identity_unavailable");
+    return principal();
+  };
   const { ledger, exchange } = bench({ uncheckedMs: 30_000 }, { authenticate, clock });
   const one = exchange();
   ledger.admit(one, principal(), scope);
+  nowMs += 100_000;
+  await ledger.recheck();
+  isAway = true;
   nowMs += 30_000;
   await ledger.recheck();
   assert.equal(one.signal.aborted, false);
