@@ -5,7 +5,7 @@ import { closeSync, constants, openSync, readSync, writeSync } from "node:fs";
 import path from "node:path";
 import { test } from "node:test";
 import { setTimeout as wait } from "node:timers/promises";
-import { createHome } from "../support/processes.ts";
+import { createHome, until } from "../support/processes.ts";
 
 const id = "11111111-1111-4111-8111-111111111111";
 
@@ -69,3 +69,19 @@ test("records that no disk takes are told of in the log before the gateway ends"
   assert.deepEqual([line["failing"], Number(line["bytes"]) > 300], ["ENOSPC", true]);
   assert.equal((await gateway.ended).code, 0);
 });
+
+for (const [required, status] of [
+  [true, 503],
+  [false, 200],
+] as const)
+  test(`audit records that no disk takes make the gateway ${status} where they are${required ? "" : " not"} required`, async () => {
+    await using home = createHome();
+    const gateway = await home.gateway({ audit: { output: "/dev/full", required } });
+    const headers = { "x-nomad-token": id };
+    await fetch(`${gateway.url}/v1/client/fs/ls/${id}?path=/`, { headers });
+    const ready = () => fetch(`${gateway.adminUrl}/readyz?verbose`);
+    await until("it is told", async () => (await (await ready()).text()).includes("ENOSPC"));
+    assert.equal((await ready()).status, status);
+    gateway.kill("SIGKILL"); // it would wait for the disk
+    await gateway.ended;
+  });
