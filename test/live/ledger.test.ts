@@ -251,6 +251,12 @@ test("what is revoked while a recheck runs is found by one more after it, howeve
   await Promise.all(wanted);
   assert.equal((await aborted(one)).words, "access ended: the token was revoked");
   assert.equal(asked, 2);
+  const [second, third] = [exchange(), exchange()];
+  ledger.admit(second, principal(), scope);
+  const again = ledger.recheck();
+  ledger.admit(third, principal(), scope);
+  await Promise.all([again, ledger.recheck()]);
+  assert.ok(second.signal.aborted && third.signal.aborted, "each time, not once");
 });
 
 test("a policy that shrank ends what it does not allow any more", async () => {
