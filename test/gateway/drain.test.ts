@@ -151,15 +151,19 @@ test("SIGTERM: not ready at once, short requests finish, new ones are refused, l
 
 test("without anything live SIGTERM ends the gateway at once", async () => {
   await using home = createHome();
-  const gateway = await home.gateway({ timeouts: { drain: "60s" } });
+  const timeouts = { drain: "60s", headers: "60s", request: "60s" };
+  const gateway = await home.gateway({ timeouts });
   const idle = connect(gateway.port, "127.0.0.1");
   idle.on("error", () => undefined);
   await once(idle, "connect");
+  const half = rawClient(gateway.port, `${get("/v1/status/leader")}GET /v1/sta`);
+  await half.seen("HTTP/1.1 200");
   const toldAt = performance.now();
   gateway.kill("SIGTERM");
   assert.deepEqual(await gateway.ended, { code: 0, signal: null });
   assert.ok(performance.now() - toldAt < 20_000);
   idle.destroy();
+  half.socket.destroy();
 });
 
 test("a request of which not all has come when a drain begins is answered", async () => {

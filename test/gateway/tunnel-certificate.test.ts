@@ -1,7 +1,7 @@
 /** Which node a tunnel is of, proved by the certificate of its connection and by nothing that the agent says. */
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { copyFileSync, mkdirSync, writeFileSync } from "node:fs";
+import { appendFileSync, copyFileSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { after, before, describe, test } from "node:test";
 import { type ConnectionOptions, connect, type TLSSocket } from "node:tls";
@@ -41,6 +41,7 @@ const made: Readonly<Record<string, Wanted>> = {
   expired: { ...good, days: -1 },
   "user-of-nodes-ca": { ...good, names: ["DNS:user.example", "email:user@example"] },
   "of-a-foreign-authority": { ...good, by: "foreign" },
+  "caller-of-another": { by: "foreign", names: ["DNS:user.example"], purpose: "clientAuth" },
   "of-its-own": { names: good.names, purpose: good.purpose },
   authority: { ...good, authority: true },
   "for-servers": { ...good, purpose: "serverAuth" },
@@ -377,10 +378,12 @@ const denials = async ({ adminUrl }: Rig): Promise<{ errors: number; answers: nu
 };
 
 describe("where callers must show a certificate too", () => {
+  const callersFile = path.join(certificates.directory, "live-callers-ca.crt");
+  copyFileSync(certFile("callers-ca"), callersFile);
   let rig: Rig;
   before(async () => {
     rig = await startRig({
-      settings: settings({ client_ca_file: certFile("callers-ca") }),
+      settings: settings({ client_ca_file: callersFile }),
       agents: [
         certifiedAgent("fourth-node", fourth),
         certifiedAgent("fifth-node", fifth, { tunnel: true }),
@@ -448,5 +451,13 @@ describe("where callers must show a certificate too", () => {
     assert.equal(await hello(rig, undefined, { id: node, secret: rig.joinSecret() }), "");
     assert.equal(await hello(rig, "of-a-foreign-authority"), "");
     assert.equal(await hello(rig, "expired"), "");
+  });
+
+  test("callers of an authority that is added to the file are served after a reload", async () => {
+    await assert.rejects(get(rig, "caller-of-another", leader));
+    appendFileSync(callersFile, readFileSync(certFile("foreign")));
+    await rig.gateway.reload();
+    for (const shown of ["caller-of-another", "caller"])
+      assert.equal((await get(rig, shown, leader))[0], 200, shown);
   });
 });
