@@ -28,6 +28,17 @@ describe("a request that ends before it could begin", () => {
     assert.equal((await endOf("permission_denied"))["result"], "denied");
   });
 
+  test("is denied when a foreign site sends it", async () => {
+    const path = `/v1/client/allocation/${nobodys}/restart`;
+    const headers = { origin: "https://evil.example" };
+    const { status } = await rig.ask({ method: "PUT", path, token: "reader", headers });
+    assert.equal(status, 403);
+    const record = await eventually("its record", () =>
+      rig.audit().find(({ code }) => code === "forbidden_origin"),
+    );
+    assert.deepEqual([record["result"], record["allocation"]], ["denied", nobodys]);
+  });
+
   test("has failed when its allocation is unknown", async () => {
     const { status } = await rig.ask({ path: target, token: "reader" });
     assert.equal(status, 404);
