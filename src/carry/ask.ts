@@ -8,6 +8,7 @@ import type { Reach } from "../ports.ts";
 import { type Head, type Headers, InvalidAnswer } from "../upstream/head.ts";
 import type { Asked, Asker } from "../upstream/pool.ts";
 import type { AgentRequest } from "./request.ts";
+import { Silence } from "./silence.ts";
 import { brokenOff } from "./ways.ts";
 
 /** What the listener may do to the answer on its way. */
@@ -71,8 +72,7 @@ class Asking implements Asker, Flow, Due {
   readonly #resolve: (over?: Promise<void>) => void;
   readonly #reject: (error: GatewayError) => void;
   #asked: Asked | undefined;
-  /** Watches the agent's silence inside a body. */
-  #timer: NodeJS.Timeout | undefined;
+  #silence: Silence | undefined;
   #silenceMs: number;
   #isPaused = false;
   #state: "asked" | "heard" | "answered" | "settled" = "asked";
@@ -147,7 +147,7 @@ class Asking implements Asker, Flow, Due {
     if (this.#state === "settled") return false;
     this.#state = "settled";
     this.#endDeadline();
-    clearTimeout(this.#timer);
+    this.#silence?.stop();
     this.#terms.signal.removeEventListener("abort", this);
     return true;
   }
@@ -159,7 +159,7 @@ class Asking implements Asker, Flow, Due {
 
   /** An agent that is silent in the midst of a body; one whose caller does not read may be. */
   #silent(): void {
-    if (this.#isPaused) this.#timer?.refresh();
+    if (this.#isPaused) this.#silence?.beginAnew();
     else this.#late(this.#silenceMs);
   }
 
@@ -195,7 +195,7 @@ class Asking implements Asker, Flow, Due {
 
   resume(): void {
     this.#isPaused = false;
-    this.#timer?.refresh(); // the time in which it was not listened to is not its silence
+    this.#silence?.beginAnew(); // the time in which it was not listened to is not its silence
     if (this.#state === "answered") this.#asked?.resume();
   }
 
@@ -248,7 +248,7 @@ class Asking implements Asker, Flow, Due {
       done?.();
       return true;
     }
-    if (this.#silenceMs > 0) this.#timer?.refresh();
+    this.#silence?.beginAnew();
     this.#isPaused = !this.#listener.data(chunk, done, payload);
     return !this.#isPaused;
   }
@@ -277,7 +277,7 @@ class Asking implements Asker, Flow, Due {
   #watchSilence(): void {
     if (this.#state === "settled") return; // the head was all that was wanted
     this.#endDeadline();
-    if (this.#silenceMs > 0) this.#timer = setTimeout(() => this.#silent(), this.#silenceMs);
+    if (this.#silenceMs > 0) this.#silence = new Silence(this.#silenceMs, () => this.#silent());
   }
 
   /** A kept connection that died before a byte was heard: a read is asked once more. */

@@ -59,8 +59,13 @@ class Line {
     due.standing = undefined;
   }
 
-  /** The timer that calls it stands until the next is known: what is set meanwhile starts none of its own. */
   readonly #look = (): void => {
+    // what came while this process stood still is read first: it may take deadlines back
+    setImmediate(this.#pass);
+  };
+
+  /** The timer that calls it stands until the next is known: what is set meanwhile starts none of its own. */
+  readonly #pass = (): void => {
     try {
       for (let first = this.#first; first !== undefined; first = this.#first) {
         if (first.atMs > performance.now()) break;

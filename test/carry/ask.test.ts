@@ -6,6 +6,7 @@ import { ask, type Flow, type Listener } from "../../src/carry/ask.ts";
 import type { AgentRequest } from "../../src/carry/request.ts";
 import type { Reach } from "../../src/ports.ts";
 import { type Asker, HeaderLines } from "../../src/upstream/pool.ts";
+import { socketPair, standStill } from "../support/stand-still.ts";
 import { nodeAt } from "./front.ts";
 
 const head = {
@@ -72,6 +73,33 @@ test("the time in which a caller took nothing is not the agent's silence", async
   assert.equal(agent.asker?.data(Buffer.from("two"), undefined, 3), true);
   await assert.rejects(asked, { code: "upstream_timeout" });
   assert.deepEqual(heard, ["one", "two"]);
+});
+
+test("what an agent has said while this process stood still counts as said in time", async () => {
+  using line = await socketPair();
+  const { asked: agent, reach } = played();
+  const heard: string[] = [];
+  const asked = ask(
+    request,
+    { reach, signal: new AbortController().signal, deadlineMs: undefined, silenceMs: 100 },
+    {
+      head: () => "downloads",
+      data: (chunk) => heard.push(chunk.toString()) > 0,
+      end: () => undefined,
+    },
+  );
+  agent.asker?.started();
+  agent.asker?.head(head);
+  line.near.on("data", (chunk) => {
+    agent.asker?.data(chunk, undefined, chunk.length);
+    agent.asker?.end();
+  });
+  setImmediate(() => {
+    line.far.write("in time");
+    standStill(200);
+  });
+  await asked;
+  assert.deepEqual(heard, ["in time"]);
 });
 
 test("a deadline that begins with the sending does not pass while it waits for a connection", async () => {

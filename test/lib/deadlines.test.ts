@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Deadlines } from "../../src/lib/deadlines.ts";
+import { socketPair, standStill } from "../support/stand-still.ts";
 
 /** Resolves with how long a deadline took to pass. */
 const passing = (deadlines: Deadlines, ms: number): Promise<number> =>
@@ -111,3 +112,21 @@ test("one that becomes due while the next look is set is looked at as soon as ma
     const waits = started.mock.calls.map(({ arguments: [, ms] }) => ms);
     assert.deepEqual(waits, [20, 0]); // Node warns of less
   }));
+
+test("what came while the process stood still is read first, and may take a deadline back", async () => {
+  using line = await socketPair();
+  const deadlines = new Deadlines();
+  const passed = await new Promise<boolean>((resolve) => {
+    const due = { passed: () => resolve(true) };
+    line.near.once("data", () => {
+      deadlines.clear(due, 20);
+      resolve(false);
+    });
+    setImmediate(() => {
+      deadlines.set(due, 20);
+      line.far.write("an answer in time");
+      standStill(50);
+    });
+  });
+  assert.equal(passed, false);
+});
