@@ -72,7 +72,8 @@ export const standBefore = (
   };
   let timer: NodeJS.Timeout | undefined;
   server.once("listening", () => {
-    timer = setInterval(sweep, sweepMs).unref();
+    // what came while this process stood still is read first: who has asked meanwhile is not idle
+    timer = setInterval(() => setImmediate(sweep), sweepMs).unref();
   });
 
   server.off(event, ofNode as (socket: Socket) => void); // its own listener of connections

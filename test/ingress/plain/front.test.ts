@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { PlainRequest } from "../../../src/ingress/plain/caller.ts";
 import type { HttpRequest, HttpResponse } from "../../../src/ports.ts";
+import { standStill } from "../../support/stand-still.ts";
 import { exchanged, openTwin, type Talk, talk, timeless } from "./support.ts";
 
 /** Says what it was asked: what a reader made of the bytes. */
@@ -230,6 +231,22 @@ test("a connection is kept for a while, and one that asks nothing at all is told
   const answered = await kept.until((text) => text.endsWith("}"));
   assert.equal(await kept.closed(), answered);
   assert.equal(await silent.closed(), "late");
+});
+
+test("a request that came while the process stood still is answered, however long its connection was kept before", async () => {
+  await using front = await openTwin("front", saying, { keepAliveTimeoutMs: 500 });
+  using kept = await talk(front.port);
+  kept.socket.write(get("/1"));
+  await kept.until((text) => text.endsWith("}"));
+  await new Promise<void>((done) =>
+    setImmediate(() => {
+      kept.socket.write(get("/2"));
+      standStill(1_200); // longer than the front goes without a look at its connections
+      done();
+    }),
+  );
+  await kept.until((text) => text.split("HTTP/1.1 200").length > 2);
+  assert.deepEqual(front.plain, ["/1", "/2"]);
 });
 
 test("what comes behind the last request is not looked at, unless it can be no request", async () => {
