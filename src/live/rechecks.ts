@@ -108,6 +108,7 @@ export const createRechecks = (
   };
 
   const recheckAll = async (): Promise<void> => {
+    expireDue(); // to whoever is asked, what has expired is no different from what was revoked
     const open = [...entries()].filter((entry) => lasts(entry) && entry.ending === undefined);
     const groups = [...Map.groupBy(open, ({ exchange }) => exchange.credential.secret).values()];
     const work = async (): Promise<void> => {

@@ -204,6 +204,24 @@ test("a recheck takes nothing of what its caller's address may ask", async () =>
   assert.deepEqual(asked, [{ ...made.credential, address: undefined }]);
 });
 
+test("a right that a step of the wall clock has ended has expired, and was not revoked", async () => {
+  let aheadMs = 0;
+  const { ledger, ends, exchange } = bench(
+    { recheckMs: 20 },
+    {
+      clock: { ...real, now: () => Date.now() + aheadMs },
+      authenticate: () => Promise.reject(new GatewayError("permission_denied")),
+    },
+  );
+  const live = exchange();
+  ledger.admit(live, principal({ expiresAtMs: Date.now() + 1_800_000 }), scope);
+  aheadMs = 3_600_000;
+  assert.match((await aborted(live)).message, /the token has expired/);
+  await Promise.resolve();
+  assert.deepEqual(ends, [{ id: live.id, reason: "expired" }]);
+  await ledger.close(AbortSignal.abort());
+});
+
 test("a recheck asks once for each credential and ends what was revoked", async () => {
   const asked: (string | undefined)[] = [];
   const authenticate: Authenticate = async ({ secret }) => {
