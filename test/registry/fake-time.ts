@@ -9,7 +9,7 @@ interface Timer {
 
 export class FakeTime implements Clock, Timers {
   #now = 1_000;
-  readonly #epoch: number;
+  #epoch: number;
   readonly #timers = new Set<Timer>();
 
   constructor(epochMs = 1_795_315_433_863) {
@@ -53,6 +53,11 @@ export class FakeTime implements Clock, Timers {
       due.run();
     }
     this.#now = until;
+  }
+
+  /** The wall clock is set; no time passes. */
+  step(ms: number): void {
+    this.#epoch += ms;
   }
 
   /** Moves on at one blow, as a process does that was stopped: what fell due meanwhile runs late. */

@@ -58,6 +58,8 @@ export class Membership {
   readonly #needs: MembershipNeeds;
   readonly #options: MembershipOptions;
   readonly #startedMs: number;
+  /** Since when nodes are down, in monotonic time: a step of the wall clock has none forgotten, and keeps none for ever. */
+  readonly #downSinceMs = new Map<string, number>();
   #cancelTick: Cancel = () => {};
   #closed = false;
 
@@ -115,6 +117,7 @@ export class Membership {
     const session = this.sessions.open(node);
     session.digest = digestOf(node);
     nodes.put(node, "ready");
+    this.#downSinceMs.delete(node.ID);
     const kind = isElsewhere ? "node_readdressed" : "node_joined";
     audit({ kind, nodeId: node.ID, address, from });
     metadataChanged(node.ID); // it may have changed again while the announcement was on its way
@@ -150,22 +153,31 @@ export class Membership {
       audit({ kind: "node_down", nodeId, address });
     }
     const isSettled = clock.monotonic() - this.#startedMs > this.#options.downAfterMs;
-    const forgetBefore = clock.now() - this.#options.forgetAfterMs;
     for (const node of nodes.all()) {
       if (isSettled && node.Status === "initializing") this.#down(node.ID);
-      else if (node.Status === "down") this.#forgetOld(node, forgetBefore);
+      else if (node.Status === "down") this.#forgetOld(node);
     }
   }
 
   #down(nodeId: string): void {
+    this.#downSinceMs.set(nodeId, this.#needs.clock.monotonic());
     this.#needs.nodes.setStatus(nodeId, "down", silent);
     this.#needs.wentDown(nodeId);
   }
 
-  #forgetOld(node: NodeDocument, before: number): void {
-    const downAtSeconds = node["StatusUpdatedAt"];
-    if (typeof downAtSeconds === "number" && downAtSeconds * 1_000 > before) return;
+  #forgetOld(node: NodeDocument): void {
+    const now = this.#needs.clock.monotonic();
+    const sinceMs = this.#downSinceMs.get(node.ID) ?? now - this.#downBefore(node);
+    this.#downSinceMs.set(node.ID, sinceMs);
+    if (now - sinceMs <= this.#options.forgetAfterMs) return;
+    this.#downSinceMs.delete(node.ID);
     this.#needs.forgotten(node.ID);
     this.#needs.nodes.remove(node.ID);
+  }
+
+  /** For how long a node has been down that was so at the start: of that only the wall clock tells. */
+  #downBefore({ StatusUpdatedAt: downAtSeconds }: NodeDocument): number {
+    if (typeof downAtSeconds !== "number") return Number.POSITIVE_INFINITY;
+    return Math.max(0, this.#needs.clock.now() - downAtSeconds * 1_000);
   }
 }

@@ -35,6 +35,24 @@ test("a gateway started again knows its nodes, and its index does not run backwa
   assert.equal(again.registry.node(agent.nodeId)?.CreateIndex, before?.CreateIndex);
 });
 
+test("a node that was down when a gateway started counts its time from then, by the wall clock at the start", async () => {
+  await using folder = await TemporaryFolder.make();
+  await using agent = await AgentUnderTest.start();
+  const options = { dataDirectory: folder.path, forgetAfterMs: 3_600_000 };
+  const first = await RegistryUnderTest.start(options);
+  await first.announce(agent);
+  first.time.advance(60_000);
+  assert.equal(first.registry.node(agent.nodeId)?.Status, "down");
+  await first.close();
+
+  const later = new FakeTime(first.time.now() + 3_000_000);
+  await using again = await RegistryUnderTest.start(options, later);
+  later.advance(500_000);
+  assert.equal(again.registry.node(agent.nodeId)?.Status, "down");
+  later.advance(200_000);
+  assert.equal(again.registry.node(agent.nodeId), undefined);
+});
+
 test("what is known is in the file soon after each change, without a close", async () => {
   await using folder = await TemporaryFolder.make();
   await using agent = await AgentUnderTest.start();

@@ -451,3 +451,21 @@ test("a node that is down for a day is forgotten with its allocations", async ()
   assert.equal(registry.allocation(one.ID), undefined);
   assert.equal(registry.evaluation(one.EvalID), undefined);
 });
+
+for (const [name, stepMs] of [
+  ["forward", 86_400_000],
+  ["back", -86_400_000],
+] as const)
+  test(`a step of the wall clock by a day ${name} changes nothing in when a node is forgotten`, async () => {
+    await using agent = await AgentUnderTest.start();
+    await using under = await RegistryUnderTest.start({ forgetAfterMs: 3_600_000 });
+    const { registry, time } = under;
+    await under.announce(agent);
+    time.advance(60_000);
+    assert.equal(registry.node(agent.nodeId)?.Status, "down");
+    time.step(stepMs);
+    time.advance(3_500_000);
+    assert.equal(registry.node(agent.nodeId)?.Status, "down");
+    time.advance(200_000);
+    assert.equal(registry.node(agent.nodeId), undefined);
+  });
