@@ -8,6 +8,7 @@ import { GatewayError } from "../../errors.ts";
 import { readBounded } from "../../lib/read-bounded.ts";
 import type { Exchange, Tally } from "../../ports.ts";
 import { cut, delivered, reset, tooSlow } from "../cut.ts";
+import { Silence } from "../silence.ts";
 import { invalidAnswer, named, peer } from "./faults.ts";
 import { type Head, toCaller } from "./headers.ts";
 import { maskNode } from "./mask.ts";
@@ -72,13 +73,13 @@ const watchSilence = (
   broke: (error: GatewayError) => void,
 ): (() => void) => {
   const limit = `${silenceMs / 1000} s`;
-  const timer = setTimeout(() => {
-    if (answer.isPaused()) timer.refresh();
+  const silence = new Silence(silenceMs, () => {
+    if (answer.isPaused()) silence.beginAnew();
     else broke(new GatewayError("upstream_timeout", { peer, limit }));
-  }, silenceMs);
-  const heard = (): void => void timer.refresh();
+  });
+  const heard = (): void => silence.beginAnew();
   const stop = (): void => {
-    clearTimeout(timer);
+    silence.stop();
     answer.off("data", heard);
     answer.off("resume", heard);
   };

@@ -1,9 +1,11 @@
 /** Servers that stop in the midst of an answer: a document is cut, a stream may have nothing to say. */
 import assert from "node:assert/strict";
+import type { Socket } from "node:net";
 import { test } from "node:test";
 import { setTimeout as wait } from "node:timers/promises";
 import { faultyAgent } from "../../support/faulty-agent.ts";
 import { get, rawClient, rawRequest } from "../../support/raw-client.ts";
+import { standStill } from "../../support/stand-still.ts";
 import { gateTo } from "./gate.ts";
 
 const ok = "HTTP/1.1 200 OK\r\n";
@@ -30,6 +32,24 @@ test("one that comes slowly is whole", async () => {
   });
   await using gate = await gateTo([server.address], limits);
   const answer = await rawRequest(gate.port, get("/v1/jobs"));
+  assert.equal(`${answer.body} ${answer.end} ${await gate.ended()}`, "whole whole -");
+});
+
+test("what came while this process stood still came in time", async () => {
+  const begun = Promise.withResolvers<Socket>();
+  await using server = await faultyAgent(({ socket }) => {
+    socket.write(`${ok}Content-Length: 5\r\n\r\nwh`);
+    begun.resolve(socket);
+  });
+  await using gate = await gateTo([server.address], limits);
+  const caller = rawClient(gate.port, get("/v1/jobs"));
+  await caller.seen("wh");
+  const socket = await begun.promise;
+  setImmediate(() => {
+    socket.write("ole");
+    standStill(500);
+  });
+  const answer = await caller.answer();
   assert.equal(`${answer.body} ${answer.end} ${await gate.ended()}`, "whole whole -");
 });
 
