@@ -62,8 +62,8 @@ export interface Ledger extends Closer {
   /** Asks anew for every right that lasts; ends what may no longer go on. Never rejects. */
   recheck(): Promise<void>;
   /**
-   * Admits only what has begun before, waits for it and what runs, ends the rest after `graceMs`. Resolves when nothing is left
-   * or all was told.
+   * Admits what has begun before and what does not last, waits for it and what runs, ends the rest after `graceMs`. Resolves when
+   * nothing is left or all was told.
    */
   drain(graceMs: number): Promise<void>;
   /** Resolves when what has begun is admitted or over, at the latest after `waitMs`. */
@@ -139,8 +139,9 @@ export const createLedger = (needs: RightsNeeds, given: Partial<LedgerOptions> =
   const now = (): number => needs.clock.now();
   const monotonic = (): number => needs.clock.monotonic();
   let requests = 0;
-  /** Exchanges that began from then on are refused. */
+  /** Exchanges that began from then on are refused when they last. */
   let drainingFromMs = Number.POSITIVE_INFINITY;
+  let isDrained = false;
   const waits = new Set<{ readonly isOver: () => boolean; readonly done: () => void }>();
 
   const end = (entry: Entry, ending: EndReason, error: GatewayError): void => {
@@ -205,12 +206,13 @@ export const createLedger = (needs: RightsNeeds, given: Partial<LedgerOptions> =
   };
 
   const endAll = (): void => {
-    drainingFromMs = Number.NEGATIVE_INFINITY;
+    isDrained = true;
     for (const entry of entries) end(entry, "drained", new GatewayError("draining"));
   };
 
-  const checkDraining = ({ startedAtMs }: Exchange): void => {
-    if (startedAtMs >= drainingFromMs) throw new GatewayError("draining");
+  const checkDraining = ({ startedAtMs, route }: Exchange): void => {
+    if (isDrained || (startedAtMs >= drainingFromMs && lasting.has(route.carriage)))
+      throw new GatewayError("draining");
   };
 
   const enter = (entry: Entry): void => {

@@ -182,6 +182,35 @@ test("a request of which not all has come when a drain begins is answered", asyn
   await drained;
 });
 
+test("a short request that begins on a connection from before is answered, one that would last is sent elsewhere", async () => {
+  await using rig = await startRig({
+    settings: { timeouts: { drain_delay: "0s" } },
+    agents: [{ workloads: [calm] }],
+  });
+  const token = rig.secret("management");
+  const begin = async (target: string) => {
+    const head = get(target, tokenLine(token));
+    const client = rawClient(Number(new URL(rig.url).port), head.slice(0, -4));
+    await once(client.socket, "connect");
+    return { client, finish: () => client.socket.write(head.slice(-4)) };
+  };
+  const follow = `/v1/client/fs/logs/${rig.allocation("calm")}?task=main&type=stdout&follow=true`;
+  const live = await begin(follow);
+  live.finish();
+  await live.client.seen("200 OK");
+  const short = await begin("/v1/nodes");
+  const long = await begin(follow);
+  await rig.get("/v1/nodes", token); // what had come before it has been read
+  const drained = rig.gateway.drain();
+  await until("it drains", () => rig.logText().includes("draining live exchanges"));
+  for (const { finish } of [short, long]) finish();
+  const answer = await short.client.answer();
+  assert.deepEqual([answer.status, answer.headers.get("connection")], [200, "close"]);
+  assert.equal((await long.client.answer()).headers.get("x-serai-error"), "draining");
+  live.client.socket.destroy();
+  await drained;
+});
+
 test("nor does it matter that its node only dials out: the tunnel is there until what had begun has gone through it", async () => {
   await using rig = await startRig({ settings: { timeouts: { drain_delay: "0s" } } });
   await rig.startAgent({ settings: { gateway: { tunnel: true } }, workloads: [] });
