@@ -32,6 +32,14 @@ const watchOpened = (server: Server): void => {
 const isOnItsWay = ({ writableEnded, writableFinished }: ServerResponse): boolean =>
   writableEnded && !writableFinished;
 
+/** What came while this process stood still is read first: who has asked meanwhile is not idle. */
+const endUnlessRead = (socket: Socket): void => {
+  const { bytesRead } = socket;
+  setImmediate(() => {
+    if (socket.bytesRead === bytesRead) socket.destroy();
+  });
+};
+
 /** Until all that was answered has gone out no connection is taken for idle: it might be the one that waits. */
 const spareAnswers = (server: HttpServer): void => {
   const open = new Map<Socket, Set<ServerResponse>>();
@@ -43,6 +51,13 @@ const spareAnswers = (server: HttpServer): void => {
     }
     answers.add(response);
     response.once("close", () => answers.delete(response));
+  });
+  const isHeard = (response: ServerResponse): boolean => response.listenerCount("timeout") > 0;
+  server.on("timeout", (socket: Socket) => {
+    const answers = open.get(socket);
+    if (answers?.values().some(isHeard)) return; // whoever listens decides
+    if (answers?.size) socket.destroy();
+    else endUnlessRead(socket);
   });
   const closeIdle = server.closeIdleConnections.bind(server);
   server.closeIdleConnections = () => {

@@ -12,6 +12,7 @@ import { closeServer, listenOn } from "../../src/http/serving.ts";
 import { createCertificates } from "../support/certificates.ts";
 import { until } from "../support/processes.ts";
 import { rawClient } from "../support/raw-client.ts";
+import { standStill } from "../support/stand-still.ts";
 
 const patience = (): AbortSignal => AbortSignal.timeout(20_000);
 const request = "GET / HTTP/1.1\r\nHost: gate\r\n\r\n";
@@ -82,4 +83,28 @@ test("an answer that its caller has not taken yet is not cut", async () => {
   assert.equal(end, "whole");
   assert.equal(body.length, words.length);
   await closed;
+});
+
+test("a request that came while the process stood still is answered, and a connection on which none came is given up", async () => {
+  const server = createServer({ keepAliveTimeout: 100 }, (_request, response) => {
+    response.end("done\n");
+  });
+  const { port } = await listenOn(server, "127.0.0.1", 0);
+  const [asking, idle] = [rawClient(port, request), rawClient(port, request)];
+  const idleEnded = once(idle.socket, "close");
+  try {
+    for (const client of [asking, idle]) await client.seen("done");
+    setImmediate(() => {
+      asking.socket.write(request);
+      standStill(1_500); // node keeps a connection a second longer than it says
+    });
+    await idleEnded;
+    await until("the other one is answered", () => {
+      assert.equal(asking.socket.destroyed, false, "it was cut");
+      return asking.received().toString().split("done").length === 3;
+    });
+  } finally {
+    asking.socket.destroy();
+    await closeServer(server, patience());
+  }
 });
