@@ -6,18 +6,23 @@ import { disabledPrincipal, refused } from "../../src/acl/principals.ts";
 import type { Principal } from "../../src/ports.ts";
 import { movedClock, never } from "./support.ts";
 
+/** A cache, and what it asks, to be answered by the test. */
+const cacheOfQuestions = () => {
+  const questions: PromiseWithResolvers<Principal>[] = [];
+  const ask = (): Promise<Principal> => {
+    const asked = Promise.withResolvers<Principal>();
+    questions.push(asked);
+    return asked.promise;
+  };
+  return { cache: new IdentityCache({ clock: movedClock(), ask }), questions };
+};
+
 for (const [what, settle] of [
   ["a right", (asked: PromiseWithResolvers<Principal>) => asked.resolve(disabledPrincipal)],
   ["a refusal", (asked: PromiseWithResolvers<Principal>) => asked.reject(refused())],
 ] as const)
   test(`${what} that was asked for before everything was forgotten is told to who asked, and not kept`, async () => {
-    const questions: PromiseWithResolvers<Principal>[] = [];
-    const ask = (): Promise<Principal> => {
-      const asked = Promise.withResolvers<Principal>();
-      questions.push(asked);
-      return asked.promise;
-    };
-    const cache = new IdentityCache({ clock: movedClock(), ask });
+    const { cache, questions } = cacheOfQuestions();
     const first = Promise.resolve(cache.resolve("secret", never)).then(
       () => "a right",
       () => "a refusal",
@@ -103,13 +108,7 @@ test(
 );
 
 test("once everything is forgotten nobody gets the answer to a question of before, nor a refusal", async () => {
-  const questions: PromiseWithResolvers<Principal>[] = [];
-  const ask = (): Promise<Principal> => {
-    const asked = Promise.withResolvers<Principal>();
-    questions.push(asked);
-    return asked.promise;
-  };
-  const cache = new IdentityCache({ clock: movedClock(), ask });
+  const { cache, questions } = cacheOfQuestions();
   const first = cache.resolve("secret", never);
   cache.clear();
   const second = Promise.resolve(cache.resolve("secret", never));
